@@ -1,0 +1,43 @@
+# metroline: every target sets itself up. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DO_NOT_TRACK = 1
+export DVC_NO_ANALYTICS = 1
+export BENTOML_DO_NOT_TRACK = True
+export PREFECT_SERVER_ANALYTICS_ENABLED = false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "metroline needs Python 3.11, 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.installed ## create .venv with the pinned packages
+
+demo: setup ## fetch, prepare, train, evaluate, export, release and serve; then answer one real request (ONCE=1: and exit)
+	@metroline demo $(if $(ONCE),--once)
+
+test: setup ## run the test suite
+	@pytest $(ARGS)
+
+lint: setup ## ruff, mypy, import-linter
+	@ruff check . && ruff format --check . && mypy && lint-imports
+
+format: setup ## let ruff rewrite the code
+	@ruff check --fix . ; ruff format .
+
+bench: setup ## run every benchmark that fits this machine; each prints one JSON line last
+	@python -m benchmarks
+
+clean: ## remove what was built here, but not the DVC cache
+	rm -rf $(VENV) artifacts data/raw data/prepared dist

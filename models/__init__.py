@@ -1,0 +1,1 @@
+"""Networks. A model file holds no input or output and knows no recipe."""

@@ -1,0 +1,1 @@
+"""The line: recipes, stages, the trainer, flows and the command line."""

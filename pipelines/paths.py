@@ -1,0 +1,57 @@
+"""Where each stage of a recipe reads and writes, below the project's root folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """All folders and files of one recipe."""
+
+    recipe: str
+    root: Path = Path(".")
+
+    @property
+    def raw(self) -> Path:
+        """Fetched files, as they came."""
+        return self.root / "data/raw" / self.recipe
+
+    @property
+    def prepared(self) -> Path:
+        """Token shards, `tokenizer.json`, `stats.json`."""
+        return self.root / "data/prepared" / self.recipe
+
+    @property
+    def artifacts(self) -> Path:
+        """Everything that training and later stages write."""
+        return self.root / "artifacts" / self.recipe
+
+    @property
+    def checkpoint(self) -> Path:
+        """The trained model (a DVC output): weights, config, tokenizer, curves."""
+        return self.artifacts / "checkpoint"
+
+    @property
+    def training(self) -> Path:
+        """Resumable training state. Not a DVC output: DVC deletes outputs before it runs a stage."""
+        return self.artifacts / "training"
+
+    @property
+    def metrics(self) -> Path:
+        """What `evaluate` measured on the test split (a DVC metrics file)."""
+        return self.artifacts / "metrics.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """Plots, samples and per-group losses from `evaluate`."""
+        return self.artifacts / "evaluation"
+
+    @property
+    def bundle(self) -> Path:
+        """The deployable folder: the only thing that serving knows."""
+        return self.artifacts / "bundle"
+
+    @property
+    def release(self) -> Path:
+        """Which version `release` put into the model store (a DVC metrics file)."""
+        return self.artifacts / "release.json"
