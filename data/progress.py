@@ -30,7 +30,9 @@ def format_fields(fields: dict[str, float | str]) -> str:
             return value
         return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3f}"
 
-    return " · ".join(f"{name.replace('_per_', '/').replace('_', ' ')} {number(value)}" for name, value in fields.items())
+    return " · ".join(
+        f"{name.replace('_per_', '/').replace('_', ' ')} {number(value)}" for name, value in fields.items()
+    )
 
 
 def rich_bar(console: Console) -> RichProgress:
@@ -68,7 +70,9 @@ class Progress:
             self._emit(final=False)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
         else:
