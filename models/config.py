@@ -28,6 +28,11 @@ class DecoderConfig(BaseModel):
         default_factory=lambda values: values.get("heads", 0), ge=1, description="key and value heads"
     )
     width: int = Field(default=128, ge=1, description="of the residual stream")
+    head_dim: int = Field(
+        default_factory=lambda values: values.get("width", 1) // values.get("heads", 1),
+        ge=1,
+        description="width of one head; default width / heads",
+    )
     positions: Literal["rope", "learned"] = "rope"
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     activation: Literal["swiglu", "gelu", "relu2"] = "swiglu"
@@ -44,17 +49,10 @@ class DecoderConfig(BaseModel):
 
     @model_validator(mode="after")
     def _shapes(self) -> "DecoderConfig":
-        if self.width % self.heads:
+        if "head_dim" not in self.model_fields_set and self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.heads % self.kv_heads:
             raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
         if self.positions == "rope" and self.head_dim % 2:
-            raise ValueError(
-                f"RoPE needs an even head size, not width {self.width} / heads {self.heads} = {self.head_dim}"
-            )
+            raise ValueError(f"RoPE needs an even head_dim, not {self.head_dim}")
         return self
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one head."""
-        return self.width // self.heads

@@ -281,12 +281,12 @@ class Decoder(nn.Module):
     def flops_per_token(self, sequence: int) -> int:
         """Floating-point operations to train on one token at a sequence length, forward and backward.
 
-        6 for each weight that is multiplied (all but embedding look-ups), and 12 · layers · width · sequence for
-        attention (PaLM, Chowdhery et al. 2022, appendix B), halved because it is causal.
+        6 for each weight that is multiplied (all but embedding look-ups), and for attention 12 · layers · heads ·
+        head_dim · sequence (PaLM, Chowdhery et al. 2022, appendix B), halved because it is causal.
         """
         looked_up = self.embed_positions.weight.numel() if self.embed_positions is not None else 0
         looked_up += 0 if self.config.tied else self.embed_tokens.weight.numel()
-        attended = 6 * self.config.layers * self.config.width * sequence
+        attended = 6 * self.config.layers * self.config.heads * self.config.head_dim * sequence
         return 6 * (self.parameter_count - looked_up) + attended
 
 
