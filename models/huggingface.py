@@ -96,7 +96,7 @@ def read_safetensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[s
     """The tensors of a file as float32, checked by name and shape. Raises MetrolineError."""
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118: not a dict
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             # GPT-2 files of old carry the causal mask, and tied files sometimes a second copy of the embedding.
             ignored = {n for n in shapes if n.endswith((".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"))}
             ignored |= {"lm_head.weight"} - expected.keys()

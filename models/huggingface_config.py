@@ -1,12 +1,14 @@
 """A decoder's shape as a Hugging Face `config.json`, and back.
 
-| our configuration                                   | architecture          |
-| --------------------------------------------------- | --------------------- |
-| rope, rmsnorm, swiglu                               | LlamaForCausalLM      |
-| the same with qk_norm, no bias                      | Qwen3ForCausalLM      |
-| rope, rmsnorm, relu2                                | ArceeForCausalLM      |
-| learned, layernorm, gelu, bias, kv_heads = heads    | GPT2LMHeadModel       |
-| anything else                                       | MetrolineDecoder: our own names; `transformers` does not know it |
+| our configuration                                | architecture     |
+| ------------------------------------------------ | ---------------- |
+| rope, rmsnorm, swiglu                            | LlamaForCausalLM |
+| the same with qk_norm, no bias                   | Qwen3ForCausalLM |
+| rope, rmsnorm, relu2                             | ArceeForCausalLM |
+| learned, layernorm, gelu, bias, kv_heads = heads | GPT2LMHeadModel  |
+| anything else                                    | MetrolineDecoder |
+
+MetrolineDecoder is our own, with our own tensor names; `transformers` does not know it.
 """
 
 from typing import Any
