@@ -90,10 +90,12 @@ def lines(
     stacked: bool = False,
     zero: bool = True,
     maximum: float | None = None,
+    colours: Mapping[str, str] | None = None,
 ) -> timeseries.Panel:
     """Curves over time from `{legend: PromQL}`.
 
-    `steps` draws dashed lines where an alert would fire; `zero` starts the axis at zero.
+    `steps` draws dashed lines where an alert would fire; `zero` starts the axis at zero; `colours` fixes those of
+    curves whose whole name matches a regular expression (of several, the last).
     """
     legend = (
         common.VizLegendOptions()
@@ -129,6 +131,9 @@ def lines(
         panel.min(0)
     if maximum is not None:
         panel.max(maximum)
+    for pattern, colour in (colours or {}).items():
+        fixed = models.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": colour})
+        panel.override_by_regexp(f"/^{pattern}$/", [fixed])
     if steps:
         panel.thresholds(thresholds(steps))
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(common_models.GraphTresholdsStyleMode.DASHED))

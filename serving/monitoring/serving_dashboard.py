@@ -10,6 +10,7 @@ TITLE = "Metroline: serving"
 ABOUT = "The endpoint: traffic, latency, load, and whether its model still fits its prompts."
 M = 'model=~"$model"'
 RATE = "$__rate_interval"
+STATUS_COLOURS = {"2.*": GOOD, "4.*": "yellow", "429": WARN, "5.*": BAD}
 TOKENS_PER_SECOND = "suffix: tok/s"
 
 
@@ -102,6 +103,7 @@ def traffic() -> list[Panel]:
             {"{{status}}": rate("metroline_requests_total", by="status")},
             unit="reqps",
             stacked=True,
+            colours=STATUS_COLOURS,
         ),
         lines(
             "Requests by route",
@@ -120,6 +122,7 @@ def traffic() -> list[Panel]:
             },
             unit="percentunit",
             steps={None: GOOD, limit("MetrolineErrors"): BAD, limit("MetrolineRejecting"): WARN},
+            colours=STATUS_COLOURS,
         ),
     ]
 
