@@ -1,1 +1,1 @@
-"""Sources, cleaning, tokenizers and token shards (NumPy only: this layer never imports torch or another of our layers)."""
+"""Sources, cleaning, tokenizers and token shards (NumPy only: this layer imports neither torch nor another of ours)."""

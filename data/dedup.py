@@ -7,10 +7,7 @@ Source: A. Broder, "On the resemblance and containment of documents", 1997; the 
 """
 
 import re
-import zlib
-from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 WORD = re.compile(r"\w+")

@@ -12,6 +12,7 @@ Making tokens out of text is data/tokenizer.py's.
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +42,7 @@ class ShardWriter:
         self.folder, self.split, self.eos, self.shard_tokens = folder, split, eos, shard_tokens
         self.dtype = token_dtype(vocab_size)
         self.entry: dict[str, Any] = {"documents": 0, "tokens": 0, "bytes": 0, "shards": []}
-        self._offsets = [0]
+        self._offsets = array("q", [0])
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
         self._filled = 0
@@ -91,8 +92,8 @@ class ShardWriter:
 
 
 def write_index(folder: Path, splits: dict[str, dict[str, Any]], *, vocab_size: int, eos: int) -> dict[str, Any]:
-    """Write index.json from the writers' entries and return it. `data_hash` is over all shards' hashes in order."""
-    hashes = "".join(shard["sha256"] for entry in splits.values() for shard in entry["shards"])
+    """Write index.json from the writers' entries and return it. `data_hash`: over the shards' hashes, by split."""
+    hashes = "".join(shard["sha256"] for split in sorted(splits) for shard in splits[split]["shards"])
     index = {
         "dtype": str(np.dtype(token_dtype(vocab_size).type)),
         "vocab_size": vocab_size,

