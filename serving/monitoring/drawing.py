@@ -137,7 +137,7 @@ def finish_time_axis(axes: Axes, window: Window) -> None:
     """Clock times (UTC) below, a faint grid, no frame."""
     axes.set_xlim(window.start / DAY, window.end / DAY)
     span = window.end - window.start
-    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=6))
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=4, maxticks=7))
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S" if span < 600 else "%H:%M"))
     axes.grid(color="#2c3036", linewidth=0.5)
     axes.set_axisbelow(True)

@@ -1,0 +1,82 @@
+"""The alert rules and the scrape configuration, judged by promtool; and what the documents promise about them."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from serving.monitoring.promql import ALERTS, FOLDER, comparisons, limit, rules
+
+pytestmark = pytest.mark.prometheus
+NAMES = [rule["alert"] for rule in rules() if "alert" in rule]
+DOCUMENT = Path(__file__).parents[3] / "docs/monitoring.md"
+
+
+def run(promtool: str, *arguments: str) -> str:
+    done = subprocess.run([promtool, *arguments], cwd=FOLDER, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_promtool_accepts_the_configuration(promtool):
+    assert "SUCCESS" in run(promtool, "check", "config", "prometheus.yml")
+
+
+def test_promtool_accepts_the_rules(promtool):
+    assert f"{len(rules())} rules found" in run(promtool, "check", "rules", "alerts.yml")
+
+
+def test_alerts_fire_and_do_not_fire_as_they_should(promtool):
+    assert "SUCCESS" in run(promtool, "test", "rules", "alerts_test.yml")
+
+
+def test_every_alert_is_shown_firing_and_not_firing():
+    shown: dict[str, set[bool]] = {name: set() for name in NAMES}
+    for test in yaml.safe_load((FOLDER / "alerts_test.yml").read_text())["tests"]:
+        for case in test.get("alert_rule_test", []):
+            shown[case["alertname"]].add(bool(case["exp_alerts"]))
+    assert {name: seen for name, seen in shown.items() if seen != {True, False}} == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_changed_bound_is_noticed(promtool, tmp_path, name):
+    """The unit tests would fail if an alert never fired: each is tried with a bound that it cannot reach."""
+    document = yaml.safe_load(ALERTS.read_text())
+    for group in document["groups"]:
+        for rule in group["rules"]:
+            if rule.get("alert") == name:
+                rule["expr"] = f"({rule['expr']}) and on () vector(1) > 2"
+    (tmp_path / "alerts.yml").write_text(yaml.safe_dump(document))
+    (tmp_path / "alerts_test.yml").write_text((FOLDER / "alerts_test.yml").read_text())
+    done = subprocess.run([promtool, "test", "rules", "alerts_test.yml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"alertname: {name}," in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_alert_is_explained_where_it_says(name):
+    rule = next(rule for rule in rules() if rule.get("alert") == name)
+    assert rule["annotations"]["runbook"] == f"docs/monitoring.md#{name.lower()}"
+    assert re.search(rf"^### {name}$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rule["labels"]["severity"] in ("critical", "warning")
+
+
+def test_the_document_explains_no_alert_that_is_gone():
+    explained = re.findall(r"^### (Metroline\w+)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(explained) == sorted(NAMES)
+
+
+def test_comparisons_take_an_alert_apart():
+    assert comparisons("rate(x[5m]) > 0.5") == [("rate(x[5m])", ">", 0.5)]
+    assert comparisons("absent(x)") == [("x", "absent", 0.0)]
+    assert comparisons('a == 0\nand on (m) b{c="d"} == 1') == [("a", "==", 0.0), ('b{c="d"}', "==", 1.0)]
+    with pytest.raises(ValueError, match="not of the form"):
+        comparisons("a > b")
+
+
+def test_limits_are_those_of_the_rules():
+    assert limit("MetrolineErrors") == 0.05
+    with pytest.raises(ValueError, match="no alert"):
+        limit("MetrolineNothing")
