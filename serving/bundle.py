@@ -1,0 +1,129 @@
+"""A bundle on disk: find it, check every hash in its manifest, read what serving needs of it.
+
+    METROLINE_BUNDLE=artifacts/speeches/bundle     a folder; or
+    METROLINE_MODEL=speeches                       a recipe, whose live release is taken from the model store
+
+A bundle with a missing, changed or unlisted file that serving would read is refused. It loads no model.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.errors import MetrolineError
+from data.files import sha256
+
+FORMAT = 1
+GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
+NEEDED = ("tokenizer.json", "serving.json")
+REBUILD = "export it again: metroline run RECIPE"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle. Lengths are in tokens."""
+
+    path: Path
+    name: str
+    version: str
+    data_hash: str
+    precision: str
+    context: int
+    max_tokens: int
+    eos: int
+    layers: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    created: int
+    """Unix time of the manifest file."""
+    reference: Mapping[str, Any] | None
+    """What `evaluate` measured on the test split, to judge drift by; None: the bundle has none."""
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX file that answers."""
+        return self.path / GRAPHS[self.precision]
+
+    @classmethod
+    def load(cls, path: Path, precision: str | None = None) -> "Bundle":
+        """Verify the bundle at `path` and read it. `precision` (fp32, int8) overrides the bundle's own.
+
+        Raises MetrolineError: no bundle there, damaged, or without the graph for that precision.
+        """
+        manifest = verify(path)
+        serving = _read(path / "serving.json")
+        precision = precision or serving.get("precision", "fp32")
+        listed = manifest["files"]
+        if precision not in GRAPHS:
+            raise MetrolineError(f"{path}: unknown precision {precision!r}", hint="fp32 or int8")
+        for name in (*NEEDED, GRAPHS[precision]):
+            if name not in listed:
+                raise MetrolineError(f"{path}: the manifest does not list {name}", hint=REBUILD)
+        try:
+            model = manifest["model"]
+            return cls(
+                path=path,
+                name=str(manifest["name"]),
+                version=str(manifest["version"]),
+                data_hash=str(manifest.get("data_hash") or "unknown"),
+                precision=precision,
+                context=int(serving.get("context") or model["context"]),
+                max_tokens=int(serving["max_tokens"]),
+                eos=int(serving["eos"]),
+                layers=int(model["layers"]),
+                kv_heads=int(model["kv_heads"]),
+                head_dim=int(model["head_dim"]),
+                vocab_size=int(model["vocab_size"]),
+                created=int((path / "manifest.json").stat().st_mtime),
+                reference=_read(path / "reference.json") if "reference.json" in listed else None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise MetrolineError(f"{path}: manifest.json or serving.json lacks {error}", hint=REBUILD) from None
+
+
+def locate(environment: Mapping[str, str] = os.environ) -> Path:
+    """The bundle's folder by METROLINE_BUNDLE, else the live release of METROLINE_MODEL."""
+    if folder := environment.get("METROLINE_BUNDLE"):
+        return Path(folder)
+    if name := environment.get("METROLINE_MODEL"):
+        from serving.store import resolve
+
+        return resolve(name)
+    raise MetrolineError("which model is to be served?", hint="set METROLINE_BUNDLE=FOLDER or METROLINE_MODEL=RECIPE")
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Check all files of the manifest against their SHA-256 and return the manifest. Raises MetrolineError."""
+    if not path.is_dir():
+        raise MetrolineError(f"no bundle at {path}", hint="metroline run RECIPE makes one")
+    manifest = _read(path / "manifest.json")
+    if manifest.get("format") != FORMAT:
+        raise MetrolineError(f"{path}: bundle format {manifest.get('format')!r}, but this server reads {FORMAT}")
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not files:
+        raise MetrolineError(f"{path}: the manifest lists no files", hint=REBUILD)
+    for name, expected in sorted(files.items()):
+        file = path / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise MetrolineError(f"{path}: the manifest lists {name!r}, which is outside the bundle")
+        if not file.is_file():
+            raise MetrolineError(f"{path}: {name} is missing", hint=REBUILD)
+        if sha256(file) != expected:
+            raise MetrolineError(f"{path}: {name} is not the file that was exported", hint=REBUILD)
+    return manifest
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MetrolineError(f"{path.parent}: no {path.name} in it, so it is no bundle", hint=REBUILD) from None
+    except (OSError, ValueError) as error:
+        raise MetrolineError(f"{path}: cannot be read: {error}", hint=REBUILD) from None
+    if not isinstance(value, dict):
+        raise MetrolineError(f"{path}: not a JSON object", hint=REBUILD)
+    return value

@@ -1,0 +1,113 @@
+"""The outermost layer of a worker: request ids, one log line and one count per request, 503 while going down.
+
+It also keeps BentoML's own metrics bounded. Those label every request with its path, which a client chooses; so BentoML
+sees a template (`/v1/models/{model}`, `/unknown`), and `restore_path` gives the mounted app the real path back.
+"""
+
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from serving.errors import ApiError, unavailable
+from serving.runtime import Runtime
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/schema.json")
+ROUTES = ("/", "/v1/completions", "/v1/models", "/card", "/curves.png", "/openapi.json",
+          "/web/style.css", "/web/playground.js", "/web/icon.svg")  # fmt: skip
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+GONE = 499
+"""Status counted when a client went away before its answer began (as nginx counts it)."""
+
+log = logging.getLogger("metroline.request")
+
+
+def template(path: str) -> str:
+    """The route of a path, one of a few fixed strings."""
+    if path in PROBES or path in ROUTES:
+        return path
+    if re.fullmatch(r"/v1/models/[^/]+", path):
+        return "/v1/models/{model}"
+    return "/unknown"
+
+
+async def send_error(error: ApiError, send: Send) -> None:
+    """Answer with an error in OpenAI's schema."""
+    body = json.dumps(error.body()).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Guard:
+    """ASGI app around BentoML's."""
+
+    def __init__(self, app: App, runtime: Runtime) -> None:
+        self._app, self._runtime = app, runtime
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; the lifespan and BentoML's probes go through as they are."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["type"] != "http" or scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+        else:
+            with self._runtime.in_flight():
+                await self._handle(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, status, complete = time.monotonic(), GONE, False
+        route = template(scope["path"])
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+        fields: dict[str, Any] = {"request_id": request_id, "method": scope["method"][:20], "route": route}
+        scope = {**scope, "path": route, "metroline": {"path": scope["path"], "fields": fields}}
+
+        async def counted(message: Message) -> None:
+            nonlocal status, complete
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id.encode())]}
+            elif not message.get("more_body"):
+                complete = True
+            await send(message)
+
+        try:
+            if self._runtime.draining:
+                error = unavailable("draining")
+                fields["reason"] = error.reason
+                await send_error(error, counted)
+            else:
+                await self._app(scope, receive, counted)
+        finally:
+            seconds = time.monotonic() - started
+            if metrics := self._runtime.metrics:
+                metrics.request(route, status)
+                if route == "/v1/completions" and status == 200 and complete:
+                    metrics.completion(seconds)
+                if reason := fields.get("reason"):
+                    metrics.rejected(reason)
+            if not complete:
+                fields["client_gone"] = True
+            log.info("request", extra={"fields": {**fields, "status": status, "seconds": round(seconds, 4)}})
+
+
+def restore_path(app: App) -> App:
+    """Wrap the app that BentoML mounts: it gets the path that the client asked for."""
+
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        if "metroline" in scope:
+            scope = {**scope, "path": scope["metroline"]["path"], "root_path": ""}
+        await app(scope, receive, send)
+
+    return mounted

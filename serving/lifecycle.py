@@ -1,0 +1,111 @@
+"""How a worker comes up and goes down.
+
+SIGTERM (or Ctrl-C): new requests get 503 while the running ones finish, for at most METROLINE_DRAIN seconds; then they
+are ended with an error. A second Ctrl-C ends them at once. When another worker shares the port, as in a reload, this
+one stops listening instead, so that no request is turned away.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from serving.logs import configure
+from serving.runtime import Runtime
+from serving.settings import Settings
+
+LAST_SECONDS = 5.0
+"""After the drain: time for the server to close, even when a client does not read what it is sent."""
+
+log = logging.getLogger("metroline.lifecycle")
+
+
+class Lifecycle:
+    """Start, drain and end of one worker process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._servers_own: dict[int, Any] = {}
+        self._hurry = asyncio.Event()
+        self.api: Any = None
+
+    def start(self, settings: Settings) -> None:
+        """Load the model in the background, build the routes, take over SIGTERM and SIGINT from the HTTP server."""
+        configure()
+        self._settings = settings
+        self._runtime.start(settings)
+        from serving.api import build
+
+        self.api = build(self._runtime)
+        loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._servers_own[number] = signal.getsignal(number)
+                loop.add_signal_handler(number, self._asked, number)
+
+    def _asked(self, number: int) -> None:
+        if not self._runtime.draining:
+            self._runtime.draining = True
+            task = asyncio.ensure_future(self._drain(number))
+            self._tasks.add(task)
+        elif number == signal.SIGINT:
+            self._hurry.set()
+
+    async def _drain(self, number: int) -> None:
+        runtime = self._runtime
+        log.info("draining", extra={"fields": {"requests": runtime.requests, "seconds": self._settings.drain}})
+        if others_listen():
+            self._close(number)
+        if runtime.state == "ready":
+            runtime.engine.drain()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._settings.drain
+        while runtime.requests and loop.time() < end and not self._hurry.is_set():
+            await asyncio.sleep(0.02)
+        if runtime.state == "ready":
+            runtime.engine.abort()
+        last = threading.Timer(LAST_SECONDS, os._exit, (0,))
+        last.daemon = True
+        last.start()
+        self._close(number)
+
+    def _close(self, number: int) -> None:
+        """Let the HTTP server do what it would have done on the signal: stop listening, finish, exit."""
+        handler = self._servers_own.pop(number, None)
+        self._servers_own.clear()
+        if callable(handler):
+            frame: FrameType | None = None
+            handler(number, frame)
+
+    def stop(self) -> None:
+        """The server has closed: take this process's gauges out of the shared metrics."""
+        log.info("stopped")
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            from prometheus_client.multiprocess import mark_process_dead
+
+            mark_process_dead(os.getpid())
+
+
+def others_listen() -> bool:
+    """Another worker of this server takes requests from the same port, and is not going down itself."""
+    import psutil
+
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+    if not folder:
+        return False
+    (Path(folder) / f"draining-{os.getpid()}").touch()
+    try:
+        siblings = psutil.Process(os.getppid()).children()
+        return any(
+            child.pid != os.getpid()
+            and "_bentoml_impl.worker.service" in child.cmdline()
+            and not (Path(folder) / f"draining-{child.pid}").exists()
+            for child in siblings
+        )
+    except psutil.Error:
+        return False

@@ -1,0 +1,198 @@
+"""Start the endpoint as a child process, know when it is ready, and end it cleanly.
+
+    run(Path("artifacts/speeches/bundle"), host="127.0.0.1", port=3000, workers=1)    # until Ctrl-C
+
+    with start(bundle, port=0) as server:                                             # in the background
+        server.wait_ready()
+        httpx.post(f"{server.url}/v1/completions", json={...})
+
+The server itself is `serving/service.py`, run by BentoML.
+"""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import httpx
+
+from data.errors import MetrolineError
+from serving.bundle import Bundle
+from serving.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+"""Where `serving` can be imported from."""
+QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+
+
+class Server:
+    """A running server. As a context manager it is stopped at the end."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], url: str, log: Path | None, folder: Path, drain: float
+    ) -> None:
+        self.process, self.url, self.log = process, url, log
+        self._folder, self._drain = folder, drain
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self.stop()
+
+    def wait_ready(self, seconds: float = 60.0) -> None:
+        """Return when the model is loaded. Raises MetrolineError when the server ends or is not ready in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if self.process.poll() is not None:
+                raise MetrolineError(f"the server ended with exit code {self.process.returncode}{self._last_lines()}")
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200:
+                    return
+            if time.monotonic() > deadline:
+                raise MetrolineError(f"the server at {self.url} was not ready after {seconds:g} s{self._last_lines()}")
+            time.sleep(0.05)
+
+    def reload(self) -> None:
+        """Replace the workers by new ones, which take the then live release; no request is lost."""
+        self.process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> int:
+        """SIGTERM, let running requests finish, and kill what is left after the drain. Returns the exit code."""
+        give_up = time.monotonic() + self._drain + 15
+        while self.process.poll() is None and time.monotonic() < give_up:
+            # Again each few seconds: BentoML's supervisor loses a signal that comes while it is starting workers.
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=5)
+        return self.kill()
+
+    def kill(self) -> int:
+        """End every process of the server at once. Returns the exit code."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return self.process.returncode
+
+    def _last_lines(self) -> str:
+        if self.log is None or not self.log.is_file():
+            return ""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return "\n" + "\n".join(lines[-5:]) if lines else ""
+
+
+def start(
+    bundle: Path | None = None,
+    *,
+    model: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+    workers: int = 1,
+    log: Path | None = None,
+    environment: dict[str, str] | None = None,
+    tied: bool = False,
+) -> Server:
+    """Start a server and return at once.
+
+    Args:
+        bundle: folder to serve; or
+        model: recipe whose live release is served, and again looked up on `reload`.
+        host: IP address or `localhost`.
+        port: 0: any free one.
+        workers: processes, each with its own copy of the model.
+        log: file for its output; default: this process's own output.
+        environment: more variables, such as METROLINE_PRECISION.
+        tied: end the server when the calling thread ends, however it ends (Linux only).
+
+    Raises MetrolineError: no or damaged bundle, a setting that makes no sense, a port in use.
+    """
+    child = {**os.environ, **QUIET, **(environment or {}), "METROLINE_WORKERS": str(workers)}
+    for name in ("METROLINE_BUNDLE", "METROLINE_MODEL"):
+        child.pop(name, None)
+    if bundle is not None:
+        child["METROLINE_BUNDLE"] = str(bundle.resolve())
+        settings = Settings.from_environment(child)
+        Bundle.load(bundle, settings.precision)
+    elif model is not None:
+        from serving.store import resolve
+
+        child["METROLINE_MODEL"] = model
+        settings = Settings.from_environment(child)
+        Bundle.load(resolve(model), settings.precision)
+    else:
+        raise MetrolineError("nothing to serve: neither a bundle nor a model is given")
+    host = "127.0.0.1" if host == "localhost" else host
+    port = free_port(host, port)
+    child.setdefault("BENTOML_HOME", str(Path(".metroline/bentoml").resolve()))
+    folder = Path(tempfile.mkdtemp(prefix="metroline-metrics-"))
+    child["METROLINE_METRICS_FOLDER"] = str(folder)
+    command = [sys.executable, "-m", "bentoml", "serve", "--quiet", "serving.service:Metroline",
+               "--host", host, "--port", str(port), "--working-dir", str(ROOT)]  # fmt: skip
+    output: IO[bytes] | None = log.open("wb") if log else None
+    try:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=child, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the server in order
+            preexec_fn=_end_with_parent if tied and sys.platform == "linux" else None,
+        )  # fmt: skip
+    finally:
+        if output:
+            output.close()
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    return Server(process, f"http://{f'[{shown}]' if ':' in shown else shown}:{port}", log, folder, settings.drain)
+
+
+def run(bundle: Path | None, host: str, port: int, workers: int, *, model: str | None = None) -> int:
+    """Serve in the foreground until Ctrl-C or SIGTERM; a second Ctrl-C does not wait for running requests.
+
+    Returns the exit code: 0 after Ctrl-C or SIGTERM. Raises MetrolineError as `start` does.
+    """
+    server = start(bundle, model=model, host=host, port=port, workers=workers, tied=True)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        server.wait_ready()
+        return server.process.wait()
+    except KeyboardInterrupt:
+        try:
+            server.stop()
+        except KeyboardInterrupt:
+            server.kill()
+        return 0
+    finally:
+        server.kill()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def free_port(host: str, port: int) -> int:
+    """`port` when it can be listened on, or for 0 one that can. Raises MetrolineError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            hint = "another server may be running; choose one with --port"
+            raise MetrolineError(f"cannot listen on {host}:{port}: {error}", hint=hint) from None
+        return int(probe.getsockname()[1])
+
+
+def _end_with_parent() -> None:
+    """In the child: SIGTERM when the thread that started it ends, so that no server is left behind (prctl(2))."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,78 @@
+"""How this server process runs: bounds that are the operator's choice, from METROLINE_* environment variables.
+
+What belongs to the model (context, most tokens of a request, default precision) is in the bundle's `serving.json`.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from data.errors import MetrolineError
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """See `DESCRIPTIONS` for what each one means."""
+
+    precision: str | None = None
+    threads: int = 0
+    workers: int = 1
+    queue: int = 64
+    deadline: float = 120.0
+    drain: float = 20.0
+    body_limit: int = 1 << 20
+    prompts: int = 16
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Read METROLINE_PRECISION, METROLINE_THREADS, ... Raises MetrolineError for a value that makes no sense."""
+        threads = _number(environment, "threads", 0, int, 0)
+        workers = _number(environment, "workers", 1, int, 1)
+        return cls(
+            precision=_precision(environment.get("METROLINE_PRECISION")),
+            threads=threads or max(1, len(os.sched_getaffinity(0)) // workers),
+            workers=workers,
+            queue=_number(environment, "queue", 64, int, 0),
+            deadline=_number(environment, "deadline", 120.0, float, 0.1),
+            drain=_number(environment, "drain", 20.0, float, 0.0),
+            body_limit=_number(environment, "body_limit", 1 << 20, int, 1),
+            prompts=_number(environment, "prompts", 16, int, 1),
+        )
+
+
+DESCRIPTIONS = {
+    "METROLINE_PRECISION": "fp32 or int8: which graph of the bundle answers; unset: what the bundle says",
+    "METROLINE_THREADS": "threads of ONNX Runtime in each worker; 0: the cores that this process may use, shared out",
+    "METROLINE_WORKERS": "server processes, each with its own model and queue",
+    "METROLINE_QUEUE": "requests that may wait in a worker; more get 429",
+    "METROLINE_DEADLINE": "seconds from arrival after which a request is stopped with 504",
+    "METROLINE_DRAIN": "seconds that running requests get to finish after SIGTERM",
+    "METROLINE_BODY_LIMIT": "bytes of a request body; more gets 413",
+    "METROLINE_PROMPTS": "most completions (prompts × n) that one request may ask for",
+}
+
+
+def _number(environment: Mapping[str, str], name: str, default: Number, kind: type[Number], least: Number) -> Number:
+    variable = f"METROLINE_{name.upper()}"
+    text = environment.get(variable, "")
+    if not text:
+        return default
+    try:
+        value = kind(text)
+        if least <= value < 1e12:
+            return value
+    except ValueError:
+        pass
+    word = "a whole number" if kind is int else "a number"
+    raise MetrolineError(f"{variable}={text!r} is not {word} from {least} up", hint=DESCRIPTIONS[variable])
+
+
+def _precision(text: str | None) -> str | None:
+    if text in (None, ""):
+        return None
+    if text not in ("fp32", "int8"):
+        raise MetrolineError(f"METROLINE_PRECISION={text!r} is not a precision", hint="fp32 or int8")
+    return text

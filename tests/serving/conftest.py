@@ -1,0 +1,68 @@
+"""Tiny real bundles, and real servers on free ports of the loopback interface."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import tiny_bundle
+
+from serving.run import Server, start
+
+SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights, fp32 and int8, context 64."""
+    return tiny_bundle.build(tmp_path_factory.mktemp("bundle") / "bundle", int8=True)
+
+
+@pytest.fixture(scope="session")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Says SCRIPT, byte by byte, from wherever the prompt's length puts it; slow enough to be interrupted."""
+    tokenizer = tiny_bundle.byte_tokenizer()
+    script = [tokenizer.token_to_id(c) for c in _stand_ins(SCRIPT.encode())]
+    folder = tmp_path_factory.mktemp("scripted") / "bundle"
+    return tiny_bundle.build(folder, name="scripted", context=1024, max_tokens=1000, script=script, delay_nodes=8)
+
+
+def _stand_ins(raw: bytes) -> list[str]:
+    from serving.text import _ALPHABET
+
+    back = {byte: stand_in for stand_in, byte in _ALPHABET.items()}
+    return [back[byte] for byte in raw]
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Starts a server for a bundle; all are killed at the end of the session."""
+    servers: list[Server] = []
+
+    def start_one(bundle: Path, *, workers: int = 1, ready: bool = True, **settings: str) -> Server:
+        home = tmp_path_factory.mktemp("home")
+        environment = {"BENTOML_HOME": str(home), "METROLINE_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        environment |= {f"METROLINE_{name.upper()}": value for name, value in settings.items() if name != "pythonpath"}
+        if "pythonpath" in settings:
+            environment["PYTHONPATH"] = os.pathsep.join([settings["pythonpath"], os.environ.get("PYTHONPATH", "")])
+        server = start(bundle, port=0, workers=workers, log=home / "log", environment=environment, tied=True)
+        servers.append(server)
+        if ready:
+            server.wait_ready(60)
+        return server
+
+    yield start_one
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def server(bundle: Path, serve: Callable[..., Server]) -> Server:
+    """One server with the random int8 bundle, for tests that leave it as it is."""
+    return serve(bundle)
+
+
+@pytest.fixture(scope="session")
+def scripted_server(scripted: Path, serve: Callable[..., Server]) -> Server:
+    """One server that says SCRIPT."""
+    return serve(scripted)

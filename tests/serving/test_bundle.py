@@ -1,0 +1,87 @@
+"""Bundles: a good one loads, every kind of damage is refused with one line that says what is wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from data.errors import MetrolineError
+from serving.bundle import Bundle, locate
+
+
+@pytest.fixture
+def copy(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def change(path: Path, **values) -> None:
+    """Set (or with None remove) keys of a JSON file."""
+    content = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def relist(folder: Path) -> None:
+    """Make the manifest true again."""
+    from tiny_bundle import write_manifest
+
+    write_manifest(folder, "tiny", json.loads((folder / "manifest.json").read_text())["model"])
+
+
+def without(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    relist(folder)
+
+
+def test_a_good_bundle(bundle):
+    loaded = Bundle.load(bundle)
+    assert (loaded.name, loaded.precision, loaded.context, loaded.eos) == ("tiny", "int8", 64, 0)
+    assert loaded.graph.name == "model.int8.onnx"
+    assert loaded.reference == {"loss_mean": 5.5, "loss_std": 0.5, "tokens": 64}
+    assert Bundle.load(bundle, "fp32").graph.name == "model.onnx"
+
+
+BAD = {
+    "no folder": (lambda b: shutil.rmtree(b), "no bundle at"),
+    "no manifest": (lambda b: (b / "manifest.json").unlink(), "no manifest.json in it"),
+    "manifest cut off": (lambda b: (b / "manifest.json").write_text('{"format": 1, '), "cannot be read"),
+    "manifest not UTF-8": (lambda b: (b / "manifest.json").write_bytes(b'{"\xff"}'), "cannot be read"),
+    "manifest a list": (lambda b: (b / "manifest.json").write_text("[]"), "not a JSON object"),
+    "another format": (lambda b: change(b / "manifest.json", format=2), "bundle format 2"),
+    "no files listed": (lambda b: change(b / "manifest.json", files={}), "lists no files"),
+    "file missing": (lambda b: (b / "model.onnx").unlink(), "model.onnx is missing"),
+    "one bit changed": (
+        lambda b: (b / "model.onnx").write_bytes((b / "model.onnx").read_bytes()[:-1] + b"?"),
+        "model.onnx is not the file that was exported",
+    ),
+    "file cut off": (lambda b: (b / "tokenizer.json").write_text("{"), "tokenizer.json is not the file"),
+    "outside": (lambda b: change(b / "manifest.json", files={"../secret": "0" * 64}), "outside the bundle"),
+    "absolute": (lambda b: change(b / "manifest.json", files={"/etc/passwd": "0" * 64}), "outside the bundle"),
+    "no int8 graph": (lambda b: without(b, "model.int8.onnx"), "does not list model.int8.onnx"),
+    "no tokenizer": (lambda b: without(b, "tokenizer.json"), "does not list tokenizer.json"),
+    "no serving.json": (lambda b: without(b, "serving.json"), "no serving.json in it"),
+    "unknown precision": (
+        lambda b: (change(b / "serving.json", precision="int3"), relist(b)),
+        "unknown precision 'int3'",
+    ),
+    "no limit": (lambda b: (change(b / "serving.json", max_tokens=None), relist(b)), "lacks 'max_tokens'"),
+    "no model": (lambda b: change(b / "manifest.json", model=None), "lacks 'model'"),
+    "nonsense": (lambda b: (change(b / "serving.json", eos="end"), relist(b)), "lacks invalid literal"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_bundle_is_refused(copy, case):
+    damage, message = BAD[case]
+    damage(copy)
+    with pytest.raises(MetrolineError) as caught:
+        Bundle.load(copy)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_which_bundle(tmp_path):
+    assert locate({"METROLINE_BUNDLE": str(tmp_path), "METROLINE_MODEL": "speeches"}) == tmp_path
+    with pytest.raises(MetrolineError, match="which model"):
+        locate({})

@@ -1,0 +1,106 @@
+"""Sampling: what may be drawn, how often, and that a seed repeats it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.sampling import Sampler, SamplingParameters, likeliest, log_softmax
+
+PROBABILITIES = np.array([0.4, 0.05, 0.3, 0.05, 0.2])
+LOGITS = np.log(PROBABILITIES).astype(np.float32)
+
+
+def draw(count: int, **parameters) -> np.ndarray:
+    sampler = Sampler(SamplingParameters(**parameters))
+    return np.array([sampler(LOGITS) for _ in range(count)])
+
+
+def test_temperature_zero_is_greedy():
+    assert set(draw(20, temperature=0)) == {0}
+
+
+def test_top_k_one_is_greedy_too():
+    assert set(draw(20, top_k=1)) == {0}
+
+
+def test_frequencies_are_the_probabilities():
+    counts = np.bincount(draw(4000, seed=1), minlength=5) / 4000
+    assert np.abs(counts - PROBABILITIES).max() < 0.03
+
+
+def test_temperature_sharpens():
+    counts = np.bincount(draw(4000, seed=1, temperature=0.5), minlength=5) / 4000
+    assert np.abs(counts - PROBABILITIES**2 / (PROBABILITIES**2).sum()).max() < 0.03
+
+
+def test_tiny_temperatures_do_not_overflow():
+    assert set(draw(50, seed=1, temperature=1e-6)) == {0}
+
+
+def test_top_k_keeps_the_likeliest():
+    assert set(draw(500, seed=1, top_k=2)) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"), [(0.01, {0}), (0.39, {0}), (0.41, {0, 2}), (0.75, {0, 2, 4}), (1.0, {0, 1, 2, 3, 4})]
+)
+def test_top_p_keeps_the_fewest_that_reach_it(top_p, kept):
+    assert set(draw(1000, seed=1, top_p=top_p)) == kept
+
+
+def test_top_k_and_top_p_together():
+    assert set(draw(500, seed=1, top_k=3, top_p=0.6)) == {0, 2}
+
+
+def test_a_seed_repeats_and_choices_differ():
+    def tokens(seed: int | None, choice: int) -> list[int]:
+        sampler = Sampler(SamplingParameters(seed=seed), choice)
+        return [sampler(LOGITS) for _ in range(50)]
+
+    assert tokens(7, 0) == tokens(7, 0)
+    assert tokens(7, 0) != tokens(7, 1)
+    assert tokens(7, 0) != tokens(8, 0)
+    assert tokens(-1, 0) == tokens(-1, 0)
+    assert tokens(None, 0) != tokens(None, 0)
+
+
+def test_the_global_generator_is_left_alone():
+    np.random.seed(0)
+    before = np.random.get_state()[1].copy()
+    draw(10, seed=3)
+    assert (np.random.get_state()[1] == before).all()
+
+
+def test_penalties_push_repeats_away():
+    assert len(set(draw(5, temperature=0, presence_penalty=2.0))) > 1
+    repeated = draw(200, seed=1, temperature=0, frequency_penalty=2.0)
+    assert np.bincount(repeated, minlength=5).min() > 30
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_refused(temperature, bad):
+    logits = LOGITS.copy()
+    logits[2] = bad
+    with pytest.raises(ValueError, match="not finite"):
+        Sampler(SamplingParameters(temperature=temperature))(logits)
+
+
+def test_impossible_tokens_are_never_drawn():
+    logits = np.array([-np.inf, 0.0, -np.inf, 0.0], np.float32)
+    sampler = Sampler(SamplingParameters(seed=1))
+    assert {sampler(logits) for _ in range(200)} == {1, 3}
+
+
+@given(st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=20))
+def test_log_softmax(values):
+    logits = np.array(values, np.float32)
+    exact = logits.astype(np.float64) - np.log(np.exp(logits.astype(np.float64) - logits.max()).sum()) - logits.max()
+    assert np.allclose(log_softmax(logits), exact, atol=1e-4)
+
+
+def test_likeliest_in_order():
+    assert likeliest(LOGITS, 3) == [0, 2, 4]
+    assert likeliest(LOGITS, 0) == []
+    assert len(likeliest(LOGITS, 99)) == 5

@@ -1,0 +1,49 @@
+"""Settings from the environment: defaults, values, and one line for each kind of nonsense."""
+
+import pytest
+
+from data.errors import MetrolineError
+from serving.settings import DESCRIPTIONS, Settings
+
+
+def test_defaults():
+    settings = Settings.from_environment({})
+    assert settings.precision is None
+    assert settings.threads >= 1
+    assert (settings.workers, settings.queue, settings.deadline, settings.body_limit) == (1, 64, 120.0, 1 << 20)
+
+
+def test_values():
+    settings = Settings.from_environment({
+        "METROLINE_PRECISION": "fp32", "METROLINE_THREADS": "3", "METROLINE_QUEUE": "0", "METROLINE_DRAIN": "0.5",
+    })  # fmt: skip
+    assert (settings.precision, settings.threads, settings.queue, settings.drain) == ("fp32", 3, 0, 0.5)
+
+
+def test_cores_are_shared_out():
+    assert Settings.from_environment({"METROLINE_WORKERS": "1000"}).threads == 1
+
+
+def test_each_setting_is_described():
+    assert {f"METROLINE_{name.upper()}" for name in Settings.__dataclass_fields__} == set(DESCRIPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("METROLINE_PRECISION", "int3"),
+        ("METROLINE_THREADS", "-1"),
+        ("METROLINE_THREADS", "two"),
+        ("METROLINE_WORKERS", "0"),
+        ("METROLINE_QUEUE", "1.5"),
+        ("METROLINE_DEADLINE", "0"),
+        ("METROLINE_DEADLINE", "nan"),
+        ("METROLINE_DEADLINE", "inf"),
+        ("METROLINE_DRAIN", "-1"),
+        ("METROLINE_BODY_LIMIT", "0"),
+        ("METROLINE_PROMPTS", """ "16" """),
+    ],
+)
+def test_nonsense_is_refused(variable, value):
+    with pytest.raises(MetrolineError, match=variable):
+        Settings.from_environment({variable: value})
