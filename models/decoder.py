@@ -120,8 +120,13 @@ class Block(nn.Module):
     ) -> Tensor:
         """[B, S, W] → [B, S, W]."""
         added = self.self_attn(self.input_layernorm(x), rope, cu_seqlens, mask)
-        x = x + dropout(added, self.rate, seed, 2 * self.layer + 1)
-        return x + dropout(self.mlp(self.post_attention_layernorm(x)), self.rate, seed, 2 * self.layer + 2)
+        x = x + self.drop(added, seed, 1)
+        return x + self.drop(self.mlp(self.post_attention_layernorm(x)), seed, 2)
+
+    def drop(self, x: Tensor, seed: Tensor | None, site: int) -> Tensor:
+        """Dropout at one of the block's two sites. The layer is read only where it is needed: torch.compile would
+        otherwise make one graph for each layer instead of one for all."""
+        return dropout(x, self.rate, seed, 2 * self.layer + site) if self.rate and seed is not None else x
 
     def forward_cached(
         self, x: Tensor, past: Cache, lengths: Tensor, total: Tensor | None, tables: Cache | None
