@@ -114,10 +114,10 @@ def traffic() -> list[Panel]:
         ),
         lines(
             "Share of requests that fail",
-            "5xx: the server's fault. 4xx: the request's fault. 429: turned away because the endpoint is full.",
+            "5xx: the server's fault. 4xx: the request's. 429: turned away. Clients that left (499) are not counted.",
             {
                 "5xx": share('status=~"5.."'),
-                "4xx": share('status=~"4..", status!="429"'),
+                "4xx": share('status=~"4..", status!~"429|499"'),
                 "429": share('status="429"'),
             },
             unit="percentunit",

@@ -1,8 +1,5 @@
-"""Programs that these tests need, and a real Prometheus with node-exporter on free loopback ports."""
+"""A real Prometheus with a real node-exporter on free loopback ports."""
 
-import os
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,49 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from monitoring_tools import compose_command, free_port, program, wait_for
 
 from serving.monitoring.promql import FOLDER, Prometheus
-
-
-def program(*names: str) -> str:
-    """The first of these programs that is there. Without any the test is skipped, but on CI (CI=true) it fails."""
-    for name in names:
-        found = shutil.which(name)
-        if found:
-            return found
-    reason = f"needs {' or '.join(names)}: apt-get install prometheus prometheus-node-exporter"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
     return program("promtool")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-    """Poll until `condition()` is true; a refused connection counts as false."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    pytest.fail(f"{what}: not within {seconds:.0f} s")
-
-
-def compose_command(service: str) -> list[str]:
-    """The arguments that compose.yaml starts a service with."""
-    return yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"][service]["command"]
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +62,17 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
     for process in started:
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifacts folder with the metrics.prom of two recipes, written by hand."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    values = {"loss": 3.0, "valid_loss": 3.1, "tokens_per_second": 6800, "mfu_ratio": 0.3, "gradient_norm": 1,
+              "step_seconds": 0.1, "data_wait_seconds": 0.001, "step": 100, "running": 1,
+              "last_success_timestamp_seconds": time.time() - 4000}  # fmt: skip
+    for recipe in ("tiny", "other"):
+        lines = [f'metroline_train_{name}{{recipe="{recipe}"}} {value}\n' for name, value in values.items()]
+        (folder / recipe / "training").mkdir(parents=True)
+        (folder / recipe / "training/metrics.prom").write_text("".join(lines))
+    return folder
