@@ -23,8 +23,6 @@ from serving.sequence import Request as EngineRequest
 from serving.stream import DONE, ClientGoneError, EventStream, event, while_connected
 
 WEB = Path(__file__).parent / "web"
-BODY_SECONDS = 10.0
-"""A client that sends its body more slowly than this gets 408."""
 DISCARD = 64 << 20
 """Bytes of an over-large body that are read and dropped, so that its client gets to read the 413."""
 SECURITY = {
@@ -51,7 +49,7 @@ def build(runtime: Runtime) -> FastAPI:
     @app.post("/v1/completions", openapi_extra={"requestBody": body})
     async def completions(request: Request) -> Response:
         """Continue one or more prompts."""
-        parsed = parse(await read_body(request, runtime.settings.body_limit))
+        parsed = parse(await read_body(request, runtime.settings.body_limit, runtime.settings.body_seconds))
         await runtime.until_ready()
         return await _complete(runtime, request, parsed)
 
@@ -91,7 +89,7 @@ def build(runtime: Runtime) -> FastAPI:
     return app
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     """The request's body. Raises ApiError: 413 over `limit` bytes, 415 not JSON, 408 too slow."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
@@ -103,7 +101,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise too_large(limit)
     body, size = bytearray(), 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limit:
@@ -113,7 +111,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                 else:
                     body += chunk
     except TimeoutError:
-        raise ApiError(408, f"The body did not arrive within {BODY_SECONDS:g} s.", code="request_timeout") from None
+        raise ApiError(408, f"The body did not arrive within {seconds:g} s.", code="request_timeout") from None
     if size > limit:
         raise too_large(limit)
     return bytes(body)

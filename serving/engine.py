@@ -109,7 +109,7 @@ class Engine:
         self._waiting: deque[Stream] = deque()
         self._active: set[Stream] = set()
         self._changed = threading.Condition()
-        self._draining = False
+        self._ended = False
         self._seconds = 1.0  # rolling mean of a request's own time, for Retry-After
         self._prefilled: tuple[Stream, int, np.ndarray] | None = None  # whose prompt the cache begins with
         self._thread = threading.Thread(target=self._run, name="metroline-engine", daemon=True)
@@ -131,9 +131,9 @@ class Engine:
         return not self._waiting and not self._active
 
     def submit(self, request: Request) -> Stream:
-        """Queue a request. Raises ApiError: 429 when the queue is full, 503 when draining."""
+        """Queue a request. Raises ApiError: 429 when the queue is full, 503 after `abort`."""
         with self._changed:
-            if self._draining:
+            if self._ended:
                 raise unavailable("draining")
             queued = self._queued()
             if queued >= self._queue + (not self._active):  # one of them goes straight to an idle engine
@@ -144,13 +144,9 @@ class Engine:
             self._changed.notify()
         return stream
 
-    def drain(self) -> None:
-        """Take no new requests; those that are there are still answered."""
-        self._draining = True
-
     def abort(self) -> None:
-        """End all streams at once, with an error that says why."""
-        self._draining = True
+        """End all streams at once, with an error that says why, and take no new ones."""
+        self._ended = True
         with self._changed:
             for stream in {*self._waiting, *self._active}:
                 stream.end("drain", unavailable("draining"))

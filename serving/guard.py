@@ -77,7 +77,11 @@ class Guard:
             nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id.encode())]}
+                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if self._runtime.leaving:
+                    headers = [(name, value) for name, value in headers if name != b"connection"]
+                    headers.append((b"connection", b"close"))
+                message = {**message, "headers": headers}
             elif not message.get("more_body"):
                 complete = True
             await send(message)

@@ -21,6 +21,8 @@ from serving.settings import Settings
 LAST_SECONDS = 5.0
 """After the drain: time for the server to close, even when a client does not read what it is sent."""
 
+GRACE = 0.5
+
 log = logging.getLogger("metroline.lifecycle")
 
 
@@ -49,8 +51,7 @@ class Lifecycle:
                 loop.add_signal_handler(number, self._asked, number)
 
     def _asked(self, number: int) -> None:
-        if not self._runtime.draining:
-            self._runtime.draining = True
+        if not self._tasks:
             task = asyncio.ensure_future(self._drain(number))
             self._tasks.add(task)
         elif number == signal.SIGINT:
@@ -59,20 +60,28 @@ class Lifecycle:
     async def _drain(self, number: int) -> None:
         runtime = self._runtime
         log.info("draining", extra={"fields": {"requests": runtime.requests, "seconds": self._settings.drain}})
+        runtime.leaving = True
         if others_listen():
-            self._close(number)
-        if runtime.state == "ready":
-            runtime.engine.drain()
+            self._stop_listening(number)
+            await asyncio.sleep(GRACE)  # connections that were accepted just now still get to send their request
+        else:
+            runtime.draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + self._settings.drain
         while runtime.requests and loop.time() < end and not self._hurry.is_set():
             await asyncio.sleep(0.02)
-        if runtime.state == "ready":
+        if runtime.requests and runtime.state == "ready":
             runtime.engine.abort()
         last = threading.Timer(LAST_SECONDS, os._exit, (0,))
         last.daemon = True
         last.start()
         self._close(number)
+
+    def _stop_listening(self, number: int) -> None:
+        """Close this process's copy of the listening socket; uvicorn would close its connections as well."""
+        server = getattr(self._servers_own.get(number), "__self__", None)
+        for listener in getattr(server, "servers", []):
+            listener.close()
 
     def _close(self, number: int) -> None:
         """Let the HTTP server do what it would have done on the signal: stop listening, finish, exit."""

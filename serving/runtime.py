@@ -37,7 +37,8 @@ class Runtime:
 
     def __init__(self) -> None:
         self.state: Literal["new", "loading", "ready", "failed"] = "new"
-        self.draining = False
+        self.draining = False  # new requests get 503
+        self.leaving = False  # connections are closed after their answer
         self.requests = 0
         self.metrics: Metrics | None = None
         self._settled = asyncio.Event()
@@ -94,7 +95,7 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """The model answers, and new requests are welcome."""
-        return self.state == "ready" and self.engine.alive and not self.draining
+        return self.state == "ready" and self.engine.alive and not self.leaving
 
     async def until_ready(self) -> None:
         """Wait for the model. Raises ApiError 503 when it failed, or does not come within PATIENCE seconds."""

@@ -24,6 +24,7 @@ class Settings:
     deadline: float = 120.0
     drain: float = 20.0
     body_limit: int = 1 << 20
+    body_seconds: float = 10.0
     prompts: int = 16
 
     @classmethod
@@ -39,6 +40,7 @@ class Settings:
             deadline=_number(environment, "deadline", 120.0, float, 0.1),
             drain=_number(environment, "drain", 20.0, float, 0.0),
             body_limit=_number(environment, "body_limit", 1 << 20, int, 1),
+            body_seconds=_number(environment, "body_seconds", 10.0, float, 0.1),
             prompts=_number(environment, "prompts", 16, int, 1),
         )
 
@@ -51,6 +53,7 @@ DESCRIPTIONS = {
     "METROLINE_DEADLINE": "seconds from arrival after which a request is stopped with 504",
     "METROLINE_DRAIN": "seconds that running requests get to finish after SIGTERM",
     "METROLINE_BODY_LIMIT": "bytes of a request body; more gets 413",
+    "METROLINE_BODY_SECONDS": "seconds in which a request body must arrive; slower gets 408",
     "METROLINE_PROMPTS": "most completions (prompts × n) that one request may ask for",
 }
 

@@ -59,7 +59,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 @pytest.fixture(scope="session")
 def server(bundle: Path, serve: Callable[..., Server]) -> Server:
     """One server with the random int8 bundle, for tests that leave it as it is."""
-    return serve(bundle)
+    return serve(bundle, body_seconds="2")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,293 @@
+"""The engine on a real graph: what it generates, in which order, and how it stops."""
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+import tiny_bundle
+
+from serving.bundle import Bundle
+from serving.drift import Drift
+from serving.engine import Engine
+from serving.errors import ApiError
+from serving.graph import Graph
+from serving.sampling import SamplingParameters, log_softmax
+from serving.sequence import FinishEvent, Request, TokenEvent
+from serving.text import Vocabulary
+
+GREEDY = SamplingParameters(temperature=0)
+PROMPT = (85, 70, 2, 90, 85, 70, 33, 12, 99)
+
+
+class Recorder:
+    """Keeps what the engine reports."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple] = []
+
+    def __getattr__(self, name):
+        return lambda *values: self.seen.append((name, *values))
+
+    def named(self, name: str) -> list[tuple]:
+        return [values for kind, *values in self.seen if kind == name]
+
+
+@pytest.fixture
+def make(bundle):
+    def engine(queue: int = 8, deadline: float = 20.0, start: bool = True, folder=bundle) -> Engine:
+        loaded = Bundle.load(folder, "fp32")
+        vocabulary = Vocabulary(loaded.path / "tokenizer.json", loaded.vocab_size)
+        made = Engine(Graph(loaded, 1), vocabulary, loaded.eos, Recorder(), Drift(loaded.reference),
+                      queue=queue, deadline=deadline)  # fmt: skip
+        if start:
+            made.start()
+        return made
+
+    return engine
+
+
+def request(prompt: tuple[int, ...] = PROMPT, **values) -> Request:
+    values = {"max_tokens": 8, "sampling": GREEDY, "ignore_eos": True} | values
+    return Request(id="test", prompts=values.pop("prompts", (prompt,)), **values)
+
+
+async def collect(engine: Engine, wanted: Request) -> list:
+    async with asyncio.timeout(20):
+        async with engine.submit(wanted) as stream:
+            return [event async for event in stream]
+
+
+def tokens(events: list, choice: int = 0) -> list[int]:
+    return [e.token for e in events if isinstance(e, TokenEvent) and e.choice == choice and not e.prompt]
+
+
+def greedy(bundle, prompt: tuple[int, ...], count: int, context: int = 64) -> list[int]:
+    """Token by token with whole, uncached calls; past the context, from its last half."""
+    window, made = list(prompt), []
+    for _ in range(count):
+        if len(window) > context:
+            window = window[-(context // 2) :]
+        made.append(int(tiny_bundle.full_logits(bundle, window, context)[-1].argmax()))
+        window.append(made[-1])
+    return made
+
+
+def test_greedy_is_what_uncached_calls_give(make, bundle):
+    events = asyncio.run(collect(make(), request(max_tokens=20)))
+    assert tokens(events) == greedy(bundle, PROMPT, 20)
+    assert events[-1].reason == "length"
+
+
+def test_it_goes_on_past_the_context(make, bundle):
+    events = asyncio.run(collect(make(), request(max_tokens=140)))
+    assert tokens(events) == greedy(bundle, PROMPT, 140)
+
+
+def test_a_prompt_as_long_as_the_context(make, bundle):
+    prompt = tuple(int(t) for t in np.random.default_rng(0).integers(1, 263, 64))
+    events = asyncio.run(collect(make(), request(prompt, max_tokens=3)))
+    assert tokens(events) == greedy(bundle, prompt, 3)
+
+
+def test_a_seed_repeats_whatever_else_runs(make):
+    engine = make()
+    sampled = SamplingParameters(temperature=1.0, seed=5)
+
+    async def main() -> None:
+        alone = tokens(await collect(engine, request(sampling=sampled, max_tokens=30)))
+        wanted = [request(sampling=sampled, max_tokens=30), request((3, 4), max_tokens=30), request((9,), n=3)]
+        among = await asyncio.gather(*(collect(engine, each) for each in wanted))
+        assert tokens(among[0]) == alone
+
+    asyncio.run(main())
+
+
+def test_choices_share_a_prompt_and_differ(make):
+    engine = make()
+    sampled = SamplingParameters(temperature=1.0, seed=5)
+    events = asyncio.run(collect(engine, request(prompts=(PROMPT, (7, 8, 9)), n=3, sampling=sampled)))
+    made = [tuple(tokens(events, choice)) for choice in range(6)]
+    assert len(set(made)) == 6
+    assert [e.choice for e in events if isinstance(e, FinishEvent)] == [0, 1, 2, 3, 4, 5]
+    one = asyncio.run(collect(make(), request(sampling=sampled)))
+    assert tuple(tokens(one)) == made[0]
+
+
+def test_requests_take_turns(make):
+    engine, order = make(start=False), []
+    answer = engine._answer_one
+
+    def watched(stream) -> bool:
+        order.append((len(stream.request.prompts[0]), stream.choice))
+        return answer(stream)
+
+    engine._answer_one = watched
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(collect(engine, each)) for each in (request(n=3), request((5, 6)))]
+        await asyncio.sleep(0)  # both are queued before the engine starts
+        engine.start()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert order == [(9, 0), (2, 0), (9, 1), (9, 2)]
+
+
+def test_stop_string_and_end_of_text(make, scripted, bundle):
+    text = "Fellow citizens: naïve café, 😀"
+    engine = make(folder=scripted)
+    events = asyncio.run(collect(engine, request((1,), max_tokens=200, stop=("ns: na", "zzz"))))
+    shown = "".join(e.text for e in events)
+    assert shown == text[1 : text.index("ns: na")]
+    assert events[-1].reason == "stop"
+    assert len(tokens(events)) == len("ellow citizens: na")
+    logits = tiny_bundle.full_logits(bundle, list(PROMPT), 64)[-1]
+    engine = make()
+    engine._eos = int(logits.argmax())  # as if the first token ended the text
+    events = asyncio.run(collect(engine, request(ignore_eos=False)))
+    assert (len(tokens(events)), events[-1].reason, events[-1].text) == (1, "stop", "")
+
+
+def test_log_probabilities_and_echo(make, bundle):
+    events = asyncio.run(collect(make(), request(max_tokens=4, logprobs=3, echo=True)))
+    everything = [e for e in events if isinstance(e, TokenEvent)]
+    sequence = [e.token for e in everything]
+    assert sequence[: len(PROMPT)] == list(PROMPT)
+    assert everything[0].logprob is None
+    expected = log_softmax(tiny_bundle.full_logits(bundle, sequence, 64))
+    for position, event in enumerate(everything[1:]):
+        assert event.logprob == pytest.approx(expected[position][event.token], abs=1e-4)
+        assert [token for token, _ in event.top] == np.argsort(-expected[position])[:3].tolist()
+
+
+def test_scoring_only(make):
+    events = asyncio.run(collect(make(), request(max_tokens=0, logprobs=0, echo=True)))
+    assert [e.prompt for e in events[:-1]] == [True] * len(PROMPT)
+    assert events[-1].reason == "length"
+
+
+@pytest.mark.parametrize("choice_running", [True, False])
+def test_a_client_that_leaves_stops_generation(make, scripted, choice_running):
+    """Both while it is generated and while it waits."""
+    engine = make(folder=scripted)
+
+    async def main() -> None:
+        async with engine.submit(request(max_tokens=1000)) as first:
+            await anext(first)
+            if not choice_running:
+                async with engine.submit(request(max_tokens=1000)):
+                    pass
+        deadline = time.monotonic() + 10
+        while not engine.idle and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        made = engine.generated
+        assert made < 500
+        await asyncio.sleep(0.2)
+        assert engine.generated == made
+        assert len(engine._metrics.named("cancelled")) == (1 if choice_running else 2)
+        assert tokens(await collect(engine, request((1,), max_tokens=3)))  # and it goes on with others
+
+    asyncio.run(main())
+
+
+def test_a_full_queue_turns_away(make, scripted):
+    engine = make(queue=2, folder=scripted)
+
+    async def main() -> None:
+        running = engine.submit(request(max_tokens=1000))
+        await anext(running)
+        waiting = [engine.submit(request()), engine.submit(request())]
+        with pytest.raises(ApiError) as caught:
+            engine.submit(request())
+        assert caught.value.status == 429
+        assert int(caught.value.headers["Retry-After"]) >= 1
+        async with waiting[0]:
+            pass  # it leaves, and makes room
+        async with engine.submit(request()):
+            pass
+        async with running, waiting[1]:
+            pass
+
+    asyncio.run(main())
+
+
+def test_no_queue_still_serves_one_at_a_time(make):
+    engine = make(queue=0)
+
+    async def main() -> None:
+        assert await collect(engine, request())
+        await asyncio.sleep(0.1)
+        assert await collect(engine, request())
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_the_deadline_ends_a_request(make, scripted, waiting):
+    engine = make(deadline=0.3, folder=scripted)
+
+    async def main() -> None:
+        started = time.monotonic()
+        many = request(n=8, max_tokens=1000)
+        requests = [many, request()] if waiting else [many]
+        results = await asyncio.gather(*(collect(engine, each) for each in requests), return_exceptions=True)
+        assert [error.status for error in results if isinstance(error, ApiError)][:1] == [504]
+        assert time.monotonic() - started < 5
+        assert not engine._metrics.named("cancelled")
+
+    asyncio.run(main())
+
+
+def test_abort_ends_what_runs_and_what_waits(make, scripted):
+    engine = make(folder=scripted)
+
+    async def main() -> None:
+        async with engine.submit(request(max_tokens=1000)) as stream:
+            await anext(stream)
+            waiting = engine.submit(request())
+            engine.abort()
+            for each in (stream, waiting):
+                with pytest.raises(ApiError, match="shutting down"):
+                    async for _ in each:
+                        pass
+            with pytest.raises(ApiError, match="shutting down"):
+                engine.submit(request())
+
+    asyncio.run(main())
+
+
+def test_one_broken_request_breaks_no_other(make):
+    engine = make()
+    decode, engine._graph.decode = engine._graph.decode, lambda token, position: np.full(263, np.nan, np.float32)
+
+    async def main() -> None:
+        with pytest.raises(ApiError) as caught:
+            await collect(engine, request())
+        assert caught.value.status == 500
+        engine._graph.decode = decode
+        assert len(tokens(await collect(engine, request()))) == 8
+        assert engine.alive
+
+    asyncio.run(main())
+
+
+def test_what_is_counted(make):
+    engine = make()
+    long = tuple(range(20, 50))
+    asyncio.run(collect(engine, request(prompts=(long, PROMPT, (5, 6)), n=2, max_tokens=4)))
+    seen = engine._metrics
+    assert [tokens_in for _, tokens_in in seen.named("started")] == [30 + 9 + 2]
+    assert len(seen.named("first_token")) == 1
+    assert len(seen.named("token")) == 6 * 4
+    assert len([seconds for (seconds,) in seen.named("token") if seconds is not None]) == 6 * 3
+    assert len(seen.named("prompt")) == 2  # the third is too short to say anything
+    assert [each for each in seen.seen if each[0] in ("queued", "active")][-2:] == [("queued", 0), ("active", 0)]
+
+
+def test_prompt_loss_is_the_models_own(make, bundle):
+    engine = make()
+    asyncio.run(collect(engine, request()))
+    logprobs = log_softmax(tiny_bundle.full_logits(bundle, list(PROMPT), 64))
+    expected = -np.mean([logprobs[i][token] for i, token in enumerate(PROMPT[1:])])
+    assert engine._metrics.named("prompt")[0][0] == pytest.approx(expected, abs=1e-4)
