@@ -4,10 +4,18 @@ Reading order is the order of the files' paths, then the order inside a file. Me
 a few hundred rows) at a time. What is done to the text afterwards is data/clean.py's.
 """
 
+import math
 import re
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from data.errors import MetrolineError
+from data.files import read_json
+from data.readers import Piece, read_jsonl, read_parquet, read_text
 
 SUFFIXES = (".txt", ".jsonl", ".parquet")
 Value = str | int | float | bool | None
@@ -59,3 +67,86 @@ class DocumentsConfig(BaseModel):
             if entry.of not in named | set(self.meta_fields):
                 raise ValueError(f"bins.{name}: {entry.of} is in neither meta_pattern nor meta_fields")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text with its name (`file` or `file:number`) and what is noted about it."""
+
+    id: str
+    text: str
+    meta: dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A document that cannot be read, and why (only with `errors: drop`)."""
+
+    id: str
+    problem: str
+
+
+def raw_files(raw: Path) -> dict[str, Path]:
+    """The readable files of a fetched folder by name, sorted: the reading order. MetrolineError when there are none."""
+    try:
+        names = read_json(raw / "source.json")["files"]
+    except FileNotFoundError:
+        raise MetrolineError(f"nothing is fetched in {raw}", hint="run `metroline stage fetch` first") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise MetrolineError(f"{raw / 'source.json'}: damaged ({error})", hint="fetch again") from None
+    found = {name: raw / "files" / name for name in sorted(names) if Path(name).suffix.lower() in SUFFIXES}
+    if not found:
+        raise MetrolineError(f"no {', '.join(SUFFIXES)} file among the {len(names)} fetched in {raw}")
+    return found
+
+
+def read(files: dict[str, Path], config: DocumentsConfig) -> Iterator[Document | Unreadable]:
+    """All documents in reading order. With `errors: stop` the first unreadable one raises MetrolineError."""
+    pattern = re.compile(config.meta_pattern) if config.meta_pattern else None
+    matches = {name: match for name in files if pattern and (match := pattern.search(name))}
+    if pattern and not matches:
+        first = next(iter(files), "none")
+        raise MetrolineError(f"documents.meta_pattern matches no file name, not even {first}")
+    for name, path in files.items():
+        groups = matches[name].groupdict() if name in matches else {}
+        of_file: dict[str, Any] = {
+            key: int(value) if value.isdecimal() and value.isascii() else value
+            for key, value in groups.items()
+            if value is not None
+        }
+        for piece in _pieces(path, config):
+            identity = name + piece.place
+            if not piece.problem:
+                yield Document(identity, piece.text, _meta({**of_file, **piece.fields}, config))
+            elif config.errors == "drop":
+                yield Unreadable(identity, piece.problem)
+            else:
+                raise MetrolineError(
+                    f"{identity}: {piece.problem}", hint="mend the file, or set documents.errors: drop in the recipe"
+                )
+
+
+def _pieces(path: Path, config: DocumentsConfig) -> Iterator[Piece]:
+    if not path.is_file():
+        raise MetrolineError(f"{path} is missing", hint="fetch again")
+    if path.suffix.lower() == ".jsonl":
+        return read_jsonl(path, config.text_field, config.meta_fields)
+    if path.suffix.lower() == ".parquet":
+        return read_parquet(path, config.text_field, config.meta_fields)
+    return read_text(path, config.separator)
+
+
+def _meta(values: dict[str, Any], config: DocumentsConfig) -> dict[str, Value]:
+    """Values that JSON can hold, and the bins made from them (a bin whose number is missing is left out)."""
+    meta = {name: _plain(value) for name, value in values.items()}
+    for name, entry in config.bins.items():
+        number = meta.get(entry.of)
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            meta[name] = int(number // entry.width * entry.width)
+    return meta
+
+
+def _plain(value: Any) -> Value:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else str(value)

@@ -96,5 +96,5 @@ class Progress:
         else:
             of = f"/{self.total:,}" if self.total is not None else ""
             seconds = self._last - self._started
-            print(f"{self.description}: {self.done:,}{of} {self.unit} in {seconds:.0f} s  {format_fields(self._fields)}",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            done = f"{self.description}: {self.done:,}{of} {self.unit} in {seconds:.0f} s"
+            print(f"{done}  {format_fields(self._fields)}", file=sys.stderr, flush=True)
