@@ -4,7 +4,9 @@ Needs torch alone: where Triton is not installed, PyTorch's own operations do th
 """
 
 from kernels.attention import Explanation, attention, document_mask, explain
-from kernels.cached import cached_attention, positions_of, rotary_tables, rotate
+from kernels.cached import cached_attention, positions_of, rotary_tables
+from kernels.linear_cross_entropy import linear_cross_entropy
+from kernels.pointwise import relu2, rms_norm, rotary_qkv, rotate, swiglu
 
 __all__ = [
     "Explanation",
@@ -12,7 +14,12 @@ __all__ = [
     "cached_attention",
     "document_mask",
     "explain",
+    "linear_cross_entropy",
     "positions_of",
+    "relu2",
+    "rms_norm",
+    "rotary_qkv",
     "rotary_tables",
     "rotate",
+    "swiglu",
 ]

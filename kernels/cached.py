@@ -15,18 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.pointwise import rotate
+
 
 def rotary_tables(context: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
     """RoPE's cosines and sines, float32 [context, head_dim / 2] each (Su et al. 2021, arXiv:2104.09864)."""
     frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     angle = torch.arange(context, dtype=torch.float64)[:, None] * frequency
     return angle.cos().float(), angle.sin().float()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply RoPE in Llama's layout (first half with second half). x [..., S, H, D]; cos, sin [..., S, 1, D / 2]."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
 def positions_of(lengths: Tensor, new: int) -> Tensor:

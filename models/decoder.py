@@ -8,18 +8,37 @@ No reading or writing of files (`models.huggingface`), no loss, no sampling. Par
 Llama; attention is `kernels.attention`.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from kernels import attention, cached_attention, document_mask, positions_of, rotary_tables, rotate
+from kernels import (
+    attention,
+    cached_attention,
+    document_mask,
+    positions_of,
+    relu2,
+    rms_norm,
+    rotary_qkv,
+    rotary_tables,
+    swiglu,
+)
 from models.config import DecoderConfig
 from models.dropout import dropout
 
 __all__ = ["Decoder", "DecoderConfig"]
 
 Cache = tuple[Tensor, Tensor]  # keys, values: [B, Hkv, P, D] each
+
+
+class Packed(NamedTuple):
+    """Where documents begin and end in a batch, in the form that the device's attention wants."""
+
+    cu_seqlens: Tensor  # int32 [N + 1]
+    mask: Tensor | None  # CPU: bool [B, 1, S, S], made once for all layers
 
 
 class RMSNorm(nn.Module):
@@ -32,7 +51,9 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., W] → [..., W] in x's dtype."""
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        if torch.is_grad_enabled():
+            return rms_norm(x, self.eps) * self.weight
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)  # one operator, for exported graphs
 
 
 def _norm(config: DecoderConfig) -> nn.Module:
@@ -41,43 +62,56 @@ def _norm(config: DecoderConfig) -> nn.Module:
     return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
 
 
+def _norm_linear(norm: nn.Module, linears: list[nn.Linear], x: Tensor) -> Tensor:
+    """Normalise, then several linear layers as one product: [..., W] → [..., N]. RMSNorm's weight goes into theirs.
+
+    The parameters stay apart, as checkpoints and optimizers (Muon takes each matrix alone) want them; joining them
+    costs a copy of the weights, which is small beside a training step's activations.
+    """
+    weight = torch.cat([linear.weight for linear in linears]) if len(linears) > 1 else linears[0].weight
+    bias = None if linears[0].bias is None else torch.cat([linear.bias for linear in linears])
+    if isinstance(norm, RMSNorm):
+        return F.linear(rms_norm(x, norm.eps), weight * norm.weight, bias)
+    return F.linear(norm(x), weight, bias)
+
+
 class Attention(nn.Module):
     """Projections, QK-norm and RoPE around `kernels.attention`."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.eps = config.norm_eps
         self.q_proj = nn.Linear(config.width, config.heads * self.head_dim, bias=config.bias)
         self.k_proj = nn.Linear(config.width, config.kv_heads * self.head_dim, bias=config.bias)
         self.v_proj = nn.Linear(config.width, config.kv_heads * self.head_dim, bias=config.bias)
         self.o_proj = nn.Linear(config.heads * self.head_dim, config.width, bias=config.bias)
-        self.q_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.q_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, S, W] → q [B, S, H, D], k and v [B, S, Hkv, D]; q and k normalised, not rotated."""
-        q = self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))
-        k = self.k_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))
-        v = self.v_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))
-        return self.q_norm(q), self.k_norm(k), v
-
-    def forward(self, x: Tensor, rope: Cache | None, cu_seqlens: Tensor | None, mask: Tensor | None) -> Tensor:
-        """[B, S, W] → [B, S, W]. `rope`: cos, sin [1 or B, S, 1, D / 2]; `mask`: the documents' mask, where shared."""
-        q, k, v = self.project(x)
-        if rope is not None:
-            q, k = rotate(q, *rope), rotate(k, *rope)
-        if cu_seqlens is not None and mask is None:  # the packed form has one row
-            flat = [t.reshape(1, -1, *t.shape[2:]) for t in (q, k, v)]
-            out = attention(*flat, cu_seqlens_q=cu_seqlens)
+    def forward(self, x: Tensor, norm: nn.Module, rope: Cache | None, packed: Packed | None) -> Tensor:
+        """[B, S, W] → [B, S, W], x not yet normalised. `rope`: cos, sin [1 or B, S, 1, D / 2]."""
+        qkv = _norm_linear(norm, [self.q_proj, self.k_proj, self.v_proj], x)
+        weights = None if self.q_norm is None or self.k_norm is None else (self.q_norm.weight, self.k_norm.weight)
+        q, k, v = rotary_qkv(qkv, self.heads, self.kv_heads, rope, weights, self.eps)
+        if packed is None:
+            out = attention(q, k, v)
+        elif packed.mask is not None:
+            out = attention(q, k, v, mask=packed.mask)
         else:
-            out = attention(q, k, v, mask=mask)
+            flat = [part.reshape(1, -1, *part.shape[2:]) for part in (q, k, v)]
+            out = attention(*flat, cu_seqlens_q=packed.cu_seqlens)
         return self.o_proj(out.reshape(x.shape[0], x.shape[1], -1))
 
     def forward_cached(
         self, x: Tensor, past: Cache, lengths: Tensor, total: Tensor | None, tables: Cache | None
     ) -> tuple[Tensor, Cache]:
-        """The same over a cache; `tables`: RoPE's cos, sin [context, D / 2]."""
-        q, k, v = self.project(x)
+        """The same over a cache, x normalised; `tables`: RoPE's cos, sin [context, D / 2]."""
+        q = self.q_proj(x).unflatten(-1, (self.heads, self.head_dim))
+        k = self.k_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))
+        v = self.v_proj(x).unflatten(-1, (self.kv_heads, self.head_dim))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
         cos, sin = tables if tables is not None else (None, None)
         out, present_k, present_v = cached_attention(q, k, v, *past, lengths, total=total, cos=cos, sin=sin)
         return self.o_proj(out.flatten(2)), (present_k, present_v)
@@ -94,14 +128,19 @@ class FeedForward(nn.Module):
         self.up_proj = nn.Linear(config.width, config.hidden, bias=config.bias)
         self.down_proj = nn.Linear(config.hidden, config.width, bias=config.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, S, W] → [B, S, W]."""
-        up = self.up_proj(x)
+    def forward(self, x: Tensor, norm: nn.Module) -> Tensor:
+        """[B, S, W] → [B, S, W], x not yet normalised."""
         if self.activation == "swiglu":
-            return self.down_proj(F.silu(self.gate_proj(x)) * up)
-        if self.activation == "gelu":
-            return self.down_proj(F.gelu(up, approximate="tanh"))
-        return self.down_proj(F.relu(up).square())
+            return self.down_proj(swiglu(_norm_linear(norm, [self.gate_proj, self.up_proj], x)))
+        up = _norm_linear(norm, [self.up_proj], x)
+        return self.down_proj(relu2(up) if self.activation == "relu2" else F.gelu(up, approximate="tanh"))
+
+    def forward_cached(self, x: Tensor) -> Tensor:
+        """The same with one product for each matrix, x normalised: for a few tokens joining weights costs too much."""
+        if self.activation == "swiglu":
+            return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        up = self.up_proj(x)
+        return self.down_proj(F.relu(up).square() if self.activation == "relu2" else F.gelu(up, approximate="tanh"))
 
 
 class Block(nn.Module):
@@ -115,18 +154,11 @@ class Block(nn.Module):
         self.post_attention_layernorm = _norm(config)
         self.mlp = FeedForward(config)
 
-    def forward(
-        self, x: Tensor, rope: Cache | None, cu_seqlens: Tensor | None, mask: Tensor | None, seed: Tensor | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, rope: Cache | None, packed: Packed | None, seed: Tensor | None) -> Tensor:
         """[B, S, W] → [B, S, W]."""
-        added = self.self_attn(self.input_layernorm(x), rope, cu_seqlens, mask)
-        x = x + self.drop(added, seed, 1)
-        return x + self.drop(self.mlp(self.post_attention_layernorm(x)), seed, 2)
-
-    def drop(self, x: Tensor, seed: Tensor | None, site: int) -> Tensor:
-        """Dropout at one of the block's two sites. The layer is read only where it is needed: torch.compile would
-        otherwise make one graph for each layer instead of one for all."""
-        return dropout(x, self.rate, seed, 2 * self.layer + site) if self.rate and seed is not None else x
+        added = self.self_attn(x, self.input_layernorm, rope, packed)
+        x = x + dropout(added, self.rate, seed, 2 * self.layer + 1)
+        return x + dropout(self.mlp(x, self.post_attention_layernorm), self.rate, seed, 2 * self.layer + 2)
 
     def forward_cached(
         self, x: Tensor, past: Cache, lengths: Tensor, total: Tensor | None, tables: Cache | None
@@ -134,7 +166,7 @@ class Block(nn.Module):
         """The same over a cache."""
         added, present = self.self_attn.forward_cached(self.input_layernorm(x), past, lengths, total, tables)
         x = x + added
-        return x + self.mlp(self.post_attention_layernorm(x)), present
+        return x + self.mlp.forward_cached(self.post_attention_layernorm(x)), present
 
 
 class Decoder(nn.Module):
@@ -209,29 +241,26 @@ class Decoder(nn.Module):
         batch, length = tokens.shape
         if cu_seqlens is None and length > config.context:
             raise ValueError(f"Decoder: {length} tokens are more than the context of {config.context}")
-        mask = None
+        packed = None
         if cu_seqlens is not None:
             if positions is None:
                 positions = document_positions(cu_seqlens, batch, length)
-            if tokens.device.type == "cpu":  # one mask for all layers; on a GPU the kernel reads cu_seqlens
-                mask = document_mask(cu_seqlens, batch, length)
+            on_cpu = tokens.device.type == "cpu"
+            packed = Packed(cu_seqlens, document_mask(cu_seqlens, batch, length) if on_cpu else None)
         x = self.embed_tokens(tokens)
         rope = None
         if self.embed_positions is not None:
             table = self.embed_positions.weight
             x = x + (table[:length] if positions is None else F.embedding(positions, table))
         else:
-            dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-            rope = tuple(
-                (table[:length] if positions is None else table[positions]).unsqueeze(-2).to(dtype)
-                for table in (self.cos, self.sin)
-            )  # fmt: skip
+            tables = (self.cos, self.sin)
+            rope = tuple((t[:length] if positions is None else t[positions]).unsqueeze(-2) for t in tables)
         x = dropout(x, config.dropout, seed, 0)
         for block in self.layers:
             if self.activation_checkpointing and self.training:
-                x = checkpoint(block, x, rope, cu_seqlens, mask, seed, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(block, x, rope, packed, seed, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = block(x, rope, cu_seqlens, mask, seed)
+                x = block(x, rope, packed, seed)
         return self.norm(x)
 
     def forward(
