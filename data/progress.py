@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -92,7 +93,8 @@ class Progress:
         if self._lines:
             event = {"description": self.description, "done": self.done, "total": self.total, "unit": self.unit,
                      "fields": self._fields, "final": final}  # fmt: skip
-            print(MARKER + json.dumps(event), flush=True)
+            with suppress(BrokenPipeError):  # a reader that went away must not end the work
+                print(MARKER + json.dumps(event), flush=True)
         else:
             of = f"/{self.total:,}" if self.total is not None else ""
             seconds = self._last - self._started

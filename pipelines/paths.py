@@ -47,6 +47,11 @@ class Paths:
         return self.artifacts / "evaluation"
 
     @property
+    def plots(self) -> Path:
+        """Curves and per-group losses as CSV files for `dvc plots`."""
+        return self.artifacts / "plots"
+
+    @property
     def bundle(self) -> Path:
         """The deployable folder: the only thing that serving knows."""
         return self.artifacts / "bundle"

@@ -1,0 +1,147 @@
+"""The Prefect flow: walk DVC's graph of one recipe and run each stage through DVC as one task.
+
+    metroline run speeches                                    # here and now, with or without a Prefect server
+    prefect deployment run line/speeches                      # on a worker: see pipelines/schedule.py
+
+DVC owns what is stale; this file owns retries (network stages only), time-outs, logs and artifacts. No stage is named
+here: stages and their order are DVC's. Prefect is imported by this module, pipelines/schedule.py and nothing else.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Literal
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from data.errors import MetrolineError
+from data.files import read_json
+from data.progress import MARKER
+from pipelines import environment, line
+from pipelines.console import Reporter, describe, parse_progress
+from pipelines.gates import flatten
+from pipelines.paths import Paths
+from pipelines.stages import STAGES
+
+RETRY_DELAYS = (5.0, 30.0)
+"""Seconds before the second and third try of a network stage, on top of the download's own back-off."""
+LOG_PROGRESS_EVERY = 30.0
+"""Seconds between two progress lines in the run's log, where nobody watches a bar."""
+
+_reporter: Reporter | None = None
+"""Where stages are shown; None (on a worker): only in the run's log."""
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def run_stage(address: str, force: bool) -> Literal["fresh", "ran"]:
+    """Run one stage through DVC, or find that it is fresh."""
+    name = address.partition("@")[0]
+    if not force and line.is_fresh(address):
+        get_run_logger().info("%s is fresh", address)
+        if _reporter:
+            _reporter.fresh(name)
+        return "fresh"
+    with _watching(name) as watch:
+        line.run_stage(address, watch, force=force)
+    return "ran"
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def report_metrics(recipe: str) -> None:
+    """Put what `evaluate` measured and what was released into a table artifact of this run."""
+    paths = Paths(recipe)
+    for key, path in (("metrics", paths.metrics), ("release", paths.release)):
+        if path.is_file():
+            values: dict[str, Any] = read_json(path)
+            texts = {name: value for name, value in values.items() if isinstance(value, str)}
+            rows = [{"name": name, "value": value} for name, value in {**flatten(values), **texts}.items()]
+            create_table_artifact(key=f"{recipe}-{key}", table=rows, description=f"`{path}`")
+
+
+@flow(name="line", flow_run_name="{recipe}", persist_result=False)
+def run_line(recipe: str, force: list[str] | None = None) -> dict[str, str]:
+    """Bring one recipe's whole line up to date.
+
+    Args:
+        recipe: a recipe of pipelines/recipes/.
+        force: stages to run though they are fresh, such as ["train"].
+
+    Returns what became of each stage: "fresh" or "ran". Raises MetrolineError (StageFailed, ...).
+    """
+    environment.enter()
+    logger = get_run_logger()
+    found = line.entries(recipe, waiting=logger.warning)
+    for stage in force or []:
+        if stage not in {entry.stage for entry in found}:
+            raise MetrolineError(f"no stage {stage!r} in the line of {recipe}")
+    outcome: dict[str, str] = {}
+    for entry in found:
+        options = task_options(entry.stage)
+        outcome[entry.stage] = run_stage.with_options(name=entry.address, **options)(
+            entry.address, entry.stage in (force or [])
+        )
+    report_metrics(recipe)
+    return outcome
+
+
+def task_options(stage: str) -> dict[str, Any]:
+    """Time-out and retries of a stage's task. A stage that this project does not know (the user's own) has neither."""
+    known = STAGES.get(stage)
+    if known is None:
+        return {}
+    options: dict[str, Any] = {"timeout_seconds": known.seconds(stage)}
+    if known.network:
+        options |= {
+            "retries": len(RETRY_DELAYS),
+            "retry_delay_seconds": list(RETRY_DELAYS),
+            "retry_condition_fn": is_temporary,
+        }
+    return options
+
+
+def is_temporary(task: Any, run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failed task is worth another try: the stage said that the network was at fault."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, line.StageFailed) and error.temporary
+
+
+def run_here(recipe: str, reporter: Reporter, force: list[str] | None = None) -> dict[str, str]:
+    """Run the flow in this process and show its stages. Without PREFECT_API_URL, Prefect starts a server of its own."""
+    global _reporter
+    _reporter = reporter
+    logging.getLogger("prefect").setLevel(logging.CRITICAL)
+    try:
+        return run_line(recipe, force)
+    finally:
+        _reporter = None
+
+
+@contextmanager
+def _watching(name: str) -> Iterator[Callable[[str], None]]:
+    """Give each line of a stage to the run's log (the API) and, where there is one, to the reporter."""
+    logger, last = get_run_logger(), 0.0
+
+    def log(text: str) -> None:
+        nonlocal last
+        event = parse_progress(text)
+        if event is None and not text.startswith(MARKER):
+            logger.info("%s", text)
+        elif event and (event["final"] or time.monotonic() - last > LOG_PROGRESS_EVERY):
+            last = time.monotonic()
+            logger.info("%s", describe(event))
+
+    if _reporter is None:
+        yield log
+        return
+    with _reporter.stage(name) as show:
+
+        def both(text: str) -> None:
+            log(text)
+            show(text)
+
+        yield both

@@ -1,0 +1,253 @@
+"""Schedules: a deployment of the flow on a Prefect server, a worker that runs it, and a watch for runs that died.
+
+    metroline schedule speeches --cron "0 3 * * *"
+
+What a deployment looks like (pool, concurrency, entry point) stands in prefect.yaml; this module fills in the recipe
+and the time. The flow itself is pipelines/flows.py. Prefect is imported inside functions: it takes a second.
+
+An overlapping run is cancelled (concurrency limit 1, CANCEL_NEW). A run whose process was killed sends no more
+heartbeats; the automation made here marks it Crashed. To retrain on an alert, let the alert's receiver run
+`prefect deployment run line/speeches`, or POST to /api/deployments/{id}/create_flow_run.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import yaml
+
+from data.errors import MetrolineError
+from pipelines.line import stop_group
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.schedules import SCHEDULE_TYPES
+
+FLOW = "line"
+HEARTBEAT = 30
+"""Seconds between a run's heartbeats; Prefect allows no fewer."""
+SILENCE = timedelta(seconds=3 * HEARTBEAT)
+"""How long a run may be silent before it counts as dead."""
+ZOMBIES = "metroline: a silent run has crashed"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The part of prefect.yaml that is the same for every recipe."""
+
+    entrypoint: str
+    pool: str
+    limit: int
+    collision: str
+    description: str
+    tags: tuple[str, ...]
+
+    @classmethod
+    def read(cls, root: Path) -> "Deployment":
+        """Out of prefect.yaml's first deployment. Raises MetrolineError when a key that is needed is missing."""
+        path = root / "prefect.yaml"
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"][0]
+            limit = values["concurrency_limit"]
+            return cls(values["entrypoint"], values["work_pool"]["name"], limit["limit"], limit["collision_strategy"],
+                       values.get("description", ""), tuple(values.get("tags", ())))  # fmt: skip
+        except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
+            what = f"lacks {error}" if isinstance(error, LookupError) else " ".join(str(error).split())
+            raise MetrolineError(f"{path}: {what}", hint="`git checkout prefect.yaml` brings it back") from None
+
+
+def cron_schedule(cron: str, timezone: str) -> "SCHEDULE_TYPES":
+    """A checked cron schedule. Raises MetrolineError."""
+    from prefect.client.schemas.schedules import CronSchedule
+    from pydantic import ValidationError
+
+    try:
+        return CronSchedule(cron=cron, timezone=timezone)
+    except ValidationError as error:
+        field = error.errors()[0]["loc"][0]
+        if field == "timezone":
+            raise MetrolineError(f"no time zone {timezone!r}", hint="an IANA name such as Europe/Berlin") from None
+        hint = 'five fields: minute, hour, day, month, weekday; "0 3 * * *" is every night at three'
+        raise MetrolineError(f"{cron!r} is not a cron schedule", hint=hint) from None
+
+
+def answers(url: str) -> bool:
+    """Whether a Prefect server answers at this API address."""
+    with suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200
+    return False
+
+
+@contextmanager
+def client(url: str) -> "Iterator[SyncPrefectClient]":
+    """A client of the server at `url`, which is also the server of everything Prefect does inside."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as found:
+        yield found
+
+
+def register(
+    url: str, recipe: str, schedule: "SCHEDULE_TYPES | None", root: Path, *, silence: timedelta = SILENCE
+) -> "UUID":
+    """Make or replace the deployment `line/RECIPE`, its pool and the zombie automation. Returns the deployment's id.
+
+    schedule: None leaves the deployment without one; it can still be run by hand or by an alert.
+    """
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+    from prefect.utilities.callables import parameter_schema
+
+    from pipelines.flows import run_line
+
+    deployment = Deployment.read(root)
+    with client(url) as prefect:
+        _ensure_pool(prefect, deployment.pool)
+        _ensure_automation(silence)
+        return prefect.create_deployment(
+            flow_id=prefect.create_flow_from_name(FLOW),
+            name=recipe,
+            description=deployment.description,
+            tags=list(deployment.tags),
+            entrypoint=deployment.entrypoint,
+            path=".",
+            parameters={"recipe": recipe},
+            parameter_openapi_schema=parameter_schema(run_line).model_dump_for_openapi(),
+            work_pool_name=deployment.pool,
+            concurrency_limit=deployment.limit,
+            concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy(deployment.collision)),
+            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(root)}}],
+            schedules=[DeploymentScheduleCreate(schedule=schedule)] if schedule else [],
+        )
+
+
+def _ensure_pool(prefect: "SyncPrefectClient", name: str) -> None:
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.workers.process import ProcessWorker
+
+    template = ProcessWorker.get_default_base_job_template()
+    with suppress(ObjectAlreadyExists):
+        prefect.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+
+
+def _ensure_automation(silence: timedelta) -> None:
+    """A run that sent a heartbeat and then, for `silence`, neither another one nor an end, is marked Crashed."""
+    from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
+    from prefect.client.schemas.objects import StateType
+
+    with suppress(ValueError):
+        Automation.read(name=ZOMBIES).delete()
+    heartbeat = "prefect.flow-run.heartbeat"
+    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")}
+    Automation(
+        name=ZOMBIES,
+        trigger=EventTrigger(
+            after={heartbeat}, expect={heartbeat, *ends}, match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"}, posture=Posture.Proactive, threshold=1, within=silence,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {silence.seconds} s")],
+    ).create()  # fmt: skip
+
+
+def next_runs(url: str, deployment: "UUID", wait: float = 30) -> list[datetime]:
+    """When the server will start the next runs. Raises MetrolineError when it plans none within `wait` seconds."""
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    only = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+    scheduled = FlowRunFilter.model_validate({"state": {"type": {"any_": ["SCHEDULED"]}}})
+    with client(url) as prefect:
+        deadline = time.monotonic() + wait
+        while time.monotonic() < deadline:
+            runs = prefect.read_flow_runs(
+                flow_run_filter=scheduled, deployment_filter=only, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=3
+            )
+            if runs:
+                return [run.expected_start_time for run in runs if run.expected_start_time]
+            time.sleep(0.5)
+    raise MetrolineError(f"the Prefect server at {url} plans no runs", hint="is its scheduler service running?")
+
+
+def remove(url: str, recipe: str) -> bool:
+    """Delete the deployment of a recipe with its schedule; False when there was none."""
+    from prefect.exceptions import ObjectNotFound
+
+    with client(url) as prefect:
+        try:
+            prefect.delete_deployment(prefect.read_deployment_by_name(f"{FLOW}/{recipe}").id)
+        except ObjectNotFound:
+            return False
+    return True
+
+
+def workers_online(url: str, root: Path) -> int:
+    """How many workers of the pool the server has heard of lately."""
+    with client(url) as prefect:
+        pool = Deployment.read(root).pool
+        workers = prefect.request("POST", "/work_pools/{name}/workers/filter", path_params={"name": pool}, json={})
+        return sum(worker["status"] == "ONLINE" for worker in workers.json())
+
+
+@contextmanager
+def background(command: list[str], log: Path, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a Prefect command as a process group of its own, its output in `log`; at the end the whole group ends."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", *command], env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        stop_group(process.pid, grace=90)
+        process.wait()
+
+
+@contextmanager
+def server(root: Path, port: int, wait: float = 90) -> Iterator[str]:
+    """A Prefect server on this machine with its database below .metroline/; yields its API address."""
+    url, log = f"http://127.0.0.1:{port}/api", root / ".metroline/prefect/server.log"
+    with background(["server", "start", "--host", "127.0.0.1", "--port", str(port)], log) as process:
+        deadline = time.monotonic() + wait
+        while not answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise MetrolineError(f"the Prefect server did not come up on port {port}", hint=f"see {log}")
+            time.sleep(0.2)
+        yield url
+
+
+@contextmanager
+def worker(root: Path, url: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A worker that runs what is due, one run at a time."""
+    log = root / ".metroline/prefect/worker.log"
+    command = ["worker", "start", "--pool", Deployment.read(root).pool, "--type", "process"]
+    with background(command, log, PREFECT_API_URL=url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY=str(HEARTBEAT)) as process:
+        yield process
+
+
+def stay(processes: dict[str, "subprocess.Popen[bytes]"], sleep: Callable[[float], None] = time.sleep) -> None:
+    """Return at Ctrl-C or SIGTERM. Raises MetrolineError when one of the processes ends by itself."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        while True:
+            for name, process in processes.items():
+                if process.poll() is not None:
+                    raise MetrolineError(
+                        f"the {name} ended with exit code {process.returncode}",
+                        hint=f"see .metroline/prefect/{name}.log",
+                    )
+            sleep(0.5)

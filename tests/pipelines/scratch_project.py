@@ -1,0 +1,153 @@
+"""A project with DVC, recipes and small real stages that do as told: the machinery is tested on it, not the training.
+
+`behave(project, train={"seconds": 60})` tells a stage what to do; DVC does not see that file. Nothing here is a mock:
+DVC, the subprocesses and Prefect are the real ones.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.environment import match_git
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DVC_YAML = """
+stages:
+  fetch:
+    foreach: ${recipes}
+    do:
+      cmd: %(python)s steps.py fetch ${item}
+      params: [{"pipelines/recipes/${item}.yaml": [source]}]
+      outs: ["raw/${item}"]
+  train:
+    foreach: ${recipes}
+    do:
+      cmd: %(python)s steps.py train ${item}
+      deps: ["raw/${item}", model.txt]
+      params: [{"pipelines/recipes/${item}.yaml": [model, train]}]
+      outs: ["trained/${item}"]
+  evaluate:
+    foreach: ${recipes}
+    do:
+      cmd: %(python)s steps.py evaluate ${item}
+      deps: ["trained/${item}"]
+      params: [{"pipelines/recipes/${item}.yaml": [evaluate]}]
+      metrics: ["artifacts/${item}/metrics.json"]
+"""
+
+STEPS = """
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+
+from data.errors import MetrolineError, NetworkError
+from data.progress import Progress
+from pipelines import stages
+
+stage, recipe = sys.argv[1:]
+told = json.loads(Path("behaviour.json").read_text()).get(stage, {})
+with open(f"{stage}.log", "a") as log:
+    log.write("run\\n")
+runs = len(Path(f"{stage}.log").read_text().splitlines())
+if told.get("deaf"):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if told.get("checkpoint"):
+    def save(*_):
+        time.sleep(0.5)
+        Path("checkpoint").write_text("saved")
+        sys.exit(1)
+    signal.signal(signal.SIGTERM, save)
+if told.get("child"):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    Path("child.pid").write_text(str(child.pid))
+Path(f"{stage}.pid").write_text(str(os.getpid()))
+if runs <= told.get("failures", 0):
+    error = (NetworkError if told.get("network") else MetrolineError)(f"{stage} cannot, try {runs}")
+    stages.report(error)
+    sys.exit(1)
+if told.get("crash"):
+    raise RuntimeError("a bug")
+with stages.tied_to_owner(every=0.2), Progress(stage, total=10, unit="steps") as progress:
+    for step in range(10):
+        time.sleep(told.get("seconds", 0) / 10)
+        progress.update(advance=1, loss=5.0 - step / 10)
+print(f"{stage} says hello", flush=True)
+out = {"fetch": "raw", "train": "trained"}.get(stage)
+if out:
+    Path(out).mkdir(exist_ok=True)
+    Path(out, recipe).write_text(f"{stage} {recipe}\\n")
+else:
+    Path("artifacts", recipe).mkdir(parents=True, exist_ok=True)
+    Path("artifacts", recipe, "metrics.json").write_text(json.dumps({"test": {"loss": 1.5}}))
+"""
+
+RECIPE = """
+description: a test
+licence: none
+source: {kind: file, path: corpus.txt, sha256: "%s"}
+documents: {}
+clean: {}
+split: {}
+tokenizer: {}
+model: {}
+task: language-modelling
+train: {}
+evaluate: {}
+export: {}
+serving: {}
+gates: []
+"""
+
+
+def make_project(folder: Path) -> Path:
+    """Write the project with the recipes `one` and `two` into `folder`."""
+    (folder / "pipelines/recipes").mkdir(parents=True)
+    for name in ("one", "two"):
+        (folder / f"pipelines/recipes/{name}.yaml").write_text(RECIPE % ("0" * 64))
+    (folder / "params.yaml").write_text("recipes:\n- one\n- two\n")
+    (folder / "dvc.yaml").write_text(DVC_YAML % {"python": sys.executable})
+    (folder / "steps.py").write_text(STEPS)
+    (folder / "model.txt").write_text("a model\n")
+    behave(folder)
+    (folder / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
+    match_git(folder)
+    shutil.copy(ROOT / "prefect.yaml", folder / "prefect.yaml")
+    return folder
+
+
+def behave(project: Path, **stages: dict[str, Any]) -> None:
+    """Tell stages what to do when they run."""
+    (project / "behaviour.json").write_text(json.dumps(stages))
+
+
+def runs(project: Path, stage: str) -> int:
+    """How often a stage was run."""
+    log = project / f"{stage}.log"
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def metroline(project: Path, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run the command line in the project, as a user would."""
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120, **options)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without anything that names a project or a server."""
+    drop = ("PREFECT_", "METROLINE_ROOT", "METROLINE_OWNER", "METROLINE_PROGRESS", "BENTOML_HOME", "DVC_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(drop)} | more
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project, as the working folder."""
+    made = make_project(tmp_path / "project")
+    monkeypatch.chdir(made)
+    return made
