@@ -1,17 +1,21 @@
 """Files that are either whole or absent: write to a temporary name in the same folder, flush, rename.
 
-A process killed at any moment leaves the old file or the new one, never half of one.
+A process killed at any moment leaves the old file or the new one, never half of one; what it left under a temporary
+name is removed at the next write to the same path.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 
 def sha256(path: Path) -> str:
@@ -23,11 +27,23 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _sweep(path: Path) -> None:
+    """Remove temporary siblings of `path` whose process is gone (it was killed: the others clean up themselves)."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.\w+\.(part|old)")
+    for sibling in path.parent.iterdir():
+        if (match := ours.fullmatch(sibling.name)) and not psutil.pid_exists(int(match[1])):
+            if sibling.is_dir():
+                shutil.rmtree(sibling, ignore_errors=True)
+            else:
+                sibling.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; on success it is flushed to disk and renamed to `path`, on error removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    _sweep(path)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".part", dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -44,7 +60,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder; on success it takes the place of `path`, on error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    _sweep(path)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".part", dir=path.parent))
     temporary.chmod(0o755)
     try:
         yield temporary
