@@ -6,6 +6,7 @@
 A bundle with a missing, changed or unlisted file that serving would read is refused. It loads no model.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -108,13 +109,20 @@ def verify(path: Path) -> dict[str, Any]:
         raise MetrolineError(f"{path}: the manifest lists no files", hint=REBUILD)
     for name, expected in sorted(files.items()):
         file = path / name
-        if Path(name).is_absolute() or ".." in Path(name).parts:
+        if Path(name).name != name:
             raise MetrolineError(f"{path}: the manifest lists {name!r}, which is outside the bundle")
         if not file.is_file():
             raise MetrolineError(f"{path}: {name} is missing", hint=REBUILD)
         if sha256(file) != expected:
             raise MetrolineError(f"{path}: {name} is not the file that was exported", hint=REBUILD)
+    if manifest.get("version") != version_of(files):
+        raise MetrolineError(f"{path}: the manifest's list of files is not the one that was exported", hint=REBUILD)
     return manifest
+
+
+def version_of(files: Mapping[str, str]) -> str:
+    """A bundle's version: 12 hexadecimal digits of a hash over its files' sorted hashes."""
+    return hashlib.sha256("".join(sorted(files.values())).encode()).hexdigest()[:12]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Start the endpoint as a child process, know when it is ready, and end it cleanly.
 
-    run(Path("artifacts/speeches/bundle"), host="127.0.0.1", port=3000, workers=1)    # until Ctrl-C
+    python -m serving.run artifacts/speeches/bundle        # until Ctrl-C; `metroline serve speeches` is the same
 
     with start(bundle, port=0) as server:                                             # in the background
         server.wait_ready()
@@ -9,6 +9,7 @@
 The server itself is `serving/service.py`, run by BentoML.
 """
 
+import argparse
 import ctypes
 import os
 import shutil
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -118,6 +120,7 @@ def start(
     Raises MetrolineError: no or damaged bundle, a setting that makes no sense, a port in use.
     """
     child = {**os.environ, **QUIET, **(environment or {}), "METROLINE_WORKERS": str(workers)}
+    child.setdefault("BENTOML_HOME", str(Path(".metroline/bentoml").resolve()))
     for name in ("METROLINE_BUNDLE", "METROLINE_MODEL"):
         child.pop(name, None)
     if bundle is not None:
@@ -129,12 +132,11 @@ def start(
 
         child["METROLINE_MODEL"] = model
         settings = Settings.from_environment(child)
-        Bundle.load(resolve(model), settings.precision)
+        Bundle.load(resolve(model, environment=child), settings.precision)
     else:
         raise MetrolineError("nothing to serve: neither a bundle nor a model is given")
     host = "127.0.0.1" if host == "localhost" else host
     port = free_port(host, port)
-    child.setdefault("BENTOML_HOME", str(Path(".metroline/bentoml").resolve()))
     folder = Path(tempfile.mkdtemp(prefix="metroline-metrics-"))
     child["METROLINE_METRICS_FOLDER"] = str(folder)
     command = [sys.executable, "-m", "bentoml", "serve", "--quiet", "serving.service:Metroline",
@@ -175,6 +177,22 @@ def run(bundle: Path | None, host: str, port: int, workers: int, *, model: str |
         signal.signal(signal.SIGTERM, before)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve a bundle's folder, or with --model the live release of a recipe. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m serving.run", description=main.__doc__)
+    parser.add_argument("bundle", type=Path, nargs="?", help="folder of a bundle")
+    parser.add_argument("--model", help="recipe whose live release is served instead")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=3000, help="0: any free one")
+    parser.add_argument("--workers", type=int, default=1, help="processes, each with its own copy of the model")
+    given = parser.parse_args(arguments)
+    try:
+        return run(given.bundle, given.host, given.port, given.workers, model=given.model)
+    except MetrolineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -196,3 +214,7 @@ def _end_with_parent() -> None:
     """In the child: SIGTERM when the thread that started it ends, so that no server is left behind (prctl(2))."""
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -29,6 +29,12 @@ def relist(folder: Path) -> None:
     write_manifest(folder, "tiny", json.loads((folder / "manifest.json").read_text())["model"])
 
 
+def forget_a_file(folder: Path) -> None:
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    del files["curves.png"]
+    change(folder / "manifest.json", files=files)
+
+
 def without(folder: Path, name: str) -> None:
     (folder / name).unlink()
     relist(folder)
@@ -58,6 +64,7 @@ BAD = {
     "file cut off": (lambda b: (b / "tokenizer.json").write_text("{"), "tokenizer.json is not the file"),
     "outside": (lambda b: change(b / "manifest.json", files={"../secret": "0" * 64}), "outside the bundle"),
     "absolute": (lambda b: change(b / "manifest.json", files={"/etc/passwd": "0" * 64}), "outside the bundle"),
+    "file left out of the list": (forget_a_file, "list of files is not the one that was exported"),
     "no int8 graph": (lambda b: without(b, "model.int8.onnx"), "does not list model.int8.onnx"),
     "no tokenizer": (lambda b: without(b, "tokenizer.json"), "does not list tokenizer.json"),
     "no serving.json": (lambda b: without(b, "serving.json"), "no serving.json in it"),

@@ -1,0 +1,225 @@
+"""A terminal client of a running endpoint: type the beginning of a text, watch it being continued.
+
+    metroline chat                                  # or: python -m serving.chat --url http://127.0.0.1:3000
+
+It is a completion client: what is typed is the beginning, not a question. Ctrl-C stops a completion, Ctrl-D leaves.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+
+from data.errors import MetrolineError
+
+HELP = """Type the beginning of a text and press Enter; the model continues it.
+  [bold]/more[/]            go on from where the last completion ended
+  [bold]/again[/]           another completion of the same beginning
+  [bold]/set NAME VALUE[/]  change a setting: {names}; VALUE [bold]-[/] takes it back
+  [bold]/show[/]            the settings
+  [bold]/help[/]            this text
+  [bold]/quit[/]            leave (or Ctrl-D)
+Ctrl-C stops a completion. \\\\n in what you type is a new line."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is sent with each prompt; None: left to the server."""
+
+    max_tokens: int | None = 128
+    temperature: float | None = 0.8
+    top_p: float | None = 0.95
+    top_k: int | None = None
+    seed: int | None = None
+    stop: str | None = None
+
+    def change(self, name: str, text: str) -> "Settings":
+        """Set a value from what a user typed; `-` unsets it. Raises MetrolineError."""
+        kinds: dict[str, Callable[[str], Any]] = {
+            "max_tokens": int, "temperature": float, "top_p": float, "top_k": int, "seed": int, "stop": _unescape,
+        }  # fmt: skip
+        if name not in kinds:
+            raise MetrolineError(f"no setting {name!r}", hint=f"there are: {', '.join(kinds)}")
+        try:
+            return replace(self, **{name: None if text == "-" else kinds[name](text)})
+        except ValueError:
+            raise MetrolineError(f"{name} cannot be {text!r}") from None
+
+    def body(self) -> dict[str, Any]:
+        """The fields of a request."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Client:
+    """The endpoint at `url`, such as http://127.0.0.1:3000."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(10, read=130), trust_env=False)
+
+    def model(self) -> dict[str, Any]:
+        """What is served there. Raises MetrolineError when nothing answers."""
+        with _reachable(self.url):
+            answer = self._http.get("/v1/models")
+            _check(answer)
+            model: dict[str, Any] = answer.json()["data"][0]
+        return model
+
+    def complete(self, prompt: str, settings: Settings) -> Iterator[dict[str, Any]]:
+        """The chunks of a streamed completion. Closing the iterator stops the generation. Raises MetrolineError."""
+        body = {"prompt": prompt, "stream": True, "stream_options": {"include_usage": True}, **settings.body()}
+        with _reachable(self.url), self._http.stream("POST", "/v1/completions", json=body) as answer:
+            _check(answer)
+            for line in answer.iter_lines():
+                if line == "data: [DONE]":
+                    return
+                if line.startswith("data: "):
+                    chunk = json.loads(line.removeprefix("data: "))
+                    if "error" in chunk:
+                        raise MetrolineError(chunk["error"]["message"])
+                    yield chunk
+            raise MetrolineError("the stream ended early")
+
+
+@contextmanager
+def _reachable(url: str) -> Iterator[None]:
+    """Turn what goes wrong on the way to `url` into one line for the user."""
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError) as error:
+        hint = "start it with: metroline serve RECIPE"
+        raise MetrolineError(f"no endpoint answers at {url}: {error}", hint=hint) from None
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.status_code >= 400:
+        try:
+            message = json.loads(answer.read())["error"]["message"]
+        except (ValueError, KeyError, TypeError):
+            message = f"HTTP {answer.status_code}"
+        raise MetrolineError(message)
+
+
+def _unescape(text: str) -> str:
+    return text.replace("\\n", "\n").replace("\\t", "\t")
+
+
+class Chat:
+    """One conversation; `line` handles what the user types."""
+
+    def __init__(self, client: Client, console: Console, settings: Settings) -> None:
+        self.client, self.console, self.settings = client, console, settings
+        self.prompt = self.text = ""
+
+    def line(self, typed: str) -> bool:
+        """Handle one line. Returns whether to go on. Raises MetrolineError for what cannot be done."""
+        if not typed.strip():
+            return True
+        if not typed.startswith("/"):
+            self._complete(_unescape(typed))
+            return True
+        command, *arguments = shlex.split(typed)
+        if command in ("/quit", "/exit", "/q"):
+            return False
+        if command == "/help":
+            names = ", ".join(field.name for field in fields(Settings))
+            self.console.print(HELP.format(names=names), highlight=False)
+        elif command == "/show":
+            for name, value in self.settings.body().items():
+                self.console.print(f"  {name} {value!r}", markup=False)
+        elif command == "/set" and len(arguments) == 2:
+            self.settings = self.settings.change(*arguments)
+        elif command in ("/more", "/again"):
+            if not self.prompt:
+                raise MetrolineError("there is no completion yet")
+            self._complete(self.prompt + (self.text if command == "/more" else ""))
+        else:
+            raise MetrolineError(f"{command} {' '.join(arguments)}: no such command", hint="/help lists them")
+        return True
+
+    def _complete(self, prompt: str) -> None:
+        self.prompt, self.text = prompt, ""
+        self.console.print(prompt, style="dim", end="", markup=False, highlight=False, soft_wrap=True)
+        started, first, tokens, reason = time.monotonic(), None, 0, "stopped by you"
+        chunks = self.client.complete(prompt, self.settings)
+        try:
+            for chunk in chunks:
+                first = first or time.monotonic()
+                tokens = chunk.get("usage", {}).get("completion_tokens", tokens + len(chunk["choices"]))
+                for choice in chunk["choices"]:
+                    self.text += choice["text"]
+                    self.console.print(choice["text"], end="", markup=False, highlight=False, soft_wrap=True)
+                    reason = {"length": "at its length", "stop": "by the model"}.get(choice["finish_reason"], reason)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            chunks.close()  # type: ignore[attr-defined]
+            self.console.print()
+        now = time.monotonic()
+        rate = f"{(tokens - 1) / (now - first):.0f} tokens/s, " if first and tokens > 1 and now > first else ""
+        wait = f"first after {1000 * (first - started):.0f} ms, " if first else ""
+        self.console.print(f"[dim]── {tokens} tokens, {rate}{wait}ended {reason}[/]", highlight=False)
+
+
+def chat(
+    url: str = "http://127.0.0.1:3000",
+    *,
+    prompt: str | None = None,
+    settings: Settings | None = None,
+    console: Console | None = None,
+    read: Callable[[], str] | None = None,
+) -> int:
+    """Talk to the endpoint at `url` until the user leaves; with `prompt` complete only that. Returns the exit code.
+
+    `read` gives the user's next line, and raises EOFError at the end; default: the terminal, with line editing.
+    Raises MetrolineError when no endpoint answers.
+    """
+    console = console or Console()
+    client = Client(url)
+    model = client.model()
+    talk = Chat(client, console, settings or Settings(max_tokens=min(128, int(model["max_tokens"]))))
+    if prompt is not None:
+        talk.line(prompt) if not prompt.startswith("/") else talk._complete(prompt)
+        return 0
+    with suppress(ImportError):
+        import readline  # noqa: F401  input() uses it for editing and history
+    console.print(f"[bold]{escape(model['id'])}[/] [dim]{escape(model['version'])} at {escape(url)}, /help helps[/]")
+    while True:
+        try:
+            typed = read() if read else input("› ")
+            if not talk.line(typed):
+                return 0
+        except EOFError:
+            console.print()
+            return 0
+        except KeyboardInterrupt:
+            console.print("[dim](Ctrl-D leaves)[/]")
+        except (MetrolineError, ValueError) as error:
+            console.print(f"[red]{escape(str(error))}[/]", highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the client. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m serving.chat", description="Talk to a running endpoint.")
+    parser.add_argument("prompt", nargs="?", help="complete only this")
+    parser.add_argument("--url", default="http://127.0.0.1:3000")
+    given = parser.parse_args(arguments)
+    try:
+        return chat(given.url, prompt=given.prompt)
+    except MetrolineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The terminal client against a running endpoint."""
+
+import io
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+from rich.console import Console
+
+from data.errors import MetrolineError
+from serving.chat import Settings, chat, main
+from serving.run import free_port
+
+SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "
+
+
+def talk(server, *lines: str) -> str:
+    """What is shown when a user types these lines."""
+    waiting = iter(lines)
+
+    def read() -> str:
+        try:
+            return next(waiting)
+        except StopIteration:
+            raise EOFError from None
+
+    out = io.StringIO()
+    assert chat(server.url, console=Console(file=out, width=200), read=read) == 0
+    return out.getvalue()
+
+
+def test_a_conversation(scripted_server):
+    shown = talk(scripted_server, "/set max_tokens 9", "/set temperature 0", "x", "/more", "/again", "/show")
+    assert "scripted" in shown
+    assert "x" + SCRIPT[1:10] + "\n" in shown
+    assert "x" + SCRIPT[1:19].rstrip() in shown.replace("\n", "")
+    assert shown.count("9 tokens") == 3
+    assert "ended at its length" in shown
+    assert "temperature 0" in shown
+
+
+def test_new_lines_can_be_typed(scripted_server):
+    assert "a\nb" in talk(scripted_server, "/set max_tokens 2", r"a\nb")
+
+
+def test_stop_string(scripted_server):
+    shown = talk(scripted_server, "/set stop citizens", "/set temperature 0", "x")
+    assert "xellow \n" in shown
+    assert "ended by the model" in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("/nonsense", "no such command"),
+        ("/set colour red", "no setting 'colour'"),
+        ("/set top_k many", "top_k cannot be 'many'"),
+        ("/set seed", "no such command"),
+        ("/more", "no completion yet"),
+        ("/set 'stop", "No closing quotation"),
+        ("x" * 1100, "maximum context length"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_it_goes_on(scripted_server, typed, message):
+    shown = talk(scripted_server, typed, "/set max_tokens 3", "x")
+    assert message in shown.replace("\n", " ")
+    assert "3 tokens" in shown
+
+
+def test_markup_in_texts_is_not_interpreted(scripted_server):
+    assert "[bold]x" in talk(scripted_server, "/set max_tokens 1", "[bold]x")
+
+
+def test_settings_can_be_taken_back():
+    assert "seed" not in Settings().change("seed", "5").change("seed", "-").body()
+
+
+def test_no_endpoint():
+    port = free_port("127.0.0.1", 0)
+    with pytest.raises(MetrolineError, match=f"no endpoint answers at http://127.0.0.1:{port}"):
+        chat(f"http://127.0.0.1:{port}")
+    assert main(["--url", f"http://127.0.0.1:{port}"]) == 1
+    with pytest.raises(MetrolineError, match="no endpoint answers"):
+        chat("nonsense")
+
+
+def test_one_prompt_from_the_command_line(scripted_server):
+    command = [sys.executable, "-m", "serving.chat", "--url", scripted_server.url, "x"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 0, ended.stderr
+    assert "128 tokens" in ended.stdout
+
+
+def test_ctrl_c_stops_the_completion_only(scripted_server):
+    """A real process: interrupted while text comes, it says so and takes the next line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from serving.chat import chat, Settings\n"
+         f"chat({scripted_server.url!r}, settings=Settings(max_tokens=1000))"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    out: list[str] = []
+    reader = threading.Thread(target=lambda: [out.append(c) for c in iter(lambda: process.stdout.read(1), "")])
+    reader.start()
+    process.stdin.write("x\n")
+    process.stdin.flush()
+    deadline = time.monotonic() + 20
+    while "Fellow" not in "".join(out) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    while "stopped by you" not in "".join(out) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.stdin.write("/set max_tokens 2\ny\n")
+    process.stdin.close()
+    assert process.wait(20) == 0
+    reader.join()
+    shown = "".join(out)
+    assert "ended stopped by you" in shown
+    assert "2 tokens" in shown
+    active = [line for line in httpx.get(f"{scripted_server.url}/metrics", trust_env=False).text.splitlines()
+              if line.startswith("metroline_active_streams")]  # fmt: skip
+    assert [line.split()[-1] for line in active] == ["0.0"]
