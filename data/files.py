@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes, read in 1 MiB pieces."""
@@ -29,6 +27,8 @@ def sha256(path: Path) -> str:
 
 def _sweep(path: Path) -> None:
     """Remove temporary siblings of `path` whose process is gone (it was killed: the others clean up themselves)."""
+    import psutil  # here, not above: who only reads files need not have it
+
     ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.\w+\.(part|old)")
     for sibling in path.parent.iterdir():
         if (match := ours.fullmatch(sibling.name)) and not psutil.pid_exists(int(match[1])):
