@@ -29,4 +29,4 @@ def dropout(x: Tensor, rate: float, seed: Tensor | None, site: int) -> Tensor:
     """
     if seed is None or rate == 0:
         return x
-    return x * _mask(x, seed, site, rate)
+    return x * _mask(x.detach(), seed, site, rate)

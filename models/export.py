@@ -29,10 +29,16 @@ class CachedDecoder(nn.Module):
     past_key_values.{i}.key and .value float [batch, kv_heads, past, head_dim].
     Outputs: logits [batch, sequence, vocab]; for each layer present.{i}.key and .value,
     [batch, kv_heads, total, head_dim].
+    Raises ValueError for a head size that ONNX Runtime's attention does not take.
     """
 
     def __init__(self, model: Decoder) -> None:
         super().__init__()
+        multiple = 16 if model.config.positions == "rope" else 8  # its rotation works on 16 numbers at a time
+        if model.config.head_dim % multiple:
+            raise ValueError(
+                f"ONNX Runtime's attention needs a head_dim that is a multiple of {multiple}, not {model.config.head_dim}"
+            )
         self.model = model
         layers = range(model.config.layers)
         self.input_names = ["input_ids", "seqlens_k", "total_sequence_length"]

@@ -103,9 +103,7 @@ def read_safetensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[s
             missing = sorted(expected.keys() - shapes.keys())
             extra = sorted(shapes.keys() - expected.keys() - ignored)
             if missing:
-                raise MetrolineError(
-                    f"{path} lacks {len(missing)} tensors of the model in config.json: {_few(missing)}"
-                )
+                raise MetrolineError(f"{path} lacks {len(missing)} tensors that config.json names: {_few(missing)}")
             if extra:
                 raise MetrolineError(f"{path} has {len(extra)} tensors that config.json does not name: {_few(extra)}")
             for name, shape in expected.items():
