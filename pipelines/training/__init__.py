@@ -1,1 +1,1 @@
-"""The trainer's parts: configuration, optimizers, schedules, data order, state, devices, metrics. `pipelines.train` runs them."""
+"""The trainer's parts: options, optimizers, schedules, data order, states, devices, metrics, and the loop."""

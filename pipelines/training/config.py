@@ -45,7 +45,7 @@ class TrainConfig(BaseModel):
 
     # The learning rate over time.
     schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
-    warmup: int = Field(default=50, ge=0, description="steps from 0 to the peak rate")
+    warmup: int | None = Field(default=None, ge=0, description="steps from 0 to the peak rate; default: 1 in 20")
     decay: float = Field(default=0.4, gt=0, le=1, description="wsd: fraction of the steps that decay at the end")
     final_lr: float = Field(default=0.1, ge=0, le=1, description="rate at the end, as a fraction of the peak")
 
@@ -81,6 +81,11 @@ class TrainConfig(BaseModel):
                     f"a phase's sequence ({phase.sequence}) must divide sequence ({self.sequence}), "
                     "and its batch times its sequence must be a multiple of it"
                 )
-        if self.warmup >= self.steps:
+        if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup ({self.warmup}) must be shorter than steps ({self.steps})")
         return self
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of warm-up: `warmup`, or a twentieth of all steps."""
+        return self.steps // 20 if self.warmup is None else self.warmup

@@ -1,0 +1,393 @@
+"""The training loop: steps, validation, averages, early stopping, saving and resuming. It knows no task.
+
+A step's batch, learning rate and dropout masks are functions of the recipe and the step's number, so what a resumed run
+needs is the tensors and counters of `pipelines.training.state`, and no generator.
+"""
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.errors import MetrolineError
+from pipelines.tasks import Batch, Task
+from pipelines.training import device as machine
+from pipelines.training.config import Phase, TrainConfig
+from pipelines.training.distributed import Group, assign, gathered
+from pipelines.training.metrics import Clock, Metrics, Progress
+from pipelines.training.optimizers import build, set_rate
+from pipelines.training.order import Order
+from pipelines.training.schedule import rate, shape
+from pipelines.training.state import Counters, States, read_tensors, write_tensors
+from pipelines.training.stop import Stopped, StopRequest
+
+
+class Trainer:
+    """One run of one recipe on one device (or one of the processes of such a run)."""
+
+    def __init__(self, config: TrainConfig, task: Task, group: Group, states: States) -> None:
+        self.config, self.task, self.group, self.states = config, task, group, states
+        self.device = group.device
+        self.precision = machine.precision(config.precision, self.device)
+        self.fsdp = group.size > 1 and config.distributed == "fsdp"
+        if self.fsdp and self.precision == "fp16":
+            raise MetrolineError("precision fp16 does not go with distributed: fsdp", hint="use bf16 or ddp")
+        for part in (*config.phases, Phase(steps=1, batch=config.batch, sequence=config.sequence)):
+            if part.batch * part.sequence // config.sequence % group.size:
+                raise MetrolineError(
+                    f"a batch of {part.batch} sequences of {part.sequence} cannot be shared by {group.size} processes"
+                )
+        self.network = task.network(torch.Generator().manual_seed(config.seed)).to(self.device)
+        self.parameters = sum(weight.numel() for weight in self.network.parameters())
+        self.objective = task.objective(self.network)
+        self.wrapped = group.wrap(self.objective, self.network, config.distributed)
+        self.call = machine.Compiled(self.wrapped, "off" if self.fsdp else config.compile, self.device)
+        units = machine.bf16_units(self.device)
+        self.optimizers = build(config, self.network, task.outer, bf16_units=units)
+        self.weights = dict(self.network.named_parameters())  # tied weights come once
+        self.averages = {name: weight.detach().clone() for name, weight in self.weights.items()} if config.ema else {}
+        self.scaler = machine.scaler(self.device, self.precision)
+        self.order = Order(task.windows, config.seed)
+        self.counters = Counters()
+        self.clock = Clock()
+        self.stop = StopRequest()
+        self.saved = self.logged = 0  # steps
+        self.since_log, self.flops, self.flops_since_log = 0, 0.0, 0.0  # targets; operations of a step, and since then
+        self.speed, self.peak = 0.0, math.inf  # targets and operations per second
+
+    # What a step is -------------------------------------------------------------------------------------------------
+
+    def batches(self, step: int) -> list[Batch]:
+        """This process's part of the batch of a step, in pieces of at most `micro_batch` sequences."""
+        plan = shape(self.config, step)
+        epochs, windows = self.order.take(plan.first, plan.windows)
+        share = plan.windows // self.group.size
+        begin = share * self.group.rank
+        piece = share
+        if self.config.micro_batch:
+            piece = max(1, self.config.micro_batch * plan.sequence // self.config.sequence)
+        stops = [min(at + piece, begin + share) for at in range(begin, begin + share, piece)]
+        starts = [begin, *stops[:-1]]
+        return [
+            self.task.batch(epochs[a:b], windows[a:b], plan.sequence, self.device)
+            for a, b in zip(starts, stops, strict=True)
+        ]
+
+    def step(self) -> None:
+        """One optimizer step; the counters say what it did."""
+        counters, config, number = self.counters, self.config, self.counters.step
+        batches = self.batches(number)
+        self.clock.lap("data")
+        (targets,) = self.group.sum(sum(batch.targets for batch in batches))
+        set_rate(self.optimizers, rate(config, number))
+        total = torch.zeros((), device=self.device)
+        self.objective.train()
+        for index, batch in enumerate(batches):
+            seed = torch.tensor(dropout_seed(config.seed, number, self.group.rank, index))
+            with self.group.accumulating(self.wrapped, index == len(batches) - 1):
+                with machine.autocast(self.device, self.precision):
+                    loss = self.call(**batch.inputs, seed=seed)
+                # Divided by the targets of the whole batch, so that its pieces weigh by what they hold; times the
+                # number of processes, because sharing gradients takes their mean.
+                self.scaler.scale(loss * (self.group.size / targets)).backward()
+            total += loss.detach()
+        (loss_sum,) = self.group.sum(float(total))
+        norm = self.clip()
+        if not math.isfinite(loss_sum) or not (math.isfinite(norm) or self.scaler.is_enabled()):
+            raise self.diverged(loss_sum / targets, norm)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        if self.averages:
+            decay = min(config.ema, (1 + number) / (10 + number))  # short at first: the first weights are random
+            torch._foreach_lerp_(list(self.averages.values()), list(self.weights.values()), 1 - decay)
+        counters.step += 1
+        counters.tokens += int(targets)
+        counters.loss_sum += loss_sum
+        counters.loss_targets += int(targets)
+        counters.gradient_norm = norm
+        self.flops = sum(batch.flops for batch in batches) * self.group.size
+        self.clock.lap("compute")
+
+    def clip(self) -> float:
+        """The gradient's norm before it is clipped."""
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        limit = self.config.clip or math.inf
+        return float(gathered(torch.nn.utils.clip_grad_norm_(list(self.weights.values()), limit)))
+
+    def diverged(self, loss: float, norm: float) -> MetrolineError:
+        """The error for a step whose loss or gradient is not a finite number."""
+        number = self.counters.step
+        plan = shape(self.config, number)
+        where = self.task.describe(*self.order.take(plan.first, plan.windows))
+        good = self.states.newest() if self.group.leads else None
+        last = f"the last good state is step {good} in {self.states.folder}" if good else "no state was saved before it"
+        return MetrolineError(
+            f"step {number + 1}: loss {loss}, gradient norm {norm}; the batch was {where}; {last}",
+            hint="lower train.lr, lengthen train.warmup, or take precision fp32",
+        )
+
+    # What follows a step --------------------------------------------------------------------------------------------
+
+    def follow(self, metrics: Metrics | None) -> None:
+        """Validate, log and save what is due after the step that was just done. Raises `_Interrupted`."""
+        config, counters = self.config, self.counters
+        last = counters.step == config.steps
+        validated = None
+        if last or counters.step % config.evaluate_every == 0:
+            self.clock.lap("rest")
+            validated = self.validate()
+            self.clock.lap("validate")
+        if validated is not None:
+            self.judge(validated)
+            last = last or counters.finished
+        counters.finished = last
+        if last or validated is not None or counters.step % config.log_every == 0:
+            self.log(metrics, validated)
+        if last or counters.step % config.save_every == 0:
+            self.save(metrics)
+
+    def validate(self) -> float | None:
+        """Loss over the whole validation split, of the averaged weights where there are any; None: no split."""
+        loss_sum, targets, waiting = 0.0, 0, []
+        self.objective.eval()
+        with self.averaged(), torch.no_grad(), machine.autocast(self.device, self.precision):
+            for batch in self.task.validation(self.device):
+                waiting.append(batch)
+                if len(waiting) == self.group.size:
+                    loss_sum += float(self.objective(**waiting[self.group.rank].inputs))
+                    targets += waiting[self.group.rank].targets
+                    waiting = []
+                    if self.stopping():
+                        raise _Interrupted
+            if waiting:  # processes without a batch compute one too, because shards are gathered together
+                mine = self.group.rank < len(waiting)
+                loss = float(self.objective(**waiting[self.group.rank if mine else 0].inputs))
+                loss_sum, targets = loss_sum + mine * loss, targets + mine * waiting[self.group.rank * mine].targets
+        loss_sum, all_targets = self.group.sum(loss_sum, targets)
+        return loss_sum / all_targets if all_targets else None
+
+    def judge(self, loss: float) -> None:
+        """Keep the weights when the validation loss is the lowest so far; note when to stop early."""
+        counters = self.counters
+        if not math.isfinite(loss):
+            raise self.diverged(loss, counters.gradient_norm)
+        counters.valid_loss = loss
+        if counters.best_loss is None or loss < counters.best_loss:
+            counters.best_loss, counters.best_step, counters.stale = loss, counters.step, 0
+            weights = {name: gathered(weight) for name, weight in (self.averages or self.weights).items()}
+            if self.group.leads:
+                write_tensors(self.states.best(counters.step), weights)
+        else:
+            counters.stale += 1
+            counters.finished = 0 < self.config.early_stopping <= counters.stale
+
+    def log(self, metrics: Metrics | None, validated: float | None) -> None:
+        """A line of the curves, one of timing, and the gauges."""
+        counters, seconds = self.counters, self.clock.take()
+        line: dict[str, Any] = {"step": counters.step, "tokens": counters.tokens}
+        if counters.loss_targets:
+            line["loss"] = counters.loss_sum / counters.loss_targets
+        line["lr"] = self.config.lr * rate(self.config, counters.step - 1)
+        line["grad_norm"] = counters.gradient_norm
+        if validated is not None:
+            line["valid_loss"] = validated
+        counters.loss_sum, counters.loss_targets = 0.0, 0
+        if metrics is None:
+            return
+        metrics.curve(line)
+        steps = counters.step - self.logged
+        self.logged = counters.step
+        metrics.set(
+            step=counters.step, loss=line.get("loss"), valid_loss=validated, gradient_norm=counters.gradient_norm
+        )
+        if steps:
+            busy = sum(value for name, value in seconds.items() if name in ("data", "compute", "rest"))
+            self.speed = self.since_log / busy
+            mfu = self.flops_since_log / busy / (self.peak * self.group.size)
+            data = seconds.get("data", 0.0) / steps
+            metrics.set(tokens_per_second=self.speed, mfu_ratio=mfu, step_seconds=busy / steps, data_wait_seconds=data)
+            timing = {"step": counters.step, "steps": steps, "tokens_per_s": self.speed, "mfu": mfu}
+            each = {"step_s": busy, "data_wait_s": seconds.get("data", 0.0), "compute_s": seconds.get("compute", 0.0)}
+            extra = {f"{name}_s": value for name, value in seconds.items() if name in ("validate", "save")}
+            metrics.timing({**timing, **{name: value / steps for name, value in each.items()}, **extra})
+        self.since_log, self.flops_since_log = 0, 0.0
+        metrics.write(now=False)
+
+    # States ---------------------------------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a state holds, whole, by names that say what it is of."""
+        result = {f"weight.{name}": gathered(weight.detach()) for name, weight in self.weights.items()}
+        result |= {f"average.{name}": gathered(average) for name, average in self.averages.items()}
+        names = {id(weight): name for name, weight in self.weights.items()}
+        for optimizer in self.optimizers:
+            for weight, values in optimizer.state.items():
+                for key, value in values.items():
+                    result[f"{key}.{names[id(weight)]}"] = gathered(value)
+        return result
+
+    def save(self, metrics: Metrics | None) -> None:
+        """Write a state of now."""
+        self.clock.lap("rest")
+        if self.scaler.is_enabled():
+            self.counters.scaler = dict(self.scaler.state_dict())
+        tensors = self.tensors()
+        if self.group.leads:
+            if metrics is not None:
+                self.counters.curves_bytes = metrics.curves_bytes()
+            self.states.save(self.counters, tensors, self.environment())
+        self.saved = self.counters.step
+        self.group.wait()
+        self.clock.lap("save")
+
+    def restore(self) -> bool:
+        """Take up the latest whole state; False when there is none."""
+        found = self.group.agree((self.states.newest() or 0) if self.group.leads else 0)
+        if not found:
+            if self.group.leads:
+                self.states.truncate_curves(0)
+            return False
+        self.counters, tensors, environment = self.states.load(found)
+        for name, weight in self.weights.items():
+            assign(weight, tensors.pop(f"weight.{name}"))
+        for name, average in self.averages.items():
+            assign(average, tensors.pop(f"average.{name}"))
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for weight in group["params"]:
+                    name = next(name for name, other in self.weights.items() if other is weight)
+                    for key in [
+                        key for key in tensors if key.endswith(f".{name}") and key.count(".") == name.count(".") + 1
+                    ]:
+                        value = tensors.pop(key)
+                        target = torch.zeros_like(weight) if value.shape == weight.shape else torch.zeros_like(value)
+                        assign(target, value)
+                        optimizer.state[weight][key.removesuffix(f".{name}")] = target
+        if self.counters.scaler:
+            self.scaler.load_state_dict(self.counters.scaler)
+        self.saved = self.counters.step
+        if self.group.leads:
+            self.states.truncate_curves(self.counters.curves_bytes)
+            for key, now in self.environment().items():
+                if (was := environment.get(key)) != now:
+                    say(f"note: {key} was {was} and is {now}: the numbers go on, but not to the last bit")
+        return True
+
+    def environment(self) -> dict[str, Any]:
+        """What else decides the last bits."""
+        return {
+            "torch": torch.__version__,
+            "device": self.device.type,
+            "precision": self.precision,
+            "compiled": self.call.active,
+            "processes": self.group.size,
+            "threads": torch.get_num_threads(),
+        }
+
+    # The run --------------------------------------------------------------------------------------------------------
+
+    def run(self, metrics: Metrics | None) -> None:
+        """Train to the end. Raises `Stopped` after a signal (the state is saved), MetrolineError when it diverges."""
+        self.logged = self.counters.step
+        self.peak, source = machine.peak(self.device, self.precision)
+        if metrics is not None:
+            metrics.timing({"step": self.counters.step, "peak_flops": self.peak, "peak_from": source,
+                            "time": time.time(), **self.environment()})  # fmt: skip
+        with self.stop, self.bar() as progress, machine.deterministic(self.device):
+            self.clock = Clock()
+            try:
+                if self.counters.pending:
+                    self.counters.pending = False
+                    self.follow(metrics)
+                while not self.counters.finished:
+                    before = self.counters.tokens
+                    self.step()
+                    self.since_log += self.counters.tokens - before
+                    self.flops_since_log += self.flops
+                    loss = self.counters.loss_sum / self.counters.loss_targets
+                    self.follow(metrics)
+                    if progress is not None:
+                        fields = {"loss": loss, "tokens_per_s": self.speed} if self.speed else {"loss": loss}
+                        if self.counters.valid_loss is not None:
+                            fields["valid_loss"] = self.counters.valid_loss
+                        progress.update(advance=1, **fields)
+                    self.clock.lap("rest")
+                    if self.stopping() and not self.counters.finished:
+                        self.interrupt(metrics)
+            except _Interrupted:
+                self.counters.pending = True
+                self.interrupt(metrics)
+
+    def interrupt(self, metrics: Metrics | None) -> None:
+        """Save and leave, as a signal asked. Raises `Stopped`."""
+        if self.saved != self.counters.step or self.counters.pending:
+            self.save(metrics)
+        if self.group.leads:
+            say(f"stopped at step {self.counters.step}; the same command goes on from there")
+        raise Stopped(self.stop.number or int(self.group.sum(self.stop.number)[0]) or 15)
+
+    def stopping(self) -> bool:
+        """Whether any process was asked to stop."""
+        return bool(self.group.sum(self.stop.number)[0])
+
+    def best(self) -> dict[str, Tensor]:
+        """The weights to keep, whole: those with the lowest validation loss, else the (averaged) last ones."""
+        if self.counters.best_loss is not None:
+            self.group.wait()
+            return read_tensors(self.states.best(self.counters.best_step))
+        return {name: gathered(weight.detach()) for name, weight in (self.averages or self.weights).items()}
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the network has its averaged weights."""
+        if not self.averages:
+            yield
+            return
+        own = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        _copy(self.averages, self.weights)
+        try:
+            yield
+        finally:
+            _copy(own, self.weights)
+
+    @contextlib.contextmanager
+    def bar(self) -> Iterator[Progress | None]:
+        """The progress bar; the other processes have none."""
+        if not self.group.leads:
+            yield None
+            return
+        with Progress("train", self.config.steps, "steps") as progress:
+            progress.update(advance=self.counters.step)
+            yield progress
+
+
+class _Interrupted(Exception):
+    """A signal came during validation."""
+
+
+def dropout_seed(seed: int, step: int, rank: int, index: int) -> int:
+    """A different seed for each piece of each step, below 2**62."""
+    value = seed
+    for part in (step, rank, index):
+        value = (value * 6_364_136_223_846_793_005 + part + 1_442_695_040_888_963_407) % 2**62
+    return value
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], target: dict[str, nn.Parameter] | dict[str, Tensor]) -> None:
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
+
+
+def say(line: str) -> None:
+    """One line for whoever watches."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,87 @@
+"""Muon, as `torch.optim.Muon`, with equal-shaped matrices orthogonalised together.
+
+Update rule, hyperparameters and state are PyTorch's (Jordan et al. 2024, kellerjordan.github.io/posts/muon). Three
+things differ: the Newton-Schulz products of matrices of one shape are one batched product; they run in float32 on CPUs
+without bf16 matrix units, where bf16 takes twice as long; and sharded (FSDP2) matrices are gathered first.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class BatchedMuon(torch.optim.Muon):
+    """`torch.optim.Muon` for many small matrices; `dtype` is that of the Newton-Schulz products."""
+
+    def __init__(self, params: Any, *, dtype: torch.dtype = torch.bfloat16, **options: Any) -> None:
+        super().__init__(params, **options)
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update every matrix that has a gradient. A closure is not supported."""
+        if closure is not None:
+            raise ValueError("BatchedMuon: no closure")
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[Tensor]] = {}
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    shapes.setdefault(weight.shape, []).append(weight)
+            for shape, weights in shapes.items():
+                self._update(group, shape, weights)
+
+    def _update(self, group: dict[str, Any], shape: torch.Size, weights: list[Tensor]) -> None:
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        buffers = []
+        for weight in weights:
+            state = self.state[weight]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(weight)
+            buffers.append(state["momentum_buffer"])
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        updates: Sequence[Tensor] = buffers
+        if group["nesterov"]:
+            updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        # The factor makes updates of tall and wide matrices equally large in root mean square.
+        rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
+        whole = torch.stack([gathered(update) for update in updates]).to(self.dtype)  # [N, rows, columns]
+        orthogonal = newton_schulz(whole, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        parts = [
+            sharded_like(update.to(weight.dtype), weight) for update, weight in zip(orthogonal, weights, strict=True)
+        ]
+        torch._foreach_add_(weights, parts, alpha=-rate)
+
+
+def newton_schulz(x: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+    """Roughly U Vᵀ of each matrix's singular value decomposition U S Vᵀ: [N, rows, columns] → the same shape.
+
+    The singular values end between about 0.7 and 1.2, as in `torch.optim.Muon`, whose iteration this is.
+    """
+    a, b, c = coefficients
+    tall = x.shape[1] > x.shape[2]
+    if tall:
+        x = x.mT
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+def gathered(x: Tensor) -> Tensor:
+    """A sharded tensor (DTensor) as a whole one on every process; others unchanged."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
+
+
+def sharded_like(x: Tensor, other: Tensor) -> Tensor:
+    """A whole tensor, equal on every process, sharded as `other` is; unchanged where `other` is not a DTensor."""
+    if not hasattr(other, "full_tensor"):
+        return x
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(other, DTensor)
+    return distribute_tensor(x.contiguous(), other.device_mesh, other.placements, src_data_rank=None)
