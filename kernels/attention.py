@@ -13,6 +13,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
+import torch
 from torch import Tensor
 
 from kernels import reference, sdpa
@@ -124,6 +125,10 @@ def check(
         raise ValueError(f"attention: q, k, v need 4 dimensions [B, S, H, D], not {q.dim()}, {k.dim()}, {v.dim()}")
     if k.shape != v.shape or q.shape[0] != k.shape[0] or q.shape[3] != k.shape[3]:
         raise ValueError(f"attention: shapes do not fit: q {_list(q)}, k {_list(k)}, v {_list(v)}")
+    if not q.dtype.is_floating_point:
+        raise ValueError(f"attention: q, k, v must be floating-point, not {q.dtype}")
+    if not q.dtype == k.dtype == v.dtype:
+        raise ValueError(f"attention: dtypes do not fit: q {q.dtype}, k {k.dtype}, v {v.dtype}")
     if q.shape[2] % k.shape[2]:
         raise ValueError(f"attention: {q.shape[2]} query heads are not a multiple of {k.shape[2]} key heads")
     if window is not None and window < 1:
@@ -136,8 +141,12 @@ def check(
         raise ValueError("attention: cu_seqlens_k needs cu_seqlens_q")
     if cu_seqlens_q is not None and cu_seqlens_k is None and q.shape[1] != k.shape[1]:
         raise ValueError("attention: cu_seqlens_k is needed where queries and keys differ in length")
-    if key_padding is not None and tuple(key_padding.shape) != (k.shape[0], k.shape[1]):
-        raise ValueError(f"attention: key_padding must be [{k.shape[0]}, {k.shape[1]}], not {_list(key_padding)}")
+    for name, offsets in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
+        if offsets is not None and (offsets.dtype != torch.int32 or offsets.dim() != 1):
+            raise ValueError(f"attention: {name} must be int32 [N + 1], not {offsets.dtype} {_list(offsets)}")
+    if key_padding is not None and (key_padding.dtype != torch.bool or key_padding.shape != k.shape[:2]):
+        shape, given = list(k.shape[:2]), f"{key_padding.dtype} {_list(key_padding)}"
+        raise ValueError(f"attention: key_padding must be bool {shape}, not {given}")
 
 
 def _list(x: Tensor) -> list[int]:

@@ -129,8 +129,9 @@ def _(
     features: Tensor, weight: Tensor, targets: Tensor, scale: Tensor | None, label_smoothing: float, training: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     losses = features.new_empty(features.shape[0], dtype=torch.float32)
-    gradients = (torch.empty_like(features), torch.empty_like(weight)) if training else (features.new_empty(0),) * 2
-    return losses.new_empty(()), losses, *gradients
+    grad_features = torch.empty_like(features) if training else features.new_empty(0)
+    grad_weight = torch.empty_like(weight) if training else features.new_empty(0)
+    return losses.new_empty(()), losses, grad_features, grad_weight
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:

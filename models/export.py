@@ -36,9 +36,8 @@ class CachedDecoder(nn.Module):
         super().__init__()
         multiple = 16 if model.config.positions == "rope" else 8  # its rotation works on 16 numbers at a time
         if model.config.head_dim % multiple:
-            raise ValueError(
-                f"ONNX Runtime's attention needs a head_dim that is a multiple of {multiple}, not {model.config.head_dim}"
-            )
+            size = model.config.head_dim
+            raise ValueError(f"ONNX Runtime's attention needs a head_dim that is a multiple of {multiple}, not {size}")
         self.model = model
         layers = range(model.config.layers)
         self.input_names = ["input_ids", "seqlens_k", "total_sequence_length"]
