@@ -7,6 +7,7 @@ Run again after any kind of end, it goes on from the last state and arrives at t
 business of pipelines/tasks, how it learns that of pipelines/training; `pipelines.evaluate` scores the test split.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None) ->
     from pipelines.tasks import create
     from pipelines.training import device as machine
     from pipelines.training.distributed import joined
-    from pipelines.training.loop import Trainer, say
+    from pipelines.training.loop import Diverged, Trainer, say
     from pipelines.training.metrics import Metrics
     from pipelines.training.state import States, forget_others
 
@@ -66,6 +67,10 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None) ->
         try:
             trainer.run(metrics)
             success = True
+        except Diverged:
+            if metrics is not None:
+                metrics.set(loss=math.nan)  # what the monitoring's alert looks for
+            raise
         finally:
             if metrics is not None:
                 metrics.close(success=success)

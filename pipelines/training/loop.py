@@ -123,14 +123,14 @@ class Trainer:
         limit = self.config.clip or math.inf
         return float(gathered(torch.nn.utils.clip_grad_norm_(list(self.weights.values()), limit)))
 
-    def diverged(self, loss: float, norm: float) -> MetrolineError:
+    def diverged(self, loss: float, norm: float) -> "Diverged":
         """The error for a step whose loss or gradient is not a finite number."""
         number = self.counters.step
         plan = shape(self.config, number)
         where = self.task.describe(*self.order.take(plan.first, plan.windows))
         good = self.states.newest() if self.group.leads else None
         last = f"the last good state is step {good} in {self.states.folder}" if good else "no state was saved before it"
-        return MetrolineError(
+        return Diverged(
             f"step {number + 1}: loss {loss}, gradient norm {norm}; the batch was {where}; {last}",
             hint="lower train.lr, lengthen train.warmup, or take precision fp32",
         )
@@ -368,6 +368,10 @@ class Trainer:
         with Progress("train", self.config.steps, "steps") as progress:
             progress.update(advance=self.counters.step)
             yield progress
+
+
+class Diverged(MetrolineError):
+    """A loss or a gradient that is not a finite number."""
 
 
 class _Interrupted(Exception):
