@@ -1,7 +1,9 @@
 """A real Prometheus with a real node-exporter on free loopback ports."""
 
+import os
+import shutil
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import yaml
 from monitoring_tools import compose_command, free_port, program, wait_for
 
 from serving.monitoring.promql import FOLDER, Prometheus
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
@@ -64,15 +68,40 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
         process.wait(timeout=20)
 
 
+STAGES = """
+import sys
+from data.errors import MetrolineError
+from pipelines.stages import run
+for recipe in sys.argv[1:]:
+    try:
+        for stage in ("fetch", "prepare", "train"):
+            run(stage, recipe)
+    except MetrolineError as error:
+        print("error:", error)
+"""
+
+
 @pytest.fixture(scope="session")
 def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifacts folder with the metrics.prom of two recipes, written by hand."""
-    folder = tmp_path_factory.mktemp("artifacts")
-    values = {"loss": 3.0, "valid_loss": 3.1, "tokens_per_second": 6800, "mfu_ratio": 0.3, "gradient_norm": 1,
-              "step_seconds": 0.1, "data_wait_seconds": 0.001, "step": 100, "running": 1,
-              "last_success_timestamp_seconds": time.time() - 4000}  # fmt: skip
-    for recipe in ("tiny", "other"):
-        lines = [f'metroline_train_{name}{{recipe="{recipe}"}} {value}\n' for name, value in values.items()]
-        (folder / recipe / "training").mkdir(parents=True)
-        (folder / recipe / "training/metrics.prom").write_text("".join(lines))
-    return folder
+    """The artifacts folder of two real training runs: `tiny`, and `diverging`, whose learning rate is absurd."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "data/examples", root / "data/examples")
+    (root / "pipelines/recipes").mkdir(parents=True)
+    recipe = yaml.safe_load((ROOT / "pipelines/recipes/tiny.yaml").read_text(encoding="utf-8"))
+    for name, changes in (
+        ("tiny", {}),
+        ("diverging", {"optimizer": "adamw", "lr": 1e30, "adam_lr": None, "warmup": 0}),
+    ):
+        changed = {**recipe, "train": {**recipe["train"], **changes}}
+        (root / f"pipelines/recipes/{name}.yaml").write_text(yaml.safe_dump(changed), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", STAGES, "tiny", "diverging"],
+        cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "loss nan" in done.stdout, done.stdout
+    return root / "artifacts"

@@ -95,6 +95,12 @@ def test_every_rule_has_data(watched, rule):
             assert finite(prometheus, measured), measured
 
 
+def test_a_run_that_diverged_is_an_alert(watched):
+    prometheus, _ = watched
+    firing = prometheus.query('ALERTS{alertname="MetrolineTrainingNotFinite", alertstate="firing"}')
+    assert [series.labels["recipe"] for series in firing] == ["diverging"]
+
+
 def test_the_counts_are_those_of_the_clients(watched):
     prometheus, traffic = watched
     wait_for(lambda: not any(finite_now(prometheus, "metroline_active_streams")), "no stream left")
