@@ -71,6 +71,13 @@ def build(runtime: Runtime) -> FastAPI:
         """The model card, as Markdown."""
         return await _bundle_file(runtime, "README.md", "text/markdown; charset=utf-8")
 
+    @app.get("/card/{name}")
+    async def picture(name: str) -> Response:
+        """A picture that the model card shows."""
+        if not name.endswith(".png"):
+            raise unknown_route("GET", f"/card/{name}")
+        return await _bundle_file(runtime, name, "image/png")
+
     @app.get("/curves.png")
     async def curves() -> Response:
         """The training curves."""
@@ -230,7 +237,7 @@ def _check_model(runtime: Runtime, model: str) -> None:
 async def _bundle_file(runtime: Runtime, name: str, media_type: str) -> Response:
     await runtime.until_ready()
     path = runtime.bundle.path / name
-    if not path.is_file():
+    if name not in runtime.bundle.files:
         raise ApiError(404, f"This model's bundle has no {name}.", code="not_in_bundle", reason=None)
     return FileResponse(path, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
 

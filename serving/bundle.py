@@ -41,6 +41,8 @@ class Bundle:
     vocab_size: int
     created: int
     """Unix time of the manifest file."""
+    files: frozenset[str]
+    """Names of the verified files."""
     reference: Mapping[str, Any] | None
     """What `evaluate` measured on the test split, to judge drift by; None: the bundle has none."""
 
@@ -80,6 +82,7 @@ class Bundle:
                 head_dim=int(model["head_dim"]),
                 vocab_size=int(model["vocab_size"]),
                 created=int((path / "manifest.json").stat().st_mtime),
+                files=frozenset(listed),
                 reference=_read(path / "reference.json") if "reference.json" in listed else None,
             )
         except (KeyError, TypeError, ValueError) as error:

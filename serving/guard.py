@@ -37,6 +37,8 @@ def template(path: str) -> str:
         return path
     if re.fullmatch(r"/v1/models/[^/]+", path):
         return "/v1/models/{model}"
+    if re.fullmatch(r"/card/[^/]+", path):
+        return "/card/{name}"
     return "/unknown"
 
 

@@ -66,14 +66,15 @@ class Runtime:
         from serving.bundle import Bundle, locate
         from serving.drift import Drift
         from serving.engine import Engine
-        from serving.graph import Graph
+        from serving.graph import Graph, threads_for
         from serving.metrics import Metrics
         from serving.text import Vocabulary
 
         started, settings = time.monotonic(), self.settings
         self.bundle = Bundle.load(locate(), settings.precision)
         self.vocabulary = Vocabulary(self.bundle.path / "tokenizer.json", self.bundle.vocab_size)
-        graph = Graph(self.bundle, settings.threads)
+        threads = settings.threads or threads_for(self.bundle, settings.cores)
+        graph = Graph(self.bundle, threads)
         for _ in graph.prefill([self.bundle.eos] * min(8, self.bundle.context)):
             pass
         graph.decode(self.bundle.eos, min(8, self.bundle.context - 1))
@@ -84,7 +85,7 @@ class Runtime:
         )  # fmt: skip
         self.engine.start()
         fields = {"model": self.bundle.name, "version": self.bundle.version, "precision": self.bundle.precision,
-                  "threads": settings.threads, "seconds": round(time.monotonic() - started, 3)}  # fmt: skip
+                  "threads": threads, "seconds": round(time.monotonic() - started, 3)}  # fmt: skip
         log.info("model loaded", extra={"fields": fields})
 
     @property

@@ -65,15 +65,19 @@ class Sampler:
         if not np.isfinite(highest):
             raise ValueError("the model's logits are not finite")
         # float64, so that small temperatures and long tails lose nothing: [V] or [k]
-        weights = np.exp((logits - highest).astype(np.float64) / parameters.temperature)
+        weights = np.subtract(logits, highest, dtype=np.float64)
+        weights /= parameters.temperature
+        np.exp(weights, out=weights)
         if parameters.top_p < 1:
-            order = np.argsort(-weights, kind="stable")
-            cumulative = np.cumsum(weights[order])
-            kept = int(np.searchsorted(cumulative, parameters.top_p * cumulative[-1])) + 1
-            order, cumulative = order[:kept], cumulative[:kept]
-            tokens = order if tokens is None else tokens[order]
-        else:
-            cumulative = np.cumsum(weights)
+            # Values are sorted, not indices, which is several times as fast; tokens as likely as the last one stay too.
+            descending = np.sort(weights)[::-1]
+            cumulative = np.cumsum(descending)
+            last = descending[
+                min(int(np.searchsorted(cumulative, parameters.top_p * cumulative[-1])), len(weights) - 1)
+            ]
+            kept = np.flatnonzero(weights >= last)
+            tokens, weights = kept if tokens is None else tokens[kept], weights[kept]
+        cumulative = np.cumsum(weights)
         # The first index whose cumulative weight is over the draw; never one of weight 0.
         index = int(np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right"))
         index = min(index, len(cumulative) - 1)

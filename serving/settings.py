@@ -20,6 +20,8 @@ class Settings:
     precision: str | None = None
     threads: int = 0
     workers: int = 1
+    cores: int = 1
+    """That this process may use, shared out among the workers; not a setting but found out."""
     queue: int = 64
     deadline: float = 120.0
     drain: float = 20.0
@@ -30,11 +32,11 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read METROLINE_PRECISION, METROLINE_THREADS, ... Raises MetrolineError for a value that makes no sense."""
-        threads = _number(environment, "threads", 0, int, 0)
         workers = _number(environment, "workers", 1, int, 1)
         return cls(
             precision=_precision(environment.get("METROLINE_PRECISION")),
-            threads=threads or max(1, len(os.sched_getaffinity(0)) // workers),
+            threads=_number(environment, "threads", 0, int, 0),
+            cores=max(1, len(os.sched_getaffinity(0)) // workers),
             workers=workers,
             queue=_number(environment, "queue", 64, int, 0),
             deadline=_number(environment, "deadline", 120.0, float, 0.1),
@@ -47,7 +49,7 @@ class Settings:
 
 DESCRIPTIONS = {
     "METROLINE_PRECISION": "fp32 or int8: which graph of the bundle answers; unset: what the bundle says",
-    "METROLINE_THREADS": "threads of ONNX Runtime in each worker; 0: the cores that this process may use, shared out",
+    "METROLINE_THREADS": "threads of ONNX Runtime in each worker; 0: one for a small model, else all cores, shared out",
     "METROLINE_WORKERS": "server processes, each with its own model and queue",
     "METROLINE_QUEUE": "requests that may wait in a worker; more get 429",
     "METROLINE_DEADLINE": "seconds from arrival after which a request is stopped with 504",

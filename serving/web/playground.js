@@ -275,7 +275,7 @@ function inline(parent, text) {
     at = match.index + match[0].length;
     const [, code, strong, weak, alt, source, label, target] = match;
     const element = document.createElement(code ? "code" : strong ? "strong" : weak ? "em" : source ? "img" : "a");
-    if (source) Object.assign(element, { alt, src: /(^|\/)curves\.png$/.test(source) ? "/curves.png" : source });
+    if (source) Object.assign(element, { alt, src: `/card/${source}` });
     else element.textContent = code ?? strong ?? weak ?? label;
     if (target && /^(https?:|#|\/)/.test(target)) Object.assign(element, { href: target, rel: "noopener" });
     parent.append(element);

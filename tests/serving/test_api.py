@@ -140,6 +140,7 @@ def test_leaving_stops_generation(scripted_server, stream):
 def test_pages(client):
     assert client.get("/card").text.startswith("# tiny")
     assert client.get("/curves.png").content.startswith(b"\x89PNG")
+    assert client.get("/card/curves.png").content == client.get("/curves.png").content
     page = client.get("/")
     assert "script-src 'self'" in page.headers["content-security-policy"]
     for name in ("style.css", "playground.js", "icon.svg"):
@@ -227,6 +228,8 @@ ROUTES = {
     "model with a slash": ("GET", "/v1/models/a/b", 404, "unknown_url"),
     "unknown file": ("GET", "/web/nothing.js", 404, "unknown_url"),
     "out of the folder": ("GET", "/web/..%2fservice.py", 404, "unknown_url"),
+    "no such picture": ("GET", "/card/nothing.png", 404, "not_in_bundle"),
+    "no picture": ("GET", "/card/tokenizer.json", 404, "unknown_url"),
     "bundle file": ("GET", "/model.onnx", 404, "unknown_url"),
     "docs of BentoML": ("GET", "/docs.json", 404, "unknown_url"),
 }

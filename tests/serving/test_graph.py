@@ -51,6 +51,13 @@ def test_the_whole_context_fits(bundle):
     assert np.isfinite(graph.decode(1, 63)).all()
 
 
+def test_small_graphs_get_one_thread(bundle, monkeypatch):
+    loaded = Bundle.load(bundle)
+    assert graphs.threads_for(loaded, 8) == 1
+    monkeypatch.setattr(graphs, "SMALL", 1)
+    assert graphs.threads_for(loaded, 8) == 8
+
+
 def test_a_file_that_is_no_graph(bundle, tmp_path):
     import dataclasses
 

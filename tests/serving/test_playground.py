@@ -105,6 +105,7 @@ def test_card_and_curves(page):
     assert page.text("#card h1") == "scripted"
     assert page.run("document.querySelector('#card a').href") == "https://example.org/"
     assert page.run("[...document.querySelectorAll('#card li')].map(e => e.textContent)") == ["one", "two"]
+    page.until(lambda: page.run("document.querySelector('#card img').naturalWidth") == 1)
     page.until(lambda: page.run("document.getElementById('curves').hidden") is False)
     assert page.run("document.getElementById('view-playground').hidden")
 

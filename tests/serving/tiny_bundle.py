@@ -174,6 +174,8 @@ A *tiny* model for tests, with `code` and a [link](https://example.org).
 
 - one
 - two
+
+![Curves](curves.png)
 """
 
 # A 1 × 1 pixel.
