@@ -37,7 +37,7 @@ log = logging.getLogger("metroline.api")
 
 def build(runtime: Runtime) -> FastAPI:
     """The FastAPI app over a runtime, which may still be loading."""
-    app = FastAPI(title="Metroline", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(title="Metroline", docs_url=None, redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientGoneError, _client_gone)
@@ -142,13 +142,16 @@ def _engine_request(runtime: Runtime, request: CompletionRequest, request_id: st
         raise invalid("max_tokens must be at least 1, unless echo is true", "max_tokens")
     prompts = []
     for prompt in request.prompts:
+        # A megabyte of text would hold up all streams while it is tokenized.
+        if isinstance(prompt, str) and (least := vocabulary.least_tokens(prompt)) > bundle.context:
+            raise too_long(f"at least {least}", bundle.context)
         tokens = vocabulary.encode(prompt) if isinstance(prompt, str) else prompt
         if not all(0 <= token < bundle.vocab_size for token in tokens):
             raise invalid(f"token ids must be between 0 and {bundle.vocab_size - 1}", "prompt")
         if isinstance(prompt, str) and (unknown := vocabulary.unknown_characters(prompt, tokens)):
             raise invalid(f"This model has never seen these characters: {unknown[:20]}", "prompt", "unknown_characters")
         if len(tokens) > bundle.context:
-            raise too_long(len(tokens), bundle.context)
+            raise too_long(str(len(tokens)), bundle.context)
         prompts.append(tuple(tokens))
     return EngineRequest(
         id=request_id, prompts=tuple(prompts), n=n, max_tokens=max_tokens, sampling=request.sampling,

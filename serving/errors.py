@@ -25,8 +25,8 @@ class ApiError(Exception):
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.kind = status, message, kind
-        self.param, self.code, self.reason = param, code, reason
+        self.status, self.message, self.kind = status, _writable(message), kind
+        self.param, self.code, self.reason = param and _writable(param), code, reason
         self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
@@ -34,13 +34,18 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
+def _writable(text: str) -> str:
+    """Half characters, which a client may have sent, cannot be written as UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:
     """400: the request itself is wrong."""
     return ApiError(400, message, param=param, code=code)
 
 
-def too_long(tokens: int, context: int) -> ApiError:
-    """400: the prompt has more tokens than the model can look at."""
+def too_long(tokens: str, context: int) -> ApiError:
+    """400: the prompt has more tokens than the model can look at; `tokens`: how many, in words."""
     message = f"This model's maximum context length is {context} tokens, but the prompt has {tokens}. Shorten it."
     return invalid(message, "prompt", "context_length_exceeded")
 

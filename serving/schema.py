@@ -165,6 +165,8 @@ _REASONS = {
 def _explain(error: ValidationError) -> ApiError:
     """pydantic's first error as one line."""
     first = error.errors(include_url=False, include_input=False)[0]
+    if not first["loc"]:
+        raise invalid("The names of arguments must be valid text.", code="unknown_parameter")
     param = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         name = ".".join(str(part) for part in first["loc"])[:100]

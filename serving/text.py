@@ -37,9 +37,15 @@ class Vocabulary:
             else:
                 self.bytes[index] = _bytes_of(token) if by_bytes else token.encode()
 
+        self._longest = max(map(len, self.bytes))
+
     def encode(self, text: str) -> list[int]:
         """Token ids of the text in Unicode NFC, as the training text was. A character tokenizer may give `<unk>`."""
         return self._tokenizer.encode(unicodedata.normalize("NFC", text))
+
+    def least_tokens(self, text: str) -> int:
+        """A lower bound of a text's tokens that is quick to have."""
+        return -(-len(unicodedata.normalize("NFC", text).encode()) // self._longest)
 
     def unknown_characters(self, text: str, tokens: list[int]) -> str:
         """The characters of `text` that have no token, sorted; empty for a byte-level tokenizer."""

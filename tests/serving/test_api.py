@@ -197,6 +197,11 @@ BAD = {
     "stream as text": ({"prompt": "a", "stream": "yes"}, 400, "stream", "must be true or false"),
     "stream option": ({"prompt": "a", "stream_options": {"usage": 1}}, 400, "stream_options", "Unrecognized"),
     "misspelt": ({"prompt": "a", "max_token": 5}, 400, "max_token", "Did you mean max_tokens?"),
+    "half a character as a name": ({"prompt": "a", "\ud83d": 5}, 400, None, "must be valid text"),
+    "half an option": ({"prompt": "a", "stream_options": {"\ud83d": 5}}, 400, "stream_options", "valid string"),
+    "half a character as a model": ({"model": "\ud83d", "prompt": "a"}, 404, "model", "does not exist"),
+    "half a character to stop at": ({"prompt": "a", "stop": "\ud83d"}, 400, "stop", "valid text"),
+    "a very long prompt": ({"prompt": "x" * 900_000}, 400, "prompt", "has at least 225000"),
     "chat": ({"messages": []}, 400, "prompt", "is required"),
     "another model": ({"model": "gpt-4", "prompt": "a"}, 404, "model", "does not exist"),
     "model a number": ({"model": 4, "prompt": "a"}, 400, "model", "must be a string"),
@@ -226,6 +231,7 @@ ROUTES = {
     "delete a model": ("DELETE", "/v1/models/tiny", 405, "method_not_allowed"),
     "unknown model": ("GET", "/v1/models/gpt-4", 404, "model_not_found"),
     "model with a slash": ("GET", "/v1/models/a/b", 404, "unknown_url"),
+    "slash too many": ("GET", "/v1/models/", 404, "unknown_url"),
     "unknown file": ("GET", "/web/nothing.js", 404, "unknown_url"),
     "out of the folder": ("GET", "/web/..%2fservice.py", 404, "unknown_url"),
     "no such picture": ("GET", "/card/nothing.png", 404, "not_in_bundle"),
@@ -276,6 +282,14 @@ def test_a_body_that_never_comes(server):
         connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                            b"Content-Length: 100\r\n\r\n{")  # fmt: skip
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_an_over_large_body_is_refused_before_it_is_sent(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                           b"Content-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")  # fmt: skip
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
