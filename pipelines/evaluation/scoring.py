@@ -1,0 +1,62 @@
+"""Negative log-likelihood of every token of a split under a model.
+
+`score` takes any function from token ids to logits, so that the checkpoint and the exported graphs are scored alike.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.progress import Progress
+from data.shards import Shards
+from pipelines.evaluation.windows import Window, batches, cut, tokens_of
+
+Logits = Callable[[Tensor], Tensor]
+"""Token ids int64 [B, S] → logits [B, S, V]."""
+
+
+def split_windows(shards: Shards, context: int, stride: float, limit: int | None = None) -> list[Window]:
+    """Windows over a split, or some, spread over it, that score about `limit` tokens. `stride`: part of `context`."""
+    windows = cut(np.asarray(shards.offsets), context, max(1, round(stride * context)))
+    if limit is None or limit >= shards.total_tokens:
+        return windows
+    count = max(1, len(windows) * limit // shards.total_tokens)
+    return [windows[len(windows) * index // count] for index in range(count)]
+
+
+@torch.inference_mode()
+def score(
+    logits_of: Logits, shards: Shards, windows: list[Window], batch_tokens: int, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Nats of every token of the split, float32 [total_tokens]; NaN where no window scores a token."""
+    nats = np.full(shards.total_tokens, np.nan, dtype=np.float32)
+    begins = frozenset(np.asarray(shards.offsets).tolist())
+    for batch in batches(windows, batch_tokens):
+        inputs, targets = (torch.from_numpy(part) for part in tokens_of(batch, shards, begins))
+        logits = logits_of(inputs).float()
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+        for row, window in enumerate(batch):
+            scored = window.last - window.first
+            nats[window.first : window.last] = loss[row, window.length - scored : window.length].numpy()
+        if progress is not None:
+            progress.update(advance=sum(window.last - window.first for window in batch))
+    return nats
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Within it, fp32 matrix products on a CPU may round their inputs to bf16 ("bf16"), or not ("fp32")."""
+    if precision == "fp32":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,103 @@
+"""Parity: does an exported form compute the same logits as the checkpoint, in every way that serving will use it?
+
+The reference is the checkpoint's plain forward pass over each row's own tokens: no cache, no padding, batch of one.
+The exported form has to reach it for prompts alone, for one new token over a cache, and for batches whose rows differ
+in length (padded on the right), at each batch size and length of the recipe; with one row also for several new tokens
+over a cache. GroupQueryAttention refuses that with more rows ("batch_size must be 1 when sequence_length > 1 and past
+context is given"), so no exported form is asked for it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.errors import MetrolineError
+from models.decoder import Decoder
+
+Runner = Callable[[list[Tensor]], Sequence[Tensor]]
+"""input_ids, seqlens_k, total_sequence_length, caches → logits, caches; see `models.export.CachedDecoder`."""
+
+CHUNK = 3  # new tokens of the cases that continue a cache with several
+
+
+@dataclass(frozen=True)
+class Case:
+    """`past` tokens are put into the cache first (0: none), then `new` ones. `ragged`: rows differ in length."""
+
+    batch: int
+    past: int
+    new: int
+    ragged: bool
+
+
+def cases(batch_sizes: Sequence[int], lengths: Sequence[int], context: int) -> Iterator[Case]:
+    """All cases that fit the context."""
+    for batch in batch_sizes:
+        for length in lengths:
+            for past, new in ((0, length), (length, 1), (length, CHUNK)):
+                if past + new <= context and (batch == 1 or not past or new == 1):
+                    yield Case(batch, past, new, ragged=False)
+                    if batch > 1 and max(past, new) > 1:
+                        yield Case(batch, past, new, ragged=True)
+
+
+def compare(runner: Runner, model: Decoder, batch_sizes: Sequence[int], lengths: Sequence[int]) -> dict[str, Any]:
+    """Run all cases. Returns {"max_abs": largest absolute difference of a logit, "cases": [each with its own]}.
+
+    A difference that is not a number counts as infinite. Raises MetrolineError when a case cannot be run at all.
+    """
+    results = []
+    for number, case in enumerate(cases(batch_sizes, lengths, model.config.context)):
+        try:
+            difference = run(runner, model, case, torch.Generator().manual_seed(number))
+        except Exception as error:  # whatever the runtime raises: the exported form does not take this case
+            first_line = (str(error).strip().splitlines() or [""])[0]
+            raise MetrolineError(f"parity: {case} does not run: {type(error).__name__}: {first_line}") from error
+        results.append({**asdict(case), "max_abs": difference})
+    return {"max_abs": max(result["max_abs"] for result in results), "cases": results}
+
+
+@torch.inference_mode()
+def run(runner: Runner, model: Decoder, case: Case, generator: torch.Generator) -> float:
+    """Largest absolute difference of a logit in one case, over all rows, in prefill and continuation."""
+    config = model.config
+    tokens = torch.randint(config.vocab_size, (case.batch, case.past + case.new), generator=generator)
+    first = case.past or case.new  # tokens of the first call
+    lengths = torch.full((case.batch,), first)
+    if case.ragged:
+        lengths = torch.randint(1, first + 1, (case.batch,), generator=generator)
+        lengths[-1] = first
+    wanted = [
+        model(row[None, : length + (case.new if case.past else 0)])[0]
+        for row, length in zip(tokens, lengths.tolist(), strict=True)
+    ]
+
+    prompt = tokens[:, :first].clone()
+    for row, length in enumerate(lengths.tolist()):
+        prompt[row, length:] = 0
+    logits, *cache = runner(inputs(prompt, lengths, [part for pair in model.empty_cache(case.batch) for part in pair]))
+    differences = [
+        difference(logits[row, :length], wanted[row][:length]) for row, length in enumerate(lengths.tolist())
+    ]
+    if case.past:
+        more = torch.stack(
+            [row[length : length + case.new] for row, length in zip(tokens, lengths.tolist(), strict=True)]
+        )
+        logits, *_ = runner(inputs(more, lengths + case.new, list(cache)))
+        differences += [difference(logits[row], wanted[row][-case.new :]) for row in range(case.batch)]
+    return max(differences)
+
+
+def inputs(tokens: Tensor, lengths: Tensor, cache: list[Tensor]) -> list[Tensor]:
+    """The flat inputs of an exported form. `lengths` [batch]: tokens of each row, the new ones included."""
+    return [tokens, (lengths - 1).to(torch.int32), lengths.max().to(torch.int32), *cache]
+
+
+def difference(got: Tensor, wanted: Tensor) -> float:
+    """Largest absolute difference; infinite for another shape or a value that is not finite."""
+    if got.shape != wanted.shape or not bool(torch.isfinite(got).all()):
+        return float("inf")
+    return float((got.float() - wanted).abs().max())

@@ -1,0 +1,17 @@
+"""model.pt2: torch.export's archive, for PyTorch users and AOTInductor; dynamic batch, sequence and past."""
+
+from pathlib import Path
+
+import torch
+
+from models.export import CachedDecoder
+from pipelines.exporting import archives
+from pipelines.exporting.onnx_fp32 import quiet
+
+
+def export(model: CachedDecoder, path: Path) -> None:
+    """Write the exported program; it takes and returns what `CachedDecoder` does, by position."""
+    with quiet(), torch.no_grad():
+        program = torch.export.export(model, model.example_inputs(), dynamic_shapes=model.dynamic_shapes())
+        torch.export.save(program, str(path))
+    archives.normalise(path)

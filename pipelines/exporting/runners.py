@@ -1,0 +1,92 @@
+"""Run an exported file on tensors, and check that it has the inputs and outputs that serving is written against."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from data.errors import MetrolineError
+from models.export import CachedDecoder
+from pipelines.evaluation.scoring import Logits
+from pipelines.exporting.parity import Runner, inputs
+
+TYPES = {"input_ids": "tensor(int64)", "seqlens_k": "tensor(int32)", "total_sequence_length": "tensor(int32)"}
+
+
+def open_onnx(path: Path, model: CachedDecoder) -> onnxruntime.InferenceSession:
+    """Open a graph and check its inputs and outputs. Raises MetrolineError: not a graph, wrong interface."""
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # errors come as exceptions; do not print them as well
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common public base
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        raise MetrolineError(f"{path.name} does not load: {first_line}") from error
+    config = model.model.config
+    cache: list[int | str] = ["batch", config.kv_heads, "past", config.head_dim]
+    shapes: dict[str, list[int | str]] = {
+        "input_ids": ["batch", "sequence"],
+        "seqlens_k": ["batch"],
+        "total_sequence_length": [],
+        **dict.fromkeys(model.input_names[3:], cache),
+    }
+    found = {part.name: (part.type, list(part.shape)) for part in session.get_inputs()}
+    wanted = {name: (TYPES.get(name, "tensor(float)"), shape) for name, shape in shapes.items()}
+    if found != wanted:
+        wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        details = "; ".join(f"{name} is {found.get(name)}, not {wanted.get(name)}" for name in wrong[:3])
+        raise MetrolineError(f"{path.name} has other inputs than serving gives: {details}")
+    outputs = [part.name for part in session.get_outputs()]
+    if outputs != model.output_names:
+        raise MetrolineError(f"{path.name} has other outputs than serving reads: {outputs}")
+    return session
+
+
+def onnx_runner(session: onnxruntime.InferenceSession) -> Runner:
+    """Tensors in, tensors out."""
+    names = [part.name for part in session.get_inputs()]
+
+    def run(tensors: list[Tensor]) -> Sequence[Tensor]:
+        feeds = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+        return [torch.from_numpy(np.asarray(array)) for array in session.run(None, feeds)]
+
+    return run
+
+
+def torchscript_runner(path: Path) -> Runner:
+    """Load model.ts."""
+    module = torch.jit.load(str(path))
+    return lambda tensors: module(*tensors)
+
+
+def pt2_runner(path: Path) -> Runner:
+    """Load model.pt2."""
+    module = torch.export.load(str(path)).module()
+    return lambda tensors: module(*tensors)
+
+
+def open_runner(form: str, path: Path, model: CachedDecoder) -> Runner:
+    """Load a form of `pipelines.export`. Raises MetrolineError when it is missing or damaged."""
+    if not path.is_file():
+        raise MetrolineError(f"{path} is missing", hint="metroline stage export RECIPE")
+    if form in ("onnx", "int8"):
+        return onnx_runner(open_onnx(path, model))
+    try:
+        return torchscript_runner(path) if form == "torchscript" else pt2_runner(path)
+    except Exception as error:  # a damaged archive: whatever torch's readers raise
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        raise MetrolineError(f"{path.name} does not load: {first_line}") from error
+
+
+def logits_of(runner: Runner, model: CachedDecoder) -> Logits:
+    """A function from token ids [B, S] to logits [B, S, V], without a cache, for `scoring.score`."""
+
+    def run(tokens: Tensor) -> Tensor:
+        batch, length = tokens.shape
+        cache = [part for pair in model.model.empty_cache(batch) for part in pair]
+        return runner(inputs(tokens, torch.full((batch,), length), cache))[0]
+
+    return run

@@ -1,0 +1,20 @@
+"""model.ts: TorchScript, by tracing. Legacy: PyTorch has deprecated it; model.pt2 is its successor.
+
+The same weights give the same bytes, apart from what `archives.normalise` cannot reach (see there).
+"""
+
+from pathlib import Path
+
+import torch
+
+from models.export import CachedDecoder
+from pipelines.exporting import archives
+from pipelines.exporting.onnx_fp32 import quiet
+
+
+def export(model: CachedDecoder, path: Path) -> None:
+    """Write the traced module; it takes and returns what `CachedDecoder` does, by position."""
+    with quiet(), torch.no_grad():
+        traced = torch.jit.trace(model, model.example_inputs(), check_trace=False)
+    torch.jit.save(traced, str(path))
+    archives.normalise(path)
