@@ -1,16 +1,12 @@
-"""What the monitoring tests share: programs that must be there, free ports, and waiting."""
+"""What the monitoring tests share: programs that must be there, and waiting."""
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable
 
 import httpx
 import pytest
-import yaml
-
-from serving.monitoring.promql import FOLDER
 
 
 def program(*names: str) -> str:
@@ -25,12 +21,6 @@ def program(*names: str) -> str:
     pytest.skip(reason)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
     """Poll until `condition()` is true; a refused connection counts as false."""
     deadline = time.monotonic() + seconds
@@ -42,8 +32,3 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 30) ->
             pass
         time.sleep(0.1)
     pytest.fail(f"{what}: not within {seconds:.0f} s")
-
-
-def compose_command(service: str) -> list[str]:
-    """The arguments that compose.yaml starts a service with."""
-    return yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"][service]["command"]
