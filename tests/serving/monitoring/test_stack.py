@@ -102,7 +102,5 @@ def test_bad_input(tmp_path, taken, arguments, message):
 
 def test_a_missing_program(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(
-        MetrolineError, match=r"is not installed \(apt-get install prometheus"):
-    ):
+    with pytest.raises(MetrolineError, match=r"is not installed \(apt-get install prometheus"):
         Stack("http://127.0.0.1:1", tmp_path, tmp_path / "data")
