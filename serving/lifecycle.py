@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from serving.logs import configure
+from serving.processes import end_with_parent
 from serving.runtime import Runtime
 from serving.settings import Settings
 
@@ -39,6 +40,7 @@ class Lifecycle:
     def start(self, settings: Settings) -> None:
         """Load the model in the background, build the routes, take over SIGTERM and SIGINT from the HTTP server."""
         configure()
+        end_with_parent()  # a supervisor that was killed cannot stop its workers
         self._settings = settings
         self._runtime.start(settings)
         from serving.api import build

@@ -10,7 +10,6 @@ The server itself is `serving/service.py`, run by BentoML.
 """
 
 import argparse
-import ctypes
 import os
 import shutil
 import signal
@@ -29,6 +28,7 @@ import httpx
 
 from data.errors import MetrolineError
 from serving.bundle import Bundle
+from serving.processes import end_with_parent
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,7 +147,7 @@ def start(
             command, cwd=ROOT, env=child, stdin=subprocess.DEVNULL, stdout=output,
             stderr=subprocess.STDOUT if output else None,
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the server in order
-            preexec_fn=_end_with_parent if tied and sys.platform == "linux" else None,
+            preexec_fn=end_with_parent if tied and sys.platform == "linux" else None,
         )  # fmt: skip
     finally:
         if output:
@@ -165,6 +165,7 @@ def run(bundle: Path | None, host: str, port: int, workers: int, *, model: str |
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         server.wait_ready()
+        print(f"serving at {server.url}, with a playground there; Ctrl-C ends it", file=sys.stderr, flush=True)
         return server.process.wait()
     except KeyboardInterrupt:
         try:
@@ -208,12 +209,6 @@ def free_port(host: str, port: int) -> int:
             hint = "another server may be running; choose one with --port"
             raise MetrolineError(f"cannot listen on {host}:{port}: {error}", hint=hint) from None
         return int(probe.getsockname()[1])
-
-
-def _end_with_parent() -> None:
-    """In the child: SIGTERM when the thread that started it ends, so that no server is left behind (prctl(2))."""
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 if __name__ == "__main__":
