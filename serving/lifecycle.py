@@ -109,8 +109,8 @@ def others_listen() -> bool:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
     if not folder:
         return False
-    (Path(folder) / f"draining-{os.getpid()}").touch()
     try:
+        (Path(folder) / f"draining-{os.getpid()}").touch()
         siblings = psutil.Process(os.getppid()).children()
         return any(
             child.pid != os.getpid()
@@ -118,5 +118,5 @@ def others_listen() -> bool:
             and not (Path(folder) / f"draining-{child.pid}").exists()
             for child in siblings
         )
-    except psutil.Error:
+    except (OSError, psutil.Error):  # the supervisor has gone, and its folder with it
         return False
