@@ -248,7 +248,8 @@ function markdown(source) {
     else if (line.startsWith("|")) {
       const scroll = add("div"); scroll.className = "scroll";
       const table = add("table", scroll);
-      take(/^\|/).filter((row) => !/^\|[\s:|-]+\|?\s*$/.test(row)).forEach((row, index) => {
+      take(/^\|/).forEach((row, index) => {
+        if (!/[^\s:|-]/.test(row)) return; // the line below the header, or a header without words
         const tr = add("tr", table);
         row.replace(/^\||\|\s*$/g, "").split("|").forEach((cell) => inline(add(index ? "td" : "th", tr), cell.trim()));
       });
