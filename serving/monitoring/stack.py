@@ -28,6 +28,7 @@ import yaml
 from data.errors import MetrolineError
 from data.files import write_text
 from serving.monitoring.promql import FOLDER, Prometheus
+from serving.processes import end_with_parent
 from serving.run import free_port
 
 PROGRAMS = {"prometheus": ("prometheus",), "node-exporter": ("prometheus-node-exporter", "node_exporter")}
@@ -114,8 +115,14 @@ class Stack:
         write_text(self._folder / "prometheus.yml", self._config)
         for name, arguments in self._commands.items():
             with (self._folder / f"{name}.log").open("wb") as log:
-                # Their own session: Ctrl-C is for this process, which then ends them.
-                self._running.append(subprocess.Popen(arguments, stdout=log, stderr=log, start_new_session=True))
+                process = subprocess.Popen(
+                    arguments,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is for this process, which then ends them
+                    preexec_fn=end_with_parent if sys.platform == "linux" else None,
+                )
+                self._running.append(process)
         deadline = time.monotonic() + 30
         while not self._ready():
             ended = self.ended()
