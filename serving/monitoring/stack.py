@@ -120,7 +120,7 @@ class Stack:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,  # Ctrl-C is for this process, which then ends them
-                    preexec_fn=end_with_parent if sys.platform == "linux" else None,
+                    preexec_fn=end_with_parent,
                 )
                 self._running.append(process)
         deadline = time.monotonic() + 30
