@@ -14,11 +14,11 @@ import matplotlib.image
 import pytest
 import tiny_bundle
 from monitoring_tools import wait_for
-from traffic import Traffic
 
 from serving.monitoring.drawing import Window
 from serving.monitoring.promql import Prometheus, comparisons, load_dashboard, panels, rules, substitute, targets
 from serving.monitoring.render import draw, main
+from serving.monitoring.traffic import Traffic
 from serving.run import Server
 
 pytestmark = pytest.mark.prometheus

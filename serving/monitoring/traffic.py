@@ -1,0 +1,144 @@
+"""Sample traffic: requests of every kind that the dashboards show, so that there is something to see.
+
+    python -m serving.monitoring.traffic --seconds 120      # to the endpoint of `metroline serve`
+
+Whole answers, streams, mistakes, clients that leave, and requests for more work than is kind. It is no load test: the
+clients wait for their answers and pause in between. The tests count its answers against Prometheus'.
+"""
+
+import argparse
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from data.errors import MetrolineError
+
+PROMPTS = [
+    "the people of the united states",
+    "the state of the union and the government",
+    "of the people, by the people",
+]
+PAUSE = 0.05
+"""Seconds between two requests of one client."""
+
+
+class Traffic:
+    """A few clients in threads. Use as a context manager; afterwards `sent` says how often each status came back."""
+
+    def __init__(self, url: str) -> None:
+        """Ask the endpoint what it serves. Raises MetrolineError when none is there."""
+        self.url = url
+        self.sent: Counter[str] = Counter()
+        self.cancelled = 0
+        self.failure: Exception | None = None
+        try:
+            answer = httpx.get(f"{url}/v1/models", timeout=30, trust_env=False)
+            self.most = int(answer.raise_for_status().json()["data"][0]["max_tokens"])
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
+            raise MetrolineError(f"no endpoint at {url}: {error}", hint="metroline serve starts one") from None
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        clients = (self.complete, self.complete, self.stream, self.mistake, self.leave, self.linger)
+        self._threads = [threading.Thread(target=self._loop, args=(client,), daemon=True) for client in clients]
+
+    def __enter__(self) -> "Traffic":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=60)
+
+    def wait(self, seconds: float) -> None:
+        """Let it go on for a while. Raises MetrolineError when the endpoint went away meanwhile."""
+        if self._stop.wait(seconds) and self.failure:
+            raise MetrolineError(f"the endpoint at {self.url} went away: {self.failure}")
+
+    def _loop(self, client: Callable[[httpx.Client, int], None]) -> None:
+        with httpx.Client(base_url=self.url, timeout=150, trust_env=False) as http:
+            turn = 0
+            try:
+                while not self._stop.wait(PAUSE):
+                    client(http, turn)
+                    turn += 1
+            except httpx.TransportError as error:
+                self.failure = error
+                self._stop.set()
+
+    def _count(self, status: int) -> None:
+        with self._lock:
+            self.sent[str(status)] += 1
+
+    def _post(self, http: httpx.Client, **body: Any) -> None:
+        self._count(http.post("/v1/completions", json=body).status_code)
+
+    def complete(self, http: httpx.Client, turn: int) -> None:
+        """An answer in one piece."""
+        self._post(http, prompt=PROMPTS[turn % len(PROMPTS)], max_tokens=min(8, self.most), seed=turn)
+
+    def stream(self, http: httpx.Client, turn: int) -> None:
+        """A streamed answer, read to its end."""
+        prompt = PROMPTS[turn % len(PROMPTS)]
+        body = {"prompt": prompt, "max_tokens": min(16, self.most), "seed": turn, "stream": True}
+        with http.stream("POST", "/v1/completions", json=body) as answer:
+            for _ in answer.iter_lines():
+                pass
+        self._count(answer.status_code)
+
+    def mistake(self, http: httpx.Client, turn: int) -> None:
+        """A bad request, an unknown path, or a plain look at the models."""
+        if turn % 3 == 0:
+            self._post(http, prompt="x", max_tokens=-1)
+        else:
+            self._count(http.get("/v1/models" if turn % 3 == 1 else f"/no/such/{turn}").status_code)
+        self._stop.wait(10 * PAUSE)  # most of what comes is right
+
+    def leave(self, http: httpx.Client, turn: int) -> None:
+        """A stream whose client goes away after the first line."""
+        body = {"prompt": PROMPTS[0], "max_tokens": self.most, "stream": True, "ignore_eos": True}
+        with http.stream("POST", "/v1/completions", json=body) as answer:
+            if answer.status_code == 200:
+                next(answer.iter_lines(), None)
+                self.cancelled += 1
+        self._stop.wait(10 * PAUSE)
+
+    def linger(self, http: httpx.Client, turn: int) -> None:
+        """As much work as one request may ask for: it fills the queue, and may run into the endpoint's deadline."""
+        self._post(http, prompt=PROMPTS, n=5, max_tokens=self.most, ignore_eos=True)
+        self._stop.wait(1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line. Returns the exit status."""
+    about = "Send sample traffic of every kind to an endpoint, so that its dashboard has something to show."
+    parser = argparse.ArgumentParser(prog="python -m serving.monitoring.traffic", description=about)
+    parser.add_argument("--endpoint", default="http://127.0.0.1:3000", metavar="URL", help="default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=60, help="for how long (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if not 0 < options.seconds < 1e6:
+        raise MetrolineError(f"--seconds {options.seconds:g}: must be above 0")
+    started = time.monotonic()
+    with Traffic(options.endpoint.rstrip("/")) as traffic:
+        traffic.wait(options.seconds)
+    statuses = ", ".join(f"{count} × {status}" for status, count in sorted(traffic.sent.items()))
+    print(f"in {time.monotonic() - started:.0f} s: {statuses}, and {traffic.cancelled} streams left early")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except MetrolineError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
