@@ -258,8 +258,7 @@ class Engine:
             start += len(chunk)
             logits = chunk[-1]
         assert logits is not None
-        logits = logits.copy()  # the next chunk's memory is the same
-        self._prefilled = (stream, number, logits)
+        self._prefilled = (stream, number, logits)  # as long as nothing else is prefilled
         if stream.choice % request.n == 0 and scored + 1 >= SHORTEST:
             self._drift.add(loss / scored)
             self._metrics.prompt(loss / scored, self._drift.score)

@@ -72,10 +72,8 @@ class Sampler:
             # Values are sorted, not indices, which is several times as fast; tokens as likely as the last one stay too.
             descending = np.sort(weights)[::-1]
             cumulative = np.cumsum(descending)
-            last = descending[
-                min(int(np.searchsorted(cumulative, parameters.top_p * cumulative[-1])), len(weights) - 1)
-            ]
-            kept = np.flatnonzero(weights >= last)
+            reached = int(np.searchsorted(cumulative, parameters.top_p * cumulative[-1]))
+            kept = np.flatnonzero(weights >= descending[min(reached, len(weights) - 1)])
             tokens, weights = kept if tokens is None else tokens[kept], weights[kept]
         cumulative = np.cumsum(weights)
         # The first index whose cumulative weight is over the draw; never one of weight 0.
