@@ -32,7 +32,10 @@ class EvaluateConfig(BaseModel):
         default=None, ge=2, description="tokens that one window shows; None: the model's context"
     )
     stride: float = Field(
-        default=0.75, gt=0, le=1, description="part of a window that is scored; the rest is context only (1: no overlap)"
+        default=0.75,
+        gt=0,
+        le=1,
+        description="part of a window that is scored, the rest being context (1: no overlap)",
     )
     batch_tokens: int = Field(default=2048, ge=1, description="tokens in one batch, padding included")
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="arithmetic of the matrix products")

@@ -24,6 +24,7 @@ from models.config import DecoderConfig
 from pipelines.evaluate import EvaluateConfig
 from pipelines.export import ExportConfig
 from pipelines.gates import Gate
+from pipelines.release import ReleaseConfig
 from pipelines.training.config import TrainConfig
 
 RECIPES = Path("pipelines/recipes")
@@ -58,6 +59,7 @@ class Recipe(BaseModel):
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
     serving: ServingConfig = ServingConfig()
+    release: ReleaseConfig = ReleaseConfig()
     gates: tuple[str, ...] = ()
 
     @field_validator("name")

@@ -66,7 +66,8 @@ def fold_transposes(graph: onnx.GraphProto) -> None:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Within it, exporters print nothing: their progress, warnings about axis names and optional packages."""
-    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    names = ("", "torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "onnxruntime.quantization")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

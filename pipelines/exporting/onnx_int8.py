@@ -22,7 +22,7 @@ import onnx
 from data.shards import Shards
 from models.export import CachedDecoder
 from pipelines.evaluation import scoring
-from pipelines.exporting.onnx_fp32 import strip
+from pipelines.exporting.onnx_fp32 import quiet, strip
 from pipelines.exporting.parity import Runner
 from pipelines.exporting.runners import logits_of
 
@@ -36,20 +36,8 @@ BATCH_TOKENS = 2048
 
 def export(source: Path, target: Path, method: Literal["blockwise", "dynamic"] = "blockwise") -> None:
     """Quantize the graph `source` into `target`. The same input gives the same bytes."""
-    if method == "blockwise":
-        _blockwise(source, target)
-    else:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        quantize_dynamic(
-            source,
-            target,
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            # Without it, tensors whose type is unknown (those next to contrib operators) stop the quantizer.
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-        )
+    with quiet():
+        (_blockwise if method == "blockwise" else _dynamic)(source, target)
     proto = onnx.load(target)
     strip(proto)
     target.write_bytes(proto.SerializeToString(deterministic=True))
@@ -62,6 +50,20 @@ def _blockwise(source: Path, target: Path) -> None:
     quantizer = MatMulNBitsQuantizer(onnx.load(source), algo_config=config)
     quantizer.process()
     quantizer.model.save_model_to_file(str(target))
+
+
+def _dynamic(source: Path, target: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        source,
+        target,
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        # Without it, tensors whose type is unknown (those next to contrib operators) stop the quantizer.
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+    )
 
 
 def loss(
