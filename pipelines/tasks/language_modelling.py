@@ -86,7 +86,8 @@ class LanguageModelling:
 
     def network(self, generator: torch.Generator) -> Decoder:
         """The decoder with its first weights."""
-        model = Decoder(self.model_config, generator)
+        with torch.random.fork_rng(devices=[]):  # PyTorch's modules draw weights of their own first
+            model = Decoder(self.model_config, generator)
         model.activation_checkpointing = self.config.activation_checkpointing
         return model
 

@@ -69,6 +69,14 @@ class Group:
         fully_shard(objective, mesh=mesh)
         return objective
 
+    def forget_gathered(self, wrapped: nn.Module) -> None:
+        """Free weights that FSDP2 gathered for a forward pass with no backward pass; else it would use them again."""
+        from torch.distributed.fsdp import FSDPModule
+
+        for module in wrapped.modules() if self.size > 1 else ():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
     @contextlib.contextmanager
     def accumulating(self, wrapped: nn.Module, last: bool) -> Iterator[None]:
         """Within it gradients are shared only if this is the `last` part of the batch."""

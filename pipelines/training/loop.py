@@ -172,6 +172,7 @@ class Trainer:
                 mine = self.group.rank < len(waiting)
                 loss = float(self.objective(**waiting[self.group.rank if mine else 0].inputs))
                 loss_sum, targets = loss_sum + mine * loss, targets + mine * waiting[self.group.rank * mine].targets
+            self.group.forget_gathered(self.wrapped)
         loss_sum, all_targets = self.group.sum(loss_sum, targets)
         return loss_sum / all_targets if all_targets else None
 
@@ -254,7 +255,7 @@ class Trainer:
         found = self.group.agree((self.states.newest() or 0) if self.group.leads else 0)
         if not found:
             if self.group.leads:
-                self.states.truncate_curves(0)
+                self.states.forget_after(0, 0)
             return False
         self.counters, tensors, environment = self.states.load(found)
         for name, weight in self.weights.items():
@@ -276,7 +277,7 @@ class Trainer:
             self.scaler.load_state_dict(self.counters.scaler)
         self.saved = self.counters.step
         if self.group.leads:
-            self.states.truncate_curves(self.counters.curves_bytes)
+            self.states.forget_after(found, self.counters.curves_bytes)
             for key, now in self.environment().items():
                 if (was := environment.get(key)) != now:
                     say(f"note: {key} was {was} and is {now}: the numbers go on, but not to the last bit")

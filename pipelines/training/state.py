@@ -96,8 +96,11 @@ class States:
         value = read_json(self._tensors(step).with_suffix(".json"))
         return Counters(**value["counters"]), load_file(self._tensors(step)), value["environment"]
 
-    def truncate_curves(self, length: int) -> None:
-        """Forget what was logged after a state whose curves had `length` bytes."""
+    def forget_after(self, step: int, length: int) -> None:
+        """Forget what came after the state of `step`: damaged states, and curves beyond `length` bytes."""
+        for later in self.steps():
+            if later > step:
+                self._tensors(later).with_suffix(".json").unlink(missing_ok=True)
         with self.curves.open("r+b" if self.curves.exists() else "wb") as file:
             file.truncate(length)
 
