@@ -1,0 +1,88 @@
+"""Recipes: the shipped ones, the errors of bad ones, and the page that documents them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data.errors import MetrolineError
+from pipelines.recipe import RECIPES, Recipe, names
+from pipelines.recipe_reference import page
+
+ROOT = Path(__file__).parents[2]
+TINY = yaml.safe_load((ROOT / RECIPES / "tiny.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a recipe `mine` and returns what loading it raises."""
+
+    def write(text):
+        folder = tmp_path / RECIPES
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "mine.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(MetrolineError) as caught:
+            Recipe.load("mine", tmp_path)
+        return str(caught.value)
+
+    return write
+
+
+@pytest.mark.parametrize("name", names(ROOT))
+def test_a_shipped_recipe_is_valid_and_known_to_dvc(name):
+    recipe = Recipe.load(name, ROOT)
+    assert recipe.name == name
+    assert recipe.licence
+    assert name in yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["recipes"]
+
+
+def test_reading_a_recipe_imports_no_torch():
+    import subprocess
+
+    code = "import sys; from pipelines.recipe import Recipe; Recipe.load('tiny'); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_the_nearest_recipe_is_named():
+    with pytest.raises(MetrolineError, match="did you mean speeches"):
+        Recipe.load("speches", ROOT)
+
+
+BAD = {
+    "unknown section": (lambda r: r.update(modle={}), "modle: unknown key, did you mean model?"),
+    "unknown key": (lambda r: r["train"].update(stepps=3), "train.stepps: unknown key, did you mean steps?"),
+    "unknown key of a source": (lambda r: r["source"].update(globb="*"), "globb: unknown key, did you mean glob?"),
+    "unknown kind of source": (lambda r: r["source"].update(kind="ftp"), "source"),
+    "no source": (lambda r: r.pop("source"), "source: Field required"),
+    "zero steps": (lambda r: r["train"].update(steps=0), "train.steps"),
+    "text for a number": (lambda r: r["train"].update(lr="fast"), "train.lr"),
+    "hash too short": (lambda r: r["source"].update(sha256="abc"), "sha256"),
+    "heads do not fit": (lambda r: r["model"].update(heads=3), "model"),
+    "gate with no comparison": (lambda r: r.update(gates=["test.loss"]), "is not a gate"),
+    "unknown task": (lambda r: r.update(task="poetry"), "task"),
+    "another name inside": (lambda r: r.update(name="other"), "says name: other"),
+    "a path for a name": (lambda r: r.update(name="../x"), "is not a recipe name"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD.keys())
+def test_a_bad_value_is_one_clear_line(write, change, message):
+    recipe = yaml.safe_load(yaml.safe_dump(TINY))
+    change(recipe)
+    text = write(yaml.safe_dump(recipe))
+    assert message in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a\n- b\n", "is a mapping"), ("a: [", "not valid YAML"), (b"\xff\xfe\x00a", "not valid YAML"), ("", "mapping")],
+)
+def test_a_file_that_is_no_recipe(write, text, message):
+    assert message in write(text)
+
+
+def test_the_page_of_all_keys_is_up_to_date():
+    written = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+    assert written == page(), "python -m pipelines.recipe_reference > docs/recipes.md"
