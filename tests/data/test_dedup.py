@@ -40,7 +40,7 @@ def test_exact_keeps_the_first_of_each(texts):
             assert repeated == ("exact_duplicate", str(texts.index(texts[number])))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 5), max_size=12))
 def test_near_keeps_exactly_one_of_each(seeds):
     texts = [" ".join(page(seed)) + " " + "!" * place for place, seed in enumerate(seeds)]  # all differ by punctuation

@@ -1,6 +1,5 @@
 """The shipped example corpus is what its recipes pin, holds all three formats, and makes a usable corpus."""
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 
