@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+import small_runs
 import torch
 import torch.nn.functional as F
 
 from data.shards import Shards
 from pipelines.paths import Paths
 from pipelines.tasks.language_modelling import LanguageModelling, borders
-import small_runs
 
 CPU = torch.device("cpu")
 

@@ -107,7 +107,7 @@ def test_a_rate_beyond_sense_is_reported_not_trained_on(paths):
 
 def test_a_gradient_that_is_not_finite_stops_too(paths, monkeypatch):
     monkeypatch.setattr(loop.Trainer, "clip", lambda self: math.inf)
-    with pytest.raises(MetrolineError, match="step 1: loss .*, gradient norm inf"):
+    with pytest.raises(MetrolineError, match=r"step 1: loss .*, gradient norm inf"):
         train(small_runs.recipe(), paths)
 
 

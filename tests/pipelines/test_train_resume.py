@@ -178,8 +178,7 @@ def test_a_second_signal_does_not_wait(monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.number == signal.SIGTERM
         with pytest.raises(Stopped) as error:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
+            signal.raise_signal(signal.SIGINT)
     assert error.value.code == 130
 
 

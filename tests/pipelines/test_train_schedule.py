@@ -1,5 +1,7 @@
 """Learning rate, batch shapes and data order as functions of the step."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,7 +37,7 @@ def test_wsd_that_decays_all_the_time_starts_after_warmup():
     config = TrainConfig(steps=100, warmup=10, schedule="wsd", decay=1.0, final_lr=0.0)
     rates = [rate(config, step) for step in range(100)]
     assert rates[-1] == pytest.approx(0, abs=0.11)
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
 def test_phases_take_windows_side_by_side():
