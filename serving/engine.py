@@ -185,6 +185,8 @@ class Engine:
                 else:
                     self._finish(stream)
                 self._report()
+            if not more:
+                stream.emit(DoneEvent())  # last: whoever sees the end sees the metrics of it
 
     def _finish(self, stream: Stream) -> None:
         self._active.discard(stream)
@@ -195,7 +197,6 @@ class Engine:
             self._seconds += 0.2 * (time.monotonic() - stream.started - self._seconds)
         elif stream.cause == "client":
             self._metrics.cancelled()
-        stream.emit(DoneEvent())
 
     def _answer_one(self, stream: Stream) -> bool:
         """Generate the stream's next choice. Returns whether it has more; a cancelled one is left where it is."""
