@@ -17,9 +17,8 @@ from pipelines.paths import Paths
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tokenizers import Tokenizer
-
     from data.shards import Shards
+    from data.tokenizer import Tokenizer
     from pipelines.recipe import Recipe
 
 
@@ -58,19 +57,23 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
     `group_by` needs, a loss that is not finite.
     """
     import numpy as np
-    from tokenizers import Tokenizer
 
     from data.progress import Progress
     from data.shards import Shards
+    from data.tokenizer import Tokenizer
     from models.huggingface import load
     from pipelines import baselines
     from pipelines.evaluation import groups, reference, samples, scoring
 
     config = recipe.evaluate
     test = Shards(paths.prepared, "test")
+    if not test.bytes:
+        raise MetrolineError(
+            f"{paths.prepared} has no text in its test split", hint="raise `test` in the recipe's split"
+        )
     model = load(paths.checkpoint).eval()
     check_same_data(paths, test, model.config.vocab_size)
-    tokenizer = Tokenizer.from_file(str(paths.prepared / "tokenizer.json"))
+    tokenizer = Tokenizer.load(paths.prepared / "tokenizer.json")
     offsets, documents = np.asarray(test.offsets), list(test.documents())
     names = groups.group_names(documents, config.group_by) if config.group_by else None
     context = min(config.context or model.config.context, model.config.context)
@@ -130,7 +133,10 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
 
 def check_same_data(paths: Paths, test: "Shards", vocab_size: int) -> None:
     """Raise MetrolineError when the checkpoint is of other data: it may have been trained on this test split."""
-    trained_on = read_json(paths.checkpoint / "training.json").get("data_hash")
+    record = paths.checkpoint / "training.json"
+    if not record.is_file():
+        raise MetrolineError(f"{record} is missing", hint=f"metroline run {paths.recipe}")
+    trained_on = read_json(record).get("data_hash")
     if trained_on != test.data_hash or vocab_size != test.vocab_size:
         raise MetrolineError(
             f"{paths.checkpoint} was trained on other data than {paths.prepared}", hint=f"metroline run {paths.recipe}"

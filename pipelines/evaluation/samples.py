@@ -7,8 +7,7 @@ import torch
 from data.shards import Shards
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
+    from data.tokenizer import Tokenizer
     from models.decoder import Decoder
 
 BEGINNING = 8  # tokens of a test document that a sample starts from
@@ -35,7 +34,7 @@ def continue_text(
     An empty prompt begins a new document. A prompt that leaves no room in the context loses its beginning.
     """
     generator = torch.Generator().manual_seed(seed)
-    ids = tokenizer.encode(prompt, add_special_tokens=False).ids or [eos]
+    ids = tokenizer.encode(prompt) or [eos]
     tokens = min(tokens, model.config.context - 1)
     ids = ids[-(model.config.context - tokens) :]
     fresh, cache, length = torch.tensor([ids]), model.empty_cache(1), len(ids)
