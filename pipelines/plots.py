@@ -24,7 +24,9 @@ def write_curves(paths: Paths) -> None:
 def write_groups(paths: Paths) -> None:
     """`plots/groups.csv`: the test loss per group of documents; only a head line for a recipe without groups."""
     groups = read_json(paths.metrics).get("groups", {})
-    write_table(paths.plots / "groups.csv", ("group", "loss"), sorted((name, group["loss"]) for name, group in groups))
+    write_table(
+        paths.plots / "groups.csv", ("group", "loss"), sorted((name, group["loss"]) for name, group in groups.items())
+    )
 
 
 def write_table(path: Path, head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
