@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from data.errors import MetrolineError
 from data.files import read_json
+from data.own_files import SUFFIXES
 from data.readers import Piece, read_jsonl, read_parquet, read_text
 
-SUFFIXES = (".txt", ".jsonl", ".parquet")
 Value = str | int | float | bool | None
 
 

@@ -4,9 +4,10 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from data.documents import SUFFIXES
 from data.errors import MetrolineError
 from data.files import sha256 as sha256_of
+
+SUFFIXES = (".txt", ".jsonl", ".parquet")
 
 
 def own_files(path: Path, glob: str, *, name: str) -> list[Path]:

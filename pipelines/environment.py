@@ -6,11 +6,14 @@ Whatever the user has already set in the environment stays. It starts nothing.
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from data.errors import MetrolineError
 
 MARKS = ("dvc.yaml", "pipelines/recipes")
+STATE = ".metroline"
+"""Folder for what tools keep: the model store, Prefect's database, DVC's default remote, logs."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -20,7 +23,7 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 PREFECT = {
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # its 20 s are too few for two busy cores
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",  # its 20 s are too few for two busy cores
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least there is; the zombie automation waits for three of them
 }
 
@@ -46,7 +49,7 @@ def project_root(start: Path | None = None) -> Path:
 
 def variables(root: Path) -> dict[str, str]:
     """Variables that are set unless they are set already."""
-    state = root / ".metroline"
+    state = root / STATE
     return {
         **QUIET,
         **PREFECT,
@@ -77,6 +80,8 @@ def enter(start: Path | None = None) -> Path:
     root = project_root(start)
     os.chdir(root)
     match_git(root)
+    with suppress(OSError):  # where it cannot be made, whoever needs it says so
+        (root / STATE).mkdir(exist_ok=True)
     for name, value in variables(root).items():
         os.environ.setdefault(name, value)
     scripts = str(Path(sys.executable).parent)

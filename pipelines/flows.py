@@ -7,22 +7,24 @@ DVC owns what is stale; this file owns retries (network stages only), time-outs,
 here: stages and their order are DVC's. Prefect is imported by this module, pipelines/schedule.py and nothing else.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, Literal
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
+from prefect.runtime import task_run
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from data.errors import MetrolineError
 from data.files import read_json
 from data.progress import MARKER
-from pipelines import environment, line
+from pipelines import deployment, environment, line
 from pipelines.console import Reporter, describe, parse_progress
 from pipelines.gates import flatten
 from pipelines.paths import Paths
@@ -46,8 +48,14 @@ def run_stage(address: str, force: bool) -> Literal["fresh", "ran"]:
         if _reporter:
             _reporter.fresh(name)
         return "fresh"
-    with _watching(name) as watch:
-        line.run_stage(address, watch, force=force)
+    try:
+        with _watching(name) as watch:
+            line.run_stage(address, watch, force=force)
+    except line.StageFailed as error:
+        attempt = task_run.run_count or 1
+        if error.temporary and attempt <= len(RETRY_DELAYS):
+            _tell(f"{error}; trying again in {RETRY_DELAYS[attempt - 1]:g} s")
+        raise
     return "ran"
 
 
@@ -63,6 +71,13 @@ def report_metrics(recipe: str) -> None:
             create_table_artifact(key=f"{recipe}-{key}", table=rows, description=f"`{path}`")
 
 
+@task(cache_policy=NO_CACHE, persist_result=False, name="deploy", timeout_seconds=600)
+def deploy(recipe: str) -> str:
+    """Make endpoints serve the current release and ask for a completion; roll back when none comes."""
+    with _watching("deploy") as watch:
+        return deployment.deploy(recipe, watch)
+
+
 @flow(name="line", flow_run_name="{recipe}", persist_result=False)
 def run_line(recipe: str, force: list[str] | None = None) -> dict[str, str]:
     """Bring one recipe's whole line up to date.
@@ -71,7 +86,8 @@ def run_line(recipe: str, force: list[str] | None = None) -> dict[str, str]:
         recipe: a recipe of pipelines/recipes/.
         force: stages to run though they are fresh, such as ["train"].
 
-    Returns what became of each stage: "fresh" or "ran". Raises MetrolineError (StageFailed, ...).
+    Returns what became of each stage, "fresh" or "ran", and as "deploy" the tag of a new release.
+    Raises MetrolineError: StageFailed, bad recipes, a release that does not serve.
     """
     environment.enter()
     logger = get_run_logger()
@@ -82,11 +98,26 @@ def run_line(recipe: str, force: list[str] | None = None) -> dict[str, str]:
     outcome: dict[str, str] = {}
     for entry in found:
         options = task_options(entry.stage)
-        outcome[entry.stage] = run_stage.with_options(name=entry.address, **options)(
-            entry.address, entry.stage in (force or [])
-        )
+        one = run_stage.with_options(name=entry.address, **options)
+        try:
+            outcome[entry.stage] = one(entry.address, entry.stage in (force or []))
+        except TimeoutError:
+            minutes, variable = options["timeout_seconds"] / 60, f"METROLINE_TIMEOUT_{entry.stage.upper()}"
+            hint = f"{variable} sets another limit, in minutes"
+            raise MetrolineError(f"{entry.address} was stopped after {minutes:g} minutes", hint=hint) from None
     report_metrics(recipe)
+    if outcome.get("release") == "ran" or deployment.is_pending(recipe):
+        outcome["deploy"] = deploy(recipe)
+    else:
+        deployment.check_last(recipe)
     return outcome
+
+
+def _tell(text: str) -> None:
+    """Say something to the run's log and to whoever watches."""
+    get_run_logger().warning("%s", text)
+    if _reporter:
+        _reporter.console.print(text, markup=False, highlight=False)
 
 
 def task_options(stage: str) -> dict[str, Any]:
@@ -110,15 +141,18 @@ def is_temporary(task: Any, run: TaskRun, state: State[Any]) -> bool:
     return isinstance(error, line.StageFailed) and error.temporary
 
 
-def run_here(recipe: str, reporter: Reporter, force: list[str] | None = None) -> dict[str, str]:
-    """Run the flow in this process and show its stages. Without PREFECT_API_URL, Prefect starts a server of its own."""
+def run_here(recipe: str, reporter: Reporter, force: list[str], url: str) -> dict[str, str]:
+    """Run the flow in this process against the server at `url`, and show its stages."""
     global _reporter
     _reporter = reporter
-    logging.getLogger("prefect").setLevel(logging.CRITICAL)
     try:
-        return run_line(recipe, force)
+        with temporary_settings({PREFECT_API_URL: url}):
+            return run_line(recipe, force)
     finally:
         _reporter = None
+        # What is still on its way to the server has to arrive before the server is stopped.
+        EventsWorker.drain_all(timeout=10)
+        APILogWorker.drain_all(timeout=10)
 
 
 @contextmanager

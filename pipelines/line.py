@@ -8,6 +8,7 @@ functions: asking takes about a second, and help texts should not wait for it.
 """
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -41,7 +42,7 @@ BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")
 CHATTER = (
     "Running stage '", "> metroline stage", "Updating lock file", "Generating lock file", "To track the changes",
     "To enable auto staging", "git add dvc.lock", "dvc config core.autostage", "Use `dvc push`",
-    "ERROR: failed to reproduce", "Data and pipelines are up to date",
+    "ERROR: failed to reproduce", "WARNING: Process '", "Data and pipelines are up to date",
 )  # fmt: skip
 """How the lines begin that DVC says about itself; they tell a user of the line nothing."""
 
@@ -211,6 +212,7 @@ def _repository(waiting: Watch | None) -> "Iterator[Repo]":
     from dvc.lock import LockError
     from dvc.repo import Repo
 
+    logging.getLogger("dvc.rwlock").setLevel(logging.ERROR)  # it says that it cleared a dead process's lock
     try:
         with Repo(".") as repo:
             while True:

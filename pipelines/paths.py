@@ -60,3 +60,8 @@ class Paths:
     def release(self) -> Path:
         """Which version `release` put into the model store (a DVC metrics file)."""
         return self.artifacts / "release.json"
+
+    @property
+    def deployed(self) -> Path:
+        """Which release was last tried on an endpoint here, and how that went. Not a DVC output."""
+        return self.artifacts / "deployed.json"

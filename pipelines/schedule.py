@@ -11,22 +11,22 @@ heartbeats; the automation made here marks it Crashed. To retrain on an alert, l
 """
 
 import os
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
-import httpx
 import yaml
 
 from data.errors import MetrolineError
-from pipelines.line import stop_group
+from pipelines.endpoint import next_free_port
+from pipelines.line import check_recipe
+from pipelines.servers import HEARTBEAT, answers, local_server, shared_server, stay, worker
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.schedules import SCHEDULE_TYPES
 
 FLOW = "line"
-HEARTBEAT = 30
-"""Seconds between a run's heartbeats; Prefect allows no fewer."""
 SILENCE = timedelta(seconds=3 * HEARTBEAT)
 """How long a run may be silent before it counts as dead."""
 ZOMBIES = "metroline: a silent run has crashed"
@@ -82,13 +80,6 @@ def cron_schedule(cron: str, timezone: str) -> "SCHEDULE_TYPES":
         raise MetrolineError(f"{cron!r} is not a cron schedule", hint=hint) from None
 
 
-def answers(url: str) -> bool:
-    """Whether a Prefect server answers at this API address."""
-    with suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200
-    return False
-
-
 @contextmanager
 def client(url: str) -> "Iterator[SyncPrefectClient]":
     """A client of the server at `url`, which is also the server of everything Prefect does inside."""
@@ -115,7 +106,7 @@ def register(
     deployment = Deployment.read(root)
     with client(url) as prefect:
         _ensure_pool(prefect, deployment.pool)
-        _ensure_automation(silence)
+        _ensure_automation(prefect, silence)
         return prefect.create_deployment(
             flow_id=prefect.create_flow_from_name(FLOW),
             name=recipe,
@@ -143,23 +134,37 @@ def _ensure_pool(prefect: "SyncPrefectClient", name: str) -> None:
         prefect.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
 
 
-def _ensure_automation(silence: timedelta) -> None:
+def _ensure_automation(prefect: "SyncPrefectClient", silence: timedelta) -> None:
     """A run that sent a heartbeat and then, for `silence`, neither another one nor an end, is marked Crashed."""
-    from prefect.automations import Automation, ChangeFlowRunState, EventTrigger, Posture
+    from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture, ResourceSpecification
     from prefect.client.schemas.objects import StateType
 
-    with suppress(ValueError):
-        Automation.read(name=ZOMBIES).delete()
+    for old in prefect.read_automations_by_name(ZOMBIES):
+        prefect.delete_automation(old.id)
     heartbeat = "prefect.flow-run.heartbeat"
     ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")}
-    Automation(
-        name=ZOMBIES,
-        trigger=EventTrigger(
-            after={heartbeat}, expect={heartbeat, *ends}, match={"prefect.resource.id": "prefect.flow-run.*"},
-            for_each={"prefect.resource.id"}, posture=Posture.Proactive, threshold=1, within=silence,
-        ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {silence.seconds} s")],
-    ).create()  # fmt: skip
+    prefect.create_automation(
+        AutomationCore(
+            name=ZOMBIES,
+            trigger=EventTrigger(
+                after={heartbeat},
+                expect={heartbeat, *ends},
+                match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+                for_each={"prefect.resource.id"},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=silence,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    name="Crashed",
+                    state=StateType.CRASHED,
+                    message=f"no heartbeat for {silence.seconds} s",
+                    force=False,
+                )
+            ],
+        )
+    )
 
 
 def next_runs(url: str, deployment: "UUID", wait: float = 30) -> list[datetime]:
@@ -181,7 +186,7 @@ def next_runs(url: str, deployment: "UUID", wait: float = 30) -> list[datetime]:
     raise MetrolineError(f"the Prefect server at {url} plans no runs", hint="is its scheduler service running?")
 
 
-def remove(url: str, recipe: str) -> bool:
+def _remove(url: str, recipe: str) -> bool:
     """Delete the deployment of a recipe with its schedule; False when there was none."""
     from prefect.exceptions import ObjectNotFound
 
@@ -196,58 +201,68 @@ def remove(url: str, recipe: str) -> bool:
 def workers_online(url: str, root: Path) -> int:
     """How many workers of the pool the server has heard of lately."""
     with client(url) as prefect:
-        pool = Deployment.read(root).pool
-        workers = prefect.request("POST", "/work_pools/{name}/workers/filter", path_params={"name": pool}, json={})
+        workers = prefect.request(
+            "POST",
+            "/work_pools/{work_pool_name}/workers/filter",
+            path_params={"work_pool_name": Deployment.read(root).pool},
+            json={},
+        )
         return sum(worker["status"] == "ONLINE" for worker in workers.json())
 
 
-@contextmanager
-def background(command: list[str], log: Path, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a Prefect command as a process group of its own, its output in `log`; at the end the whole group ends."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", *command], env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        stop_group(process.pid, grace=90)
-        process.wait()
+def serve_schedule(
+    root: Path,
+    recipe: str | None,
+    cron: str | None,
+    timezone: str,
+    *,
+    remove: bool,
+    register_only: bool,
+    port: int,
+) -> None:
+    """The command `metroline schedule`. Raises MetrolineError; returns at Ctrl-C when it runs a server or a worker."""
+    _check_arguments(recipe, cron, remove)
+    schedule = cron_schedule(cron, timezone) if cron else None
+    with ExitStack() as stack:
+        processes: dict[str, subprocess.Popen[bytes]] = {}
+        url = os.environ.get("PREFECT_API_URL") or local_server(root)
+        if "PREFECT_API_URL" in os.environ and not answers(str(url)):
+            hint = "start it, or unset the variable and one is started here"
+            raise MetrolineError(f"no Prefect server answers at PREFECT_API_URL={url}", hint=hint)
+        if url is None:
+            if register_only:
+                raise MetrolineError("no Prefect server runs", hint="leave --register-only out: it starts one")
+            if next_free_port(port) != port:
+                raise MetrolineError(f"port {port} is taken", hint="choose another one with --port")
+            print(f"starting a Prefect server on port {port} (its log: .metroline/prefect/server.log)", flush=True)
+            url, processes["server"] = stack.enter_context(shared_server(root, port))
+        if recipe and remove:
+            print(f"{recipe} is off the schedule" if _remove(url, recipe) else f"{recipe} was not on the schedule")
+            return
+        if recipe:
+            deployment = register(url, recipe, schedule, root)
+            print(f"{recipe}: {cron} ({timezone}); next runs:")
+            for due in next_runs(url, deployment):
+                print(f"  {due.astimezone(ZoneInfo(timezone)):%a %Y-%m-%d %H:%M %Z}")
+        print(f"server {url.removesuffix('/api')}; by hand: PREFECT_API_URL={url} prefect deployment run {FLOW}/RECIPE")
+        if register_only:
+            return
+        if workers_online(url, root):
+            print("a worker is running already; nothing more to do here")
+            if not processes:
+                return
+        else:
+            print("a worker runs here until Ctrl-C (its log: .metroline/prefect/worker.log)", flush=True)
+            processes["worker"] = stack.enter_context(worker(root, url, Deployment.read(root).pool))
+        stay(processes)
 
 
-@contextmanager
-def server(root: Path, port: int, wait: float = 90) -> Iterator[str]:
-    """A Prefect server on this machine with its database below .metroline/; yields its API address."""
-    url, log = f"http://127.0.0.1:{port}/api", root / ".metroline/prefect/server.log"
-    with background(["server", "start", "--host", "127.0.0.1", "--port", str(port)], log) as process:
-        deadline = time.monotonic() + wait
-        while not answers(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise MetrolineError(f"the Prefect server did not come up on port {port}", hint=f"see {log}")
-            time.sleep(0.2)
-        yield url
-
-
-@contextmanager
-def worker(root: Path, url: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A worker that runs what is due, one run at a time."""
-    log = root / ".metroline/prefect/worker.log"
-    command = ["worker", "start", "--pool", Deployment.read(root).pool, "--type", "process"]
-    with background(command, log, PREFECT_API_URL=url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY=str(HEARTBEAT)) as process:
-        yield process
-
-
-def stay(processes: dict[str, "subprocess.Popen[bytes]"], sleep: Callable[[float], None] = time.sleep) -> None:
-    """Return at Ctrl-C or SIGTERM. Raises MetrolineError when one of the processes ends by itself."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt):
-        while True:
-            for name, process in processes.items():
-                if process.poll() is not None:
-                    raise MetrolineError(
-                        f"the {name} ended with exit code {process.returncode}",
-                        hint=f"see .metroline/prefect/{name}.log",
-                    )
-            sleep(0.5)
+def _check_arguments(recipe: str | None, cron: str | None, remove: bool) -> None:
+    if recipe is None and (cron or remove):
+        raise MetrolineError("which recipe?", hint='metroline schedule speeches --cron "0 3 * * *"')
+    if recipe is not None and not remove:
+        check_recipe(recipe)
+        if not cron:
+            raise MetrolineError(f"when is {recipe} to run?", hint='--cron "0 3 * * *" is every night at three')
+    if recipe is not None and remove and cron:
+        raise MetrolineError("--cron and --remove exclude each other")

@@ -112,7 +112,7 @@ def write_checkpoint(recipe: "Recipe", paths: Paths, trainer: "Trainer", weights
     with atomic_folder(paths.checkpoint) as folder:
         trainer.task.save(network, folder)
         shutil.copyfile(trainer.states.curves, folder / "curves.jsonl")
-        draw(read_curves(trainer.states.curves), folder / "curves.png", f"{recipe.name}: {recipe.description}")
+        draw(read_curves(trainer.states.curves), folder / "curves.png", recipe.name)
         write_json(
             folder / "training.json",
             {

@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 import httpx
 
+from data.endpoints import RELOAD, announced
 from data.errors import MetrolineError
 from serving.bundle import Bundle
 from serving.processes import end_with_parent
@@ -159,14 +160,19 @@ def start(
 def run(bundle: Path | None, host: str, port: int, workers: int, *, model: str | None = None) -> int:
     """Serve in the foreground until Ctrl-C or SIGTERM; a second Ctrl-C does not wait for running requests.
 
-    Returns the exit code: 0 after Ctrl-C or SIGTERM. Raises MetrolineError as `start` does.
+    With `model`, a new release reaches it: see data/endpoints.py. Returns the exit code: 0 after Ctrl-C or SIGTERM. Raises MetrolineError as `start` does.
     """
     server = start(bundle, model=model, host=host, port=port, workers=workers, tied=True)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         server.wait_ready()
-        print(f"serving at {server.url}, with a playground there; Ctrl-C ends it", file=sys.stderr, flush=True)
-        return server.process.wait()
+        with ExitStack() as note:
+            if model is not None:
+                signal.signal(RELOAD, lambda number, frame: server.reload())
+                home = Path(os.environ.get("BENTOML_HOME") or ".metroline/bentoml").expanduser()
+                note.enter_context(announced(home, model, server.url))
+            print(f"serving at {server.url}, with a playground there; Ctrl-C ends it", file=sys.stderr, flush=True)
+            return server.process.wait()
     except KeyboardInterrupt:
         try:
             server.stop()

@@ -101,6 +101,7 @@ train: {}
 evaluate: {}
 export: {}
 serving: {}
+release: {}
 gates: []
 """
 

@@ -88,7 +88,7 @@ def test_bad_projects(project: Path, break_it, message: str) -> None:  # noqa: F
 
 def test_a_stage_that_fails_says_why(project: Path) -> None:  # noqa: F811
     behave(project, fetch={"failures": 1, "network": True})
-    with pytest.raises(line.StageFailed, match="^fetch cannot, try 1$") as caught:
+    with pytest.raises(line.StageFailed, match=r"^fetch cannot, try 1$") as caught:
         line.run_stage("fetch@one", print)
     assert caught.value.temporary
     line.run_stage("fetch@one", print)

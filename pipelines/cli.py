@@ -1,0 +1,241 @@
+"""The command `metroline`.
+
+    metroline --help
+
+Only declarations: each command imports what it runs when it runs, so that help is instant and a line with nothing to do
+is done in seconds. An error that the user can mend is one line on standard error and exit code 1; METROLINE_DEBUG=1
+shows where it came from. Ctrl-C exits with 130.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from data.errors import MetrolineError
+
+
+class Group(TyperGroup):
+    """The group of all commands: turns errors into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except MetrolineError as error:
+            if os.environ.get("METROLINE_DEBUG", "0") not in ("", "0"):
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Train a small model on your own data and serve it, every hand-over proven.
+
+A [bold]recipe[/] (pipelines/recipes/NAME.yaml) says what: data, tokenizer, model, training, gates. Its line is
+fetch → prepare → train → evaluate → export → release; [bold]run[/] runs what is stale and leaves the rest alone.""",
+    epilog="""[bold]Begin with[/]  metroline demo   ·   [bold]your own text:[/]  metroline init mine --data texts/
+&& metroline run mine && metroline serve mine   ·   [bold]something is missing?[/]  metroline doctor""",
+)
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="name of a file in pipelines/recipes/, without .yaml")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0: any free one")]
+Url = Annotated[str, typer.Option(help="address of the endpoint")]
+
+
+def enter() -> Path:
+    """The project's root, as the working folder and with its environment."""
+    from pipelines import environment
+
+    return environment.enter()
+
+
+@app.command(epilog="Example:  metroline init letters --data ~/letters   then   metroline run letters")
+def init(
+    name: Annotated[str, typer.Argument(help="of the new recipe: lower-case letters, digits, hyphens")],
+    data: Annotated[Path, typer.Option(help="a .txt, .jsonl or .parquet file, or a folder of them")],
+    update: Annotated[
+        bool, typer.Option("--update", help="the data changed: pin it anew in the existing recipe")
+    ] = False,
+) -> None:
+    """Make a recipe for your own text, with the data pinned by its hash."""
+    data = data.expanduser().resolve()
+    root = enter()
+    from pipelines.new_recipe import create, repin
+
+    path = repin(name, data, root) if update else create(name, data, root)
+    print(
+        f"{path.relative_to(root)} {'pins the data as it is now' if update else 'is made'}; now: metroline run {name}"
+    )
+
+
+@app.command(
+    epilog="Examples:  metroline run speeches   ·   metroline run speeches --force train   (again, though it is fresh)"
+)
+def run(
+    recipe: RecipeName,
+    force: Annotated[list[str] | None, typer.Option(help="run this stage though it is fresh (may be repeated)")] = None,
+) -> None:
+    """Bring a recipe's line up to date: run the stages that are stale, then put the release live.
+
+    Ctrl-C stops it cleanly; the next run resumes where it stopped, training within the step.
+    """
+    enter()
+    from pipelines.running import run as run_line
+
+    _exit_on_sigterm()
+    run_line(recipe, Console(stderr=True), force or [])
+
+
+@app.command(epilog="Example:  metroline stage prepare speeches")
+def stage(
+    stage: Annotated[str, typer.Argument(help="fetch, prepare, train, evaluate, export or release")],
+    recipe: RecipeName,
+) -> None:
+    """Run one stage here and now, whether it is stale or not. This is what DVC calls; `run` is what you want."""
+    enter()
+    from pipelines import stages
+
+    try:
+        stages.run(stage, recipe)
+    except MetrolineError as error:
+        if os.environ.get("METROLINE_PROGRESS") == "lines":
+            stages.report(error)
+        raise
+
+
+@app.command(epilog="Examples:  metroline status   ·   metroline status speeches")
+def status(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="[RECIPE]", help="only this one; with why a stage is stale")
+    ] = None,
+    url: Url = "http://127.0.0.1:3000",
+) -> None:
+    """Show which stages are stale, which release is live, and what the endpoint serves."""
+    root = enter()
+    from pipelines.status import show
+
+    show(recipe, url, root, Console())
+
+
+@app.command(
+    epilog="Examples:  metroline serve speeches   ·   metroline serve --bundle artifacts/speeches/bundle --port 0"
+)
+def serve(
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="serve its live release")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="serve this folder instead of a release")] = None,
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in")] = "127.0.0.1",
+    port: Port = 3000,
+    workers: Annotated[int, typer.Option(min=1, help="processes, each with its own copy of the model")] = 1,
+) -> None:
+    """Serve a release over HTTP (OpenAI's completions, a playground at /, metrics at /metrics) until Ctrl-C."""
+    bundle = bundle.expanduser().resolve() if bundle else None
+    root = enter()
+    from pipelines.endpoint import command
+
+    sys.stdout.flush()
+    arguments = command(recipe, bundle, host, port, workers, root)
+    os.execv(arguments[0], arguments)
+
+
+@app.command(epilog='Examples:  metroline chat   ·   metroline chat "The state of the Union is"')
+def chat(
+    prompt: Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="continue this text and exit")] = None,
+    url: Url = "http://127.0.0.1:3000",
+) -> None:
+    """Let the served model continue your text; /help in it lists its settings. It continues, it does not converse."""
+    sys.stdout.flush()
+    question = [] if prompt is None else ["--", prompt]
+    os.execv(sys.executable, [sys.executable, "-m", "serving.chat", "--url", url, *question])
+
+
+@app.command(epilog="Example:  metroline rollback speeches")
+def rollback(recipe: RecipeName) -> None:
+    """Make the previous release live again. Run it twice and you are back."""
+    root = enter()
+    from pipelines.recipe import names, unknown_recipe
+    from pipelines.running import roll_back
+
+    if recipe not in names(root):
+        raise unknown_recipe(recipe, root)
+    roll_back(recipe, root)
+
+
+@app.command(
+    epilog='Examples:  metroline schedule speeches --cron "0 3 * * *" --timezone Europe/Berlin   ·   '
+    "metroline schedule   (go on with what is registered)   ·   metroline schedule speeches --remove"
+)
+def schedule(
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]")] = None,
+    cron: Annotated[str | None, typer.Option(help="minute, hour, day, month, weekday; quote it")] = None,
+    timezone: Annotated[str, typer.Option(help="in which the times are meant")] = "UTC",
+    remove: Annotated[bool, typer.Option("--remove", help="take the recipe off the schedule")] = False,
+    register_only: Annotated[bool, typer.Option("--register-only", help="register and exit; start no worker")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of the Prefect server on this machine")] = 4200,
+) -> None:
+    """Run a recipe's line at set times, with Prefect.
+
+    Uses the server of PREFECT_API_URL, else one on this machine, which it starts when there is none. Then a worker runs
+    here until Ctrl-C. A run that is due while the last one goes on is cancelled; one that was killed is marked crashed.
+    """
+    root = enter()
+    from pipelines.schedule import serve_schedule
+
+    serve_schedule(root, recipe, cron, timezone, remove=remove, register_only=register_only, port=port)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: what is missing, and how to get it. Exits with 1 when something essential is."""
+    root = enter()
+    from pipelines.doctor import examine
+
+    raise typer.Exit(examine(root, Console()))
+
+
+@app.command(epilog="Examples:  metroline demo   ·   metroline demo --once")
+def demo(
+    recipe: Annotated[str, typer.Option(help="which recipe")] = "speeches",
+    once: Annotated[bool, typer.Option("--once", help="answer one request and exit, instead of staying up")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="the next free one is taken")] = 3000,
+) -> None:
+    """The whole line, then the endpoint, then one real request."""
+    root = enter()
+    from pipelines.demo import demonstrate
+
+    _exit_on_sigterm()
+    demonstrate(recipe, once=once, port=port, root=root, console=Console(stderr=True))
+
+
+def _exit_on_sigterm() -> None:
+    """SIGTERM ends this process as Ctrl-C does, with its stages, and exit code 143."""
+
+    def leave(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def main() -> None:
+    """Entry point of the command `metroline`."""
+    app(prog_name="metroline")
+
+
+if __name__ == "__main__":
+    main()
