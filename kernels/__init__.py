@@ -3,18 +3,21 @@
 Needs torch alone: where Triton is not installed, PyTorch's own operations do the work.
 """
 
-from kernels.attention import Explanation, attention, document_mask, explain
+from kernels.attention import Explanation, attention, explain
 from kernels.cached import cached_attention, positions_of, rotary_tables
 from kernels.linear_cross_entropy import linear_cross_entropy
+from kernels.packing import Packing, pack, positions
 from kernels.pointwise import relu2, rms_norm, rotary_qkv, rotate, swiglu
 
 __all__ = [
     "Explanation",
+    "Packing",
     "attention",
     "cached_attention",
-    "document_mask",
     "explain",
     "linear_cross_entropy",
+    "pack",
+    "positions",
     "positions_of",
     "relu2",
     "rms_norm",

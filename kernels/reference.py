@@ -1,6 +1,6 @@
 """Attention in float64, written to be read: the numbers that every other backend is tested against.
 
-Not for use in a model: it materialises every score and loops over packed documents.
+Not for use in a model: it materialises every score.
 """
 
 import torch
@@ -17,6 +17,7 @@ def attention(
     scale: float | None = None,
     softcap: float | None = None,
     sinks: Tensor | None = None,
+    alibi: Tensor | None = None,
     cu_seqlens_q: Tensor | None = None,
     cu_seqlens_k: Tensor | None = None,
     key_padding: Tensor | None = None,
@@ -30,10 +31,12 @@ def attention(
     scores = q @ k.transpose(-1, -2) * scale  # [B, H, S, T]
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
-    allowed = visible(
+    allowed, distance = layout(
         batch, length, keys, causal=causal, window=window, cu_seqlens_q=cu_seqlens_q, cu_seqlens_k=cu_seqlens_k,
         key_padding=key_padding, device=q.device,
     )  # fmt: skip
+    if alibi is not None:
+        scores = scores - alibi.double()[None, :, None, None] * distance.abs()
     scores = scores.masked_fill(~allowed, -torch.inf)
     if sinks is not None:  # one more key per head that takes probability and gives no value
         sink = sinks.double()[None, :, None, None].expand(batch, heads, length, 1)
@@ -46,7 +49,7 @@ def attention(
     return (weights @ v).transpose(1, 2), lse
 
 
-def visible(
+def layout(
     batch: int,
     length: int,
     keys: int,
@@ -57,8 +60,11 @@ def visible(
     cu_seqlens_k: Tensor | None,
     key_padding: Tensor | None,
     device: torch.device | str = "cpu",
-) -> Tensor:
-    """Which key each query may see: bool [B, 1, S, T]. The last query lines up with the last key, in each document."""
+) -> tuple[Tensor, Tensor]:
+    """Which key each query may see, bool, and how far back it is, int64; both [B, 1, S, T] (B may be 1 for distances).
+
+    The last query lines up with the last key, in each document.
+    """
     queries = torch.arange(batch * length, device=device)
     columns = torch.arange(batch * keys, device=device)
     if cu_seqlens_q is not None:
@@ -69,12 +75,13 @@ def visible(
         starts_k = torch.arange(batch + 1, device=device) * keys
     document_q = torch.bucketize(queries, starts_q[1:], right=True)  # which document a token is in
     document_k = torch.bucketize(columns, starts_k[1:], right=True)
+    last = starts_q.shape[0] - 2
+    # Positions counted from the end of the document, so that the last query meets the last key.
+    from_end_q = queries - starts_q[1:][document_q.clamp(max=last)]
+    from_end_k = columns - starts_k[1:][document_k.clamp(max=last)]
     # Tokens after the last document's end belong to none.
     document_q = torch.where(queries < starts_q[-1], document_q, -1)
     document_k = torch.where(columns < starts_k[-1], document_k, -2)
-    # Positions counted from the end of the document, so that the last query meets the last key.
-    from_end_q = queries - starts_q[1:][document_q.clamp(min=0)]
-    from_end_k = columns - starts_k[1:][document_k.clamp(min=0)]
     document_q, from_end_q = (x.view(batch, length, 1) for x in (document_q, from_end_q))
     document_k, from_end_k = (x.view(batch, 1, keys) for x in (document_k, from_end_k))
     distance = from_end_q - from_end_k  # 0: the same place, positive: the key is earlier
@@ -85,4 +92,4 @@ def visible(
         allowed = allowed & (distance < window) if causal else allowed & (distance.abs() < window)
     if key_padding is not None:
         allowed = allowed & key_padding.to(device)[:, None, :]
-    return allowed[:, None]
+    return allowed[:, None], distance[:, None]

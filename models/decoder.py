@@ -8,17 +8,16 @@ No reading or writing of files (`models.huggingface`), no loss, no sampling. Par
 Llama; attention is `kernels.attention`.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kernels import (
+    Packing,
     attention,
     cached_attention,
-    document_mask,
+    pack,
     positions_of,
     relu2,
     rms_norm,
@@ -26,19 +25,13 @@ from kernels import (
     rotary_tables,
     swiglu,
 )
+from kernels import positions as document_positions
 from models.config import DecoderConfig
 from models.dropout import dropout
 
 __all__ = ["Decoder", "DecoderConfig"]
 
 Cache = tuple[Tensor, Tensor]  # keys, values: [B, Hkv, P, D] each
-
-
-class Packed(NamedTuple):
-    """Where documents begin and end in a batch, in the form that the device's attention wants."""
-
-    cu_seqlens: Tensor  # int32 [N + 1]
-    mask: Tensor | None  # CPU: bool [B, 1, S, S], made once for all layers
 
 
 class RMSNorm(nn.Module):
@@ -89,18 +82,12 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(self.head_dim, config.norm_eps) if config.qk_norm else None
 
-    def forward(self, x: Tensor, norm: nn.Module, rope: Cache | None, packed: Packed | None) -> Tensor:
+    def forward(self, x: Tensor, norm: nn.Module, rope: Cache | None, packing: Packing | None) -> Tensor:
         """[B, S, W] → [B, S, W], x not yet normalised. `rope`: cos, sin [1 or B, S, 1, D / 2]."""
         qkv = _norm_linear(norm, [self.q_proj, self.k_proj, self.v_proj], x)
         weights = None if self.q_norm is None or self.k_norm is None else (self.q_norm.weight, self.k_norm.weight)
         q, k, v = rotary_qkv(qkv, self.heads, self.kv_heads, rope, weights, self.eps)
-        if packed is None:
-            out = attention(q, k, v)
-        elif packed.mask is not None:
-            out = attention(q, k, v, mask=packed.mask)
-        else:
-            flat = [part.reshape(1, -1, *part.shape[2:]) for part in (q, k, v)]
-            out = attention(*flat, cu_seqlens_q=packed.cu_seqlens)
+        out = attention(q, k, v, packing=packing)
         return self.o_proj(out.reshape(x.shape[0], x.shape[1], -1))
 
     def forward_cached(
@@ -154,11 +141,16 @@ class Block(nn.Module):
         self.post_attention_layernorm = _norm(config)
         self.mlp = FeedForward(config)
 
-    def forward(self, x: Tensor, rope: Cache | None, packed: Packed | None, seed: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, rope: Cache | None, packing: Packing | None, seed: Tensor | None) -> Tensor:
         """[B, S, W] → [B, S, W]."""
-        added = self.self_attn(x, self.input_layernorm, rope, packed)
-        x = x + dropout(added, self.rate, seed, 2 * self.layer + 1)
-        return x + dropout(self.mlp(x, self.post_attention_layernorm), self.rate, seed, 2 * self.layer + 2)
+        added = self.self_attn(x, self.input_layernorm, rope, packing)
+        x = x + self.drop(added, seed, 1)
+        return x + self.drop(self.mlp(x, self.post_attention_layernorm), seed, 2)
+
+    def drop(self, x: Tensor, seed: Tensor | None, site: int) -> Tensor:
+        """Dropout at one of the block's two sites. The layer is read only where it is needed: torch.compile would
+        otherwise make one graph for each layer instead of one for all."""
+        return dropout(x, self.rate, seed, 2 * self.layer + site) if self.rate and seed is not None else x
 
     def forward_cached(
         self, x: Tensor, past: Cache, lengths: Tensor, total: Tensor | None, tables: Cache | None
@@ -241,12 +233,10 @@ class Decoder(nn.Module):
         batch, length = tokens.shape
         if cu_seqlens is None and length > config.context:
             raise ValueError(f"Decoder: {length} tokens are more than the context of {config.context}")
-        packed = None
+        packing = None
         if cu_seqlens is not None:
-            if positions is None:
-                positions = document_positions(cu_seqlens, batch, length)
-            on_cpu = tokens.device.type == "cpu"
-            packed = Packed(cu_seqlens, document_mask(cu_seqlens, batch, length) if on_cpu else None)
+            packing = pack(cu_seqlens, batch, length)
+            positions = document_positions(cu_seqlens, batch, length) if positions is None else positions
         x = self.embed_tokens(tokens)
         rope = None
         if self.embed_positions is not None:
@@ -258,9 +248,9 @@ class Decoder(nn.Module):
         x = dropout(x, config.dropout, seed, 0)
         for block in self.layers:
             if self.activation_checkpointing and self.training:
-                x = checkpoint(block, x, rope, packed, seed, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(block, x, rope, packing, seed, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = block(x, rope, packed, seed)
+                x = block(x, rope, packing, seed)
         return self.norm(x)
 
     def forward(
@@ -322,10 +312,3 @@ class Decoder(nn.Module):
         looked_up += 0 if self.config.tied else self.embed_tokens.weight.numel()
         attended = 6 * self.config.layers * self.config.heads * self.config.head_dim * sequence
         return 6 * (self.parameter_count - looked_up) + attended
-
-
-def document_positions(cu_seqlens: Tensor, batch: int, length: int) -> Tensor:
-    """Position of each token within its document, int64 [batch, length]."""
-    tokens = torch.arange(batch * length, device=cu_seqlens.device)
-    document = torch.bucketize(tokens, cu_seqlens[1:].long(), right=True).clamp(max=cu_seqlens.shape[0] - 2)
-    return (tokens - cu_seqlens.long()[document]).view(batch, length)

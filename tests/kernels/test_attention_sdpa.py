@@ -74,8 +74,8 @@ def test_a_mask_can_be_shared():
     case = CASES["documents"]
     tensors = case.tensors()
     tensors.pop("grad")
-    mask = kernels.document_mask(case.options()["cu_seqlens_q"], 1, 17)
-    assert torch.equal(kernels.attention(**tensors, mask=mask), kernels.attention(**tensors, **case.options()))
+    packing = kernels.pack(case.options()["cu_seqlens_q"], 1, 17)
+    assert torch.equal(kernels.attention(**tensors, packing=packing), kernels.attention(**tensors, **case.options()))
 
 
 def test_rows_that_start_documents_may_stay_rows():

@@ -1,0 +1,24 @@
+"""These tests run the Triton kernels in Triton's interpreter, which is chosen when triton is imported.
+
+So they live in a process of their own: `TRITON_INTERPRET=1 OMP_NUM_THREADS=1 pytest tests/kernels/interpreted`;
+in the whole suite `test_triton_numerics.py` starts it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+if os.environ.get("TRITON_INTERPRET") != "1":
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _poison():
+    """New tensors are full of NaN, so an element that a kernel does not write shows."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    assert torch.isnan(torch.empty(3)).all()
