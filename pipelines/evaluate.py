@@ -6,7 +6,7 @@ It changes nothing of the model. The numbers are the same whenever the same chec
 """
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,7 +37,6 @@ class EvaluateConfig(BaseModel):
         description="part of a window that is scored, the rest being context (1: no overlap)",
     )
     batch_tokens: int = Field(default=2048, ge=1, description="tokens in one batch, padding included")
-    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="arithmetic of the matrix products")
     group_by: str | None = Field(
         default=None, description="also give the loss per group of documents: a name in their meta, such as decade"
     )
@@ -79,7 +78,7 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
     context = min(config.context or model.config.context, model.config.context)
     windows = scoring.split_windows(test, context, config.stride)
 
-    with scoring.matmul_precision(config.precision), Progress("evaluate", test.total_tokens, "tokens") as progress:
+    with Progress("evaluate", test.total_tokens, "tokens") as progress:
         nats = scoring.score(model, test, windows, config.batch_tokens, progress)
         loss = float(nats.mean(dtype=np.float64))
         if not math.isfinite(loss):

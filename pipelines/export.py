@@ -61,7 +61,10 @@ def export(recipe: "Recipe", paths: Paths) -> None:
     for path in (*needed, paths.metrics, paths.evaluation / "reference.json"):
         if not path.is_file():
             raise MetrolineError(f"{path} is missing", hint=f"metroline run {recipe.name}")
-    model = CachedDecoder(load(paths.checkpoint).eval())
+    try:
+        model = CachedDecoder(load(paths.checkpoint).eval())
+    except ValueError as error:  # a shape that ONNX Runtime has no attention for
+        raise MetrolineError(f"export: {error}") from None
     forms = 2 + config.torchscript + config.pt2
     try:
         with atomic_folder(paths.bundle) as folder, Progress("export", 2 * forms, "steps") as progress:

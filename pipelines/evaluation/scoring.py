@@ -3,8 +3,7 @@
 `score` takes any function from token ids to logits, so that the checkpoint and the exported graphs are scored alike.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -46,17 +45,3 @@ def score(
         if progress is not None:
             progress.update(advance=sum(window.last - window.first for window in batch))
     return nats
-
-
-@contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """Within it, fp32 matrix products on a CPU may round their inputs to bf16 ("bf16"), or not ("fp32")."""
-    if precision == "fp32":
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

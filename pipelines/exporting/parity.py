@@ -4,7 +4,8 @@ The reference is the checkpoint's plain forward pass over each row's own tokens:
 The exported form has to reach it for prompts alone, for one new token over a cache, and for batches whose rows differ
 in length (padded on the right), at each batch size and length of the recipe; with one row also for several new tokens
 over a cache. GroupQueryAttention refuses that with more rows ("batch_size must be 1 when sequence_length > 1 and past
-context is given"), so no exported form is asked for it.
+context is given"), so no exported form is asked for it. A last case shows every token of the vocabulary and every
+position of the context, so that no row of a table is left untested.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from models.decoder import Decoder
 Runner = Callable[[list[Tensor]], Sequence[Tensor]]
 """input_ids, seqlens_k, total_sequence_length, caches → logits, caches; see `models.export.CachedDecoder`."""
 
+LOGITS = 1 << 26  # numbers in the logits of one call of the last case
 CHUNK = 3  # new tokens of the cases that continue a cache with several
 
 
@@ -49,15 +51,35 @@ def compare(runner: Runner, model: Decoder, batch_sizes: Sequence[int], lengths:
 
     A difference that is not a number counts as infinite. Raises MetrolineError when a case cannot be run at all.
     """
+    config = model.config
     results = []
-    for number, case in enumerate(cases(batch_sizes, lengths, model.config.context)):
+    every = [
+        *cases(batch_sizes, lengths, config.context),
+        Case(-(-config.vocab_size // config.context), 0, config.context, False),
+    ]
+    for number, case in enumerate(every):
+        generator = torch.Generator().manual_seed(number)
         try:
-            difference = run(runner, model, case, torch.Generator().manual_seed(number))
+            found = (whole_vocabulary if case is whole else run)(runner, model, case, generator)
         except Exception as error:  # whatever the runtime raises: the exported form does not take this case
             first_line = (str(error).strip().splitlines() or [""])[0]
             raise MetrolineError(f"parity: {case} does not run: {type(error).__name__}: {first_line}") from error
-        results.append({**asdict(case), "max_abs": difference})
+        results.append({**asdict(case), "max_abs": found})
     return {"max_abs": max(result["max_abs"] for result in results), "cases": results}
+
+
+@torch.inference_mode()
+def whole_vocabulary(runner: Runner, model: Decoder, case: Case, generator: torch.Generator) -> float:
+    """Largest absolute difference of a logit when rows of `case.new` tokens show every token, in a few calls."""
+    vocabulary = model.config.vocab_size
+    order = torch.randperm(vocabulary, generator=generator)
+    rows = order.repeat(-(-case.batch * case.new // vocabulary))[: case.batch * case.new].view(case.batch, case.new)
+    differences = []
+    for tokens in rows.split(max(1, LOGITS // (case.new * vocabulary))):
+        lengths = torch.full((len(tokens),), case.new)
+        cache = [part for pair in model.empty_cache(len(tokens)) for part in pair]
+        differences.append(difference(runner(inputs(tokens, lengths, cache))[0], model(tokens)))
+    return max(differences)
 
 
 @torch.inference_mode()

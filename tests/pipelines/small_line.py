@@ -55,7 +55,7 @@ def prepare(folder: Path) -> None:
 def checkpoint(paths: Paths, steps: int = 80, **shape: Any) -> Decoder:
     """A checkpoint of a two-layer decoder, trained for some steps; 0: random weights."""
     data = Shards(paths.prepared, "train")
-    values: dict[str, Any] = {"context": CONTEXT, "layers": 2, "heads": 4, "kv_heads": 2, "width": 48, "qk_norm": True}
+    values: dict[str, Any] = {"context": CONTEXT, "layers": 2, "heads": 4, "kv_heads": 2, "width": 64, "qk_norm": True}
     config = DecoderConfig.model_validate({**values, **shape, "vocab_size": data.vocab_size})
     model = Decoder(config, torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.0)

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -80,11 +78,3 @@ def test_what_no_window_scores_is_nan(trained: Paths) -> None:
     windows = scoring.split_windows(test, 32, 1.0, limit=100)
     nats = scoring.score(model, test, windows, 256)
     assert np.isfinite(nats).sum() == sum(window.last - window.first for window in windows) < test.total_tokens
-
-
-def test_matmul_precision_is_put_back(tmp_path: Path) -> None:
-    before = torch.get_float32_matmul_precision()
-    with pytest.raises(RuntimeError), scoring.matmul_precision("bf16"):
-        assert torch.get_float32_matmul_precision() == "medium"
-        raise RuntimeError
-    assert torch.get_float32_matmul_precision() == before
