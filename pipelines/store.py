@@ -68,7 +68,7 @@ class Store:
 
     def put(self, bundle: Path, tag: str, labels: dict[str, str]) -> None:
         """Copy a verified bundle in under `tag`; what lies there already and is whole stays as it is."""
-        if (self.folder(tag) / "model.yaml").is_file():
+        if self.folder(tag).is_dir():
             try:
                 self.check(tag)
                 return

@@ -53,10 +53,8 @@ def compare(runner: Runner, model: Decoder, batch_sizes: Sequence[int], lengths:
     """
     config = model.config
     results = []
-    every = [
-        *cases(batch_sizes, lengths, config.context),
-        Case(-(-config.vocab_size // config.context), 0, config.context, False),
-    ]
+    whole = Case(-(-config.vocab_size // config.context), 0, config.context, ragged=False)
+    every = [*cases(batch_sizes, lengths, config.context), whole]
     for number, case in enumerate(every):
         generator = torch.Generator().manual_seed(number)
         try:

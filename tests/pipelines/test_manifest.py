@@ -1,0 +1,103 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from data.errors import MetrolineError
+from data.files import read_json, write_json
+from pipelines import manifest
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle of three small files."""
+    made = tmp_path / "bundle"
+    made.mkdir()
+    for name in ("model.onnx", "serving.json", "README.md"):
+        (made / name).write_text(f"contents of {name}")
+    manifest.write(made, {"name": "mini", "metrics": {"test": {"loss": 1.0}}})
+    return made
+
+
+def test_what_is_written_verifies(folder: Path) -> None:
+    found = manifest.verify(folder)
+    assert found["name"] == "mini"
+    assert set(found["files"]) == {"model.onnx", "serving.json", "README.md"}
+    assert len(found["version"]) == 12
+
+
+def test_the_version_is_of_the_files_alone(folder: Path) -> None:
+    version = manifest.verify(folder)["version"]
+    assert manifest.write(folder, {"name": "other", "git_commit": "abc"})["version"] == version
+    (folder / "README.md").write_text("new")
+    assert manifest.write(folder, {"name": "mini"})["version"] != version
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "serving.json", "README.md"])
+def test_one_flipped_byte_is_refused_and_named(folder: Path, name: str) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(MetrolineError, match=rf"{name} is not the file that was exported"):
+        manifest.verify(folder)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+    with pytest.raises(MetrolineError, match=r"model\.onnx is missing"):
+        manifest.verify(folder)
+
+
+def test_a_file_that_was_taken_off_the_list(folder: Path) -> None:
+    values = read_json(folder / "manifest.json")
+    del values["files"]["model.onnx"]
+    write_json(folder / "manifest.json", values)
+    with pytest.raises(MetrolineError, match="the list of files is not the one that was exported"):
+        manifest.verify(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ('{"format": 1, "version": "x"}', "cannot be read: KeyError"),
+        ('{"format": 2, "version": "x", "files": {}}', "bundle format 2, but this code knows 1"),
+        ('{"format": 1, "version": "x", "files": {"../secret": "0"}}', "outside the bundle"),
+        (None, r"manifest\.json is missing"),
+    ],
+)
+def test_damaged_manifests(folder: Path, damage: str | None, message: str) -> None:
+    (folder / "manifest.json").unlink()
+    if damage is not None:
+        (folder / "manifest.json").write_text(damage)
+    with pytest.raises(MetrolineError, match=message):
+        manifest.verify(folder)
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(MetrolineError, match="no bundle at"):
+        manifest.verify(tmp_path / "nothing")
+
+
+def test_the_commit_is_the_last_that_changed_code(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+        return subprocess.run(
+            ["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    assert manifest.git_commit(tmp_path) is None
+    git("init", "-q")
+    assert manifest.git_commit(tmp_path) is None  # no commit yet
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/a.py").write_text("1")
+    git("add", ".")
+    git("commit", "-qm", "code")
+    code = git("rev-parse", "HEAD")
+    (tmp_path / "notes.txt").write_text("1")
+    git("add", ".")
+    git("commit", "-qm", "notes")
+    assert manifest.git_commit(tmp_path) == code != git("rev-parse", "HEAD")
+    (tmp_path / "models/a.py").write_text("2")
+    assert manifest.git_commit(tmp_path) == code + "+"
