@@ -18,13 +18,15 @@ from data.errors import MetrolineError
 from pipelines.tasks import Batch, Task
 from pipelines.training import device as machine
 from pipelines.training.config import Phase, TrainConfig
-from pipelines.training.distributed import Group, assign, gathered
+from pipelines.training.distributed import Group, gathered
 from pipelines.training.metrics import Clock, Metrics, Progress
 from pipelines.training.optimizers import build, set_rate
 from pipelines.training.order import Order
 from pipelines.training.schedule import rate, shape
+from pipelines.training.snapshot import pack, unpack
 from pipelines.training.state import Counters, States, read_tensors, write_tensors
 from pipelines.training.stop import Stopped, StopRequest
+from pipelines.training.validation import Interrupted, mean_loss
 
 
 class Trainer:
@@ -138,7 +140,7 @@ class Trainer:
     # What follows a step --------------------------------------------------------------------------------------------
 
     def follow(self, metrics: Metrics | None) -> None:
-        """Validate, log and save what is due after the step that was just done. Raises `_Interrupted`."""
+        """Validate, log and save what is due after the step that was just done. Raises `Interrupted`."""
         config, counters = self.config, self.counters
         last = counters.step == config.steps
         validated = None
@@ -157,24 +159,10 @@ class Trainer:
 
     def validate(self) -> float | None:
         """Loss over the whole validation split, of the averaged weights where there are any; None: no split."""
-        loss_sum, targets, waiting = 0.0, 0, []
-        self.objective.eval()
-        with self.averaged(), torch.no_grad(), machine.autocast(self.device, self.precision):
-            for batch in self.task.validation(self.device):
-                waiting.append(batch)
-                if len(waiting) == self.group.size:
-                    loss_sum += float(self.objective(**waiting[self.group.rank].inputs))
-                    targets += waiting[self.group.rank].targets
-                    waiting = []
-                    if self.stopping():
-                        raise _Interrupted
-            if waiting:  # processes without a batch compute one too, because shards are gathered together
-                mine = self.group.rank < len(waiting)
-                loss = float(self.objective(**waiting[self.group.rank if mine else 0].inputs))
-                loss_sum, targets = loss_sum + mine * loss, targets + mine * waiting[self.group.rank * mine].targets
+        with self.averaged(), machine.autocast(self.device, self.precision):
+            loss = mean_loss(self.objective, self.task.validation(self.device), self.group, self.stopping)
             self.group.forget_gathered(self.wrapped)
-        loss_sum, all_targets = self.group.sum(loss_sum, targets)
-        return loss_sum / all_targets if all_targets else None
+        return loss
 
     def judge(self, loss: float) -> None:
         """Keep the weights when the validation loss is the lowest so far; note when to stop early."""
@@ -225,23 +213,12 @@ class Trainer:
 
     # States ---------------------------------------------------------------------------------------------------------
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All that a state holds, whole, by names that say what it is of."""
-        result = {f"weight.{name}": gathered(weight.detach()) for name, weight in self.weights.items()}
-        result |= {f"average.{name}": gathered(average) for name, average in self.averages.items()}
-        names = {id(weight): name for name, weight in self.weights.items()}
-        for optimizer in self.optimizers:
-            for weight, values in optimizer.state.items():
-                for key, value in values.items():
-                    result[f"{key}.{names[id(weight)]}"] = gathered(value)
-        return result
-
     def save(self, metrics: Metrics | None) -> None:
         """Write a state of now."""
         self.clock.lap("rest")
         if self.scaler.is_enabled():
             self.counters.scaler = dict(self.scaler.state_dict())
-        tensors = self.tensors()
+        tensors = pack(self.weights, self.averages, self.optimizers)
         if self.group.leads:
             if metrics is not None:
                 self.counters.curves_bytes = metrics.curves_bytes()
@@ -258,21 +235,7 @@ class Trainer:
                 self.states.forget_after(0, 0)
             return False
         self.counters, tensors, environment = self.states.load(found)
-        for name, weight in self.weights.items():
-            assign(weight, tensors.pop(f"weight.{name}"))
-        for name, average in self.averages.items():
-            assign(average, tensors.pop(f"average.{name}"))
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                for weight in group["params"]:
-                    name = next(name for name, other in self.weights.items() if other is weight)
-                    for key in [
-                        key for key in tensors if key.endswith(f".{name}") and key.count(".") == name.count(".") + 1
-                    ]:
-                        value = tensors.pop(key)
-                        target = torch.zeros_like(weight) if value.shape == weight.shape else torch.zeros_like(value)
-                        assign(target, value)
-                        optimizer.state[weight][key.removesuffix(f".{name}")] = target
+        unpack(tensors, self.weights, self.averages, self.optimizers)
         if self.counters.scaler:
             self.scaler.load_state_dict(self.counters.scaler)
         self.saved = self.counters.step
@@ -324,7 +287,7 @@ class Trainer:
                     self.clock.lap("rest")
                     if self.stopping() and not self.counters.finished:
                         self.interrupt(metrics)
-            except _Interrupted:
+            except Interrupted:
                 self.counters.pending = True
                 self.interrupt(metrics)
 
@@ -373,10 +336,6 @@ class Trainer:
 
 class Diverged(MetrolineError):
     """A loss or a gradient that is not a finite number."""
-
-
-class _Interrupted(Exception):
-    """A signal came during validation."""
 
 
 def dropout_seed(seed: int, step: int, rank: int, index: int) -> int:

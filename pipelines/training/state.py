@@ -174,7 +174,8 @@ CODE = (
     "kernels", "models", "pipelines/tasks", "pipelines/train.py", "pipelines/training/distributed.py",
     "pipelines/training/lamb.py", "pipelines/training/loop.py", "pipelines/training/muon.py",
     "pipelines/training/optimizers.py", "pipelines/training/order.py", "pipelines/training/schedule.py",
-    "pipelines/training/state.py", "pipelines/training/device.py",
+    "pipelines/training/snapshot.py", "pipelines/training/state.py", "pipelines/training/device.py",
+    "pipelines/training/validation.py",
 )  # fmt: skip
 
 

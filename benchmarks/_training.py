@@ -1,0 +1,82 @@
+"""What the benchmarks of training share: prepared data, and runs in processes and folders of their own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from data.prepare import prepare
+from data.sources import fetch
+from pipelines.paths import Paths
+from pipelines.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = "shakespeare"
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A temporary folder; the recipe's data is in `prepared` below it, taken from the project when it is there."""
+    with TemporaryDirectory(prefix="metroline-benchmark-") as name:
+        folder = Path(name)
+        done = Paths(RECIPE, ROOT).prepared
+        if (done / "index.json").is_file():
+            (folder / "prepared").symlink_to(done)
+        else:
+            recipe = Recipe.load(RECIPE, ROOT)
+            mirror = os.environ.get("METROLINE_MIRROR")
+            fetch(recipe.source, folder / "raw", name=RECIPE, mirror=Path(mirror) if mirror else None)
+            parts = {"documents": recipe.documents, "clean": recipe.clean, "split": recipe.split}
+            prepare(folder / "raw", folder / "prepared", **parts, tokenizer=recipe.tokenizer)
+        yield folder
+
+
+def project(folder: Path, name: str) -> Paths:
+    """A project of its own in `folder` with the recipes and the prepared data, but no checkpoint or state."""
+    paths = Paths(RECIPE, folder / name)
+    paths.prepared.parent.mkdir(parents=True)
+    paths.prepared.symlink_to((folder / "prepared").resolve())
+    (paths.root / "pipelines").mkdir()
+    (paths.root / "pipelines/recipes").symlink_to(ROOT / "pipelines/recipes")
+    return paths
+
+
+def start(paths: Paths) -> subprocess.Popen[str]:
+    """Begin, or go on, to train the recipe in a process of its own."""
+    command = [sys.executable, "-m", "pipelines.train", RECIPE, "--root", str(paths.root)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def train(paths: Paths) -> None:
+    """Train the recipe to its end. Raises RuntimeError with what the process said when it fails."""
+    process = start(paths)
+    output, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"training ended with {process.returncode}:\n{output}")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a .jsonl file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def timing(paths: Paths) -> list[dict[str, Any]]:
+    """The lines of timing.jsonl that measure steps."""
+    return [line for line in lines(paths.training / "timing.jsonl") if "steps" in line]
+
+
+def report(**result: Any) -> None:
+    """Print the benchmark's last line and exit."""
+    print(json.dumps(result))
+    sys.exit(0 if result["ok"] else 1)
+
+
+def say(text: str) -> None:
+    """A line for whoever watches, with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)

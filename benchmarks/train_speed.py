@@ -1,0 +1,152 @@
+"""How much sooner recipe `shakespeare` reaches a validation loss of 1.88 than a plain nanoGPT-style loop.
+
+    python -m benchmarks.train_speed
+
+The baseline is nanoGPT's documented setting for CPUs, written plainly below: GPT-2 with 4 layers of width 128, AdamW in
+float32, 2,000 iterations of 12 × 64 characters, rate 1e-3 falling as a cosine to 1e-4 after 100 iterations of warm-up,
+no dropout. Both get the same train split, are judged on the whole validation split (the last tenth) in windows of 64,
+and run in processes of their own; evaluation is not counted, everything else in the loops is. Ours runs before and
+after the baseline, and the slower of its two times counts.
+"""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks._training import ROOT, lines, project, report, say, timing, train, workplace
+from data.files import read_json
+from data.shards import Shards
+
+TARGET = 1.88  # nats per character: what nanoGPT's README reports for this setting
+BLOCK, BATCH, ITERATIONS, WARMUP = 64, 12, 2000, 100
+LAYERS, HEADS, WIDTH = 4, 4, 128
+
+
+class Block(nn.Module):
+    """GPT-2's block: LayerNorm, attention, LayerNorm, GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ln_1, self.ln_2 = (nn.LayerNorm(WIDTH, bias=False) for _ in range(2))
+        self.c_attn = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
+        self.attn_proj = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.c_fc = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
+        self.c_proj = nn.Linear(4 * WIDTH, WIDTH, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, S, W] → [B, S, W]."""
+        q, k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in self.c_attn(self.ln_1(x)).chunk(3, -1))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+        x = x + self.attn_proj(y)
+        return x + self.c_proj(F.gelu(self.c_fc(self.ln_2(x))))
+
+
+class Gpt2(nn.Module):
+    """Token ids and targets [B, S] → mean cross-entropy."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(vocabulary, WIDTH), nn.Embedding(BLOCK, WIDTH)
+        self.h = nn.Sequential(*(Block() for _ in range(LAYERS)))
+        self.ln_f = nn.LayerNorm(WIDTH, bias=False)
+        self.head = nn.Linear(WIDTH, vocabulary, bias=False)
+        self.head.weight = self.wte.weight
+        for name, weight in self.named_parameters():
+            if weight.dim() == 2:
+                nn.init.normal_(weight, std=0.02 / (math.sqrt(2 * LAYERS) if "proj" in name else 1))
+
+    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Positions are learned."""
+        x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
+        logits = self.head(self.ln_f(self.h(x)))
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def baseline(prepared: Path) -> dict[str, float]:
+    """Train the plain loop; {seconds, valid_loss, parameters}."""
+    torch.manual_seed(1337)
+    shards, generator = Shards(prepared, "train"), np.random.default_rng(1337)
+    data = shards.tokens_at(0, shards.total_tokens)
+    model = Gpt2(shards.vocab_size)
+    decaying = [weight for weight in model.parameters() if weight.dim() >= 2]
+    plain = [weight for weight in model.parameters() if weight.dim() < 2]
+    groups = [{"params": decaying, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99))
+    started = time.perf_counter()
+    for step in range(ITERATIONS):
+        x = math.pi * (step - WARMUP) / (ITERATIONS - WARMUP)
+        rate = 1e-3 * (step + 1) / (WARMUP + 1) if step < WARMUP else 1e-4 + 0.5 * (1 + math.cos(x)) * 9e-4
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        starts = generator.integers(len(data) - BLOCK - 1, size=BATCH)
+        rows = torch.from_numpy(np.stack([data[start : start + BLOCK + 1] for start in starts]))
+        loss = model(rows[:, :-1], rows[:, 1:])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % 250 == 0:
+            say(f"baseline: iteration {step}, loss {loss.item():.3f}, {time.perf_counter() - started:.1f} s")
+    seconds = time.perf_counter() - started
+    valid = Shards(prepared, "valid")
+    row = torch.from_numpy(valid.tokens_at(0, valid.total_tokens))
+    count = (len(row) - 1) // BLOCK
+    with torch.no_grad():
+        tokens, targets = row[: count * BLOCK].view(-1, BLOCK), row[1 : count * BLOCK + 1].view(-1, BLOCK)
+        parts = [float(model(a, b)) * len(a) for a, b in zip(tokens.split(128), targets.split(128), strict=True)]
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return {"seconds": seconds, "valid_loss": sum(parts) / count, "parameters": parameters}
+
+
+def ours(folder: Path, name: str) -> dict[str, float]:
+    """Train the recipe; {seconds, valid_loss, parameters}. Seconds: of all steps until the target was reached."""
+    paths = project(folder, name)
+    train(paths)
+    curves = lines(paths.checkpoint / "curves.jsonl")
+    reached = [line["step"] for line in curves if line.get("valid_loss", math.inf) <= TARGET]
+    until = min(reached, default=curves[-1]["step"])
+    steps = [line for line in timing(paths) if line["step"] <= until]
+    seconds = sum(line["steps"] * line["step_s"] + line.get("save_s", 0.0) for line in steps)
+    facts = read_json(paths.checkpoint / "training.json")
+    say(f"ours: validation loss {facts['valid_loss']:.4f} after {until} steps in {seconds:.2f} s")
+    return {"seconds": seconds, "valid_loss": facts["valid_loss"], "parameters": facts["parameters"]}
+
+
+def main() -> None:
+    """Measure, and print the result."""
+    with workplace() as folder:
+        first = ours(folder, "before")
+        command = [sys.executable, "-m", "benchmarks.train_speed", "--baseline", str(folder / "prepared")]
+        output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+        plain = json.loads(output.splitlines()[-1])
+        say(f"baseline: validation loss {plain['valid_loss']:.4f} in {plain['seconds']:.2f} s")
+        second = ours(folder, "after")
+    value = max(first["seconds"], second["seconds"])
+    ratio = value / plain["seconds"]
+    report(
+        name="train_speed",
+        value=round(value, 2),
+        unit=f"seconds to validation loss {TARGET}",
+        baseline=round(plain["seconds"], 2),
+        ratio=round(ratio, 4),
+        accept="<= 0.1667 (aim 0.0833), at most 1 M parameters",
+        ok=ratio <= 1 / 6 and first["valid_loss"] <= TARGET and first["parameters"] <= 1_000_000,
+        valid_loss=first["valid_loss"],
+        baseline_valid_loss=plain["valid_loss"],
+        parameters=first["parameters"],
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--baseline"]:
+        print(json.dumps(baseline(Path(sys.argv[2]))))
+    else:
+        main()

@@ -1,0 +1,52 @@
+"""Weights, averages and optimizer moments as one dictionary of whole tensors, and back; sharded ones are gathered."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from pipelines.training.distributed import assign, gathered
+
+WEIGHT, AVERAGE = "weight", "average"
+"""Prefixes of names; the others are the optimizers' own keys, such as `exp_avg`."""
+
+
+def pack(
+    weights: Mapping[str, Tensor], averages: Mapping[str, Tensor], optimizers: Sequence[torch.optim.Optimizer]
+) -> dict[str, Tensor]:
+    """`{"weight.norm.weight": ..., "exp_avg.norm.weight": ...}`; on all processes, since shards are gathered."""
+    result = {f"{WEIGHT}.{name}": gathered(weight.detach()) for name, weight in weights.items()}
+    result |= {f"{AVERAGE}.{name}": gathered(average) for name, average in averages.items()}
+    names = {id(weight): name for name, weight in weights.items()}
+    for optimizer in optimizers:
+        for weight, values in optimizer.state.items():
+            for key, value in values.items():
+                result[f"{key}.{names[id(weight)]}"] = gathered(value)
+    return result
+
+
+def unpack(
+    tensors: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    averages: Mapping[str, Tensor],
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> None:
+    """Put what `pack` made back into place. Raises KeyError for a tensor that is not there."""
+    for name, weight in weights.items():
+        assign(weight, tensors[f"{WEIGHT}.{name}"])
+    for name, average in averages.items():
+        assign(average, tensors[f"{AVERAGE}.{name}"])
+    names = {id(weight): name for name, weight in weights.items()}
+    owners = {names[id(weight)]: (optimizer, weight) for optimizer in optimizers for weight in _of(optimizer)}
+    for full, value in tensors.items():
+        key, _, name = full.partition(".")
+        if key in (WEIGHT, AVERAGE):
+            continue
+        optimizer, weight = owners[name]
+        moment = torch.zeros_like(weight) if value.shape == weight.shape else torch.zeros_like(value)  # else a counter
+        assign(moment, value)
+        optimizer.state[weight][key] = moment
+
+
+def _of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
