@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -46,8 +47,9 @@ import json, sys
 import bentoml
 from bentoml.container import get_containerfile
 values = json.loads(sys.argv[1])
-bento = bentoml.build("endpoint:Metroline", build_ctx=".", **values["build"])
-get_containerfile(bento.tag, output_path=values["containerfile"])
+if values["build"] is not None:
+    bentoml.build("endpoint:Metroline", build_ctx=".", **values["build"])
+get_containerfile(values["tag"], output_path=values["containerfile"])
 """
 
 
@@ -73,12 +75,15 @@ def build_bento(name: str, root: Path = Path(".")) -> Built:
     release = store.check(live)
     folder = store.home.resolve() / "bentos" / name / release["version"]
     containerfile = root.resolve() / "dist" / f"{name}.containerfile"
-    if not (folder / "bento.yaml").is_file() or not containerfile.is_file():
-        shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
+    there = (folder / "bento.yaml").is_file()
+    if not there or not containerfile.is_file():
         containerfile.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="metroline-bento-") as staging:
-            pins = stage(Path(staging), store.folder(live))
-            _build(Path(staging), name, release, pins, containerfile, store.home)
+            values: dict[str, Any] = {"tag": live, "containerfile": str(containerfile), "build": None}
+            if not there:
+                shutil.rmtree(folder, ignore_errors=True)  # what a killed build left
+                values["build"] = options(release, stage(Path(staging), store.folder(live)))
+            _build(Path(staging), live, values, store.home)
     return Built(live, folder, containerfile)
 
 
@@ -158,21 +163,21 @@ def pinned(names: Iterable[str]) -> list[str]:
     return [f"{name}=={version}" for name, version in sorted(pins.items())]
 
 
-def _build(
-    staging: Path, name: str, release: dict[str, object], pins: list[str], containerfile: Path, home: Path
-) -> None:
-    values = {
-        "containerfile": str(containerfile),
-        "build": {
-            "name": name,
-            "version": release["version"],
-            "description": "file:bundle/README.md",
-            "include": ["*"],
-            "labels": {"data_hash": str(release["data_hash"])[:12]},
-            "python": {"packages": pins, "lock_packages": False},  # locked above, and without the network
-            "docker": {"python_version": ".".join(platform.python_version_tuple()[:2])},
-        },
+def options(release: dict[str, Any], pins: list[str]) -> dict[str, Any]:
+    """What `bentoml.build` is told; the same as in a bentofile.yaml."""
+    return {
+        "name": release["name"],
+        "version": release["version"],
+        "description": "file:bundle/README.md",
+        "include": ["*"],
+        "labels": {"data_hash": str(release["data_hash"])[:12]},
+        "python": {"packages": pins, "lock_packages": False},  # locked already, and without the network
+        "docker": {"python_version": ".".join(platform.python_version_tuple()[:2])},
     }
+
+
+def _build(staging: Path, tag: str, values: dict[str, Any], home: Path) -> None:
+    """Run BUILD in a process of its own: BentoML imports the service, and its store is fixed once it is imported."""
     scripts = str(Path(sys.executable).parent)  # BentoML looks for uv
     environment = {
         **{key: value for key, value in os.environ.items() if key not in ("METROLINE_BUNDLE", "METROLINE_MODEL")},
@@ -185,7 +190,7 @@ def _build(
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise MetrolineError(f"bentoml build of {name} failed: {last}")
+        raise MetrolineError(f"bentoml build of {tag} failed: {last}")
 
 
 def main() -> None:
