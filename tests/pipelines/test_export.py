@@ -298,7 +298,5 @@ def test_settings_are_checked() -> None:
 def test_a_shape_that_cannot_be_exported(evaluated: Paths, tmp_path: Path) -> None:
     paths = small_line.copy(evaluated, tmp_path / "line")
     small_line.checkpoint(paths, steps=0, width=48)
-    with pytest.raises(
-        MetrolineError, match=r"export: ONNX Runtime's attention needs a head_dim that is a multiple of 16"
-    ):
+    with pytest.raises(MetrolineError, match=r"export: ONNX Runtime.s attention needs a head_dim .* of 16"):
         export(small_line.recipe(), paths)
