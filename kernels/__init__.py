@@ -7,6 +7,7 @@ from kernels.attention import Explanation, attention, explain
 from kernels.cached import cached_attention, positions_of, rotary_tables
 from kernels.linear_cross_entropy import linear_cross_entropy
 from kernels.packing import Packing, pack, positions
+from kernels.paged import paged_attention
 from kernels.pointwise import relu2, rms_norm, rotary_qkv, rotate, swiglu
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "explain",
     "linear_cross_entropy",
     "pack",
+    "paged_attention",
     "positions",
     "positions_of",
     "relu2",

@@ -191,10 +191,10 @@ def explain(q: Tensor, k: Tensor, v: Tensor, *, backend: Backend = "auto", **opt
     else:
         properties = torch.cuda.get_device_properties(q.device)
         arch = tuning.architecture(properties.major, properties.minor, getattr(properties, "gcnArchName", ""))
-    kernels: tuple[tuning.Kernel, ...] = ("forward", "grad_kv", "grad_q")
-    causal = options.get("causal", True)
+    packed = packing is not None or options.get("cu_seqlens_q") is not None
     configs: dict[str, tuning.Config] = {
-        kernel: tuning.attention(arch, kernel, q.shape[-1], causal, k.shape[1], q.element_size()) for kernel in kernels
+        kernel: tuning.attention(arch, kernel, q.shape[-1], q.element_size(), length=k.shape[1], packed=packed)
+        for kernel in tuning.KERNELS
     }
     return Explanation("triton", f"the kernels take {arch}, {q.dtype}, head size {q.shape[-1]}", configs)
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels import support
+
 IGNORE = -100  # the target of a token that does not count, as in torch.nn.functional.cross_entropy
 _CHUNK_ELEMENTS = 1 << 19  # logits held at once on a CPU: 2 MiB, what fits a core's second-level cache
 _CHUNK_ELEMENTS_GPU = 1 << 27
@@ -26,6 +28,7 @@ def linear_cross_entropy(
     token_weights: Tensor | None = None,
     label_smoothing: float = 0.0,
     reduction: Literal["mean", "sum", "none"] = "mean",
+    backend: Literal["auto", "triton", "torch"] = "auto",
 ) -> Tensor:
     """Cross-entropy of features @ weight.T against targets, in nats, float32.
 
@@ -36,8 +39,10 @@ def linear_cross_entropy(
         token_weights: float [...], a factor for each token's loss (no gradient flows to it).
         label_smoothing: share of the target that is spread evenly over the vocabulary.
         reduction: the sum, the sum over the number of tokens that count, or (without gradients) each token's loss.
+        backend: what makes losses and gradients of a chunk's logits; auto takes triton on a GPU that has it.
 
-    Returns: [] or, for "none", [...]. Raises ValueError for shapes that do not fit, or "none" with gradients.
+    Returns: [] or, for "none", [...]. Raises ValueError for shapes that do not fit, "none" with gradients, or a
+    backend that cannot run.
     """
     if features.shape[:-1] != targets.shape or features.shape[-1] != weight.shape[-1]:
         raise ValueError(
@@ -49,16 +54,20 @@ def linear_cross_entropy(
     training = torch.is_grad_enabled() and (features.requires_grad or weight.requires_grad)
     if reduction == "none" and training:
         raise ValueError("linear_cross_entropy: each token's own loss has no gradient here; use token_weights")
-    if token_weights is None and features.numel() // features.shape[-1] * weight.shape[0] <= _CHUNK_ELEMENTS:
-        return _plain(features, weight, targets, label_smoothing, reduction)  # nothing to gain, and a call saved
     kind = features.device.type
+    if backend == "triton" and not (support.INSTALLED and (kind == "cuda" or support.INTERPRETED)):
+        raise ValueError(f"linear_cross_entropy: triton has no {kind} backend here")
+    small = targets.numel() * weight.shape[0] <= _CHUNK_ELEMENTS
+    if small and token_weights is None and backend == "auto":
+        return _plain(features, weight, targets, label_smoothing, reduction)  # nothing to gain, and a call saved
     if torch.is_autocast_enabled(kind):
         features = features.to(torch.get_autocast_dtype(kind))
     flat_targets = targets.reshape(-1)
     scale = None if token_weights is None else token_weights.reshape(-1).float()
     total, losses, _, _ = _op(
-        features.reshape(-1, features.shape[-1]), weight, flat_targets, scale, label_smoothing, training
-    )
+        features.reshape(-1, features.shape[-1]), weight, flat_targets, scale, label_smoothing, training,
+        backend == "triton" or (backend == "auto" and kind == "cuda" and support.INSTALLED),
+    )  # fmt: skip
     if reduction == "none":
         return losses.view(targets.shape)
     return total if reduction == "sum" else total / (flat_targets != IGNORE).sum().clamp(min=1)
@@ -74,7 +83,13 @@ def _plain(features: Tensor, weight: Tensor, targets: Tensor, label_smoothing: f
 
 @torch.library.custom_op("metroline::linear_cross_entropy", mutates_args=())
 def _op(
-    features: Tensor, weight: Tensor, targets: Tensor, scale: Tensor | None, label_smoothing: float, training: bool
+    features: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    scale: Tensor | None,
+    label_smoothing: float,
+    training: bool,
+    triton: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(sum [], losses [N], the sum's gradient to features, to weight); float32, gradients empty unless training."""
     count = features.shape[0]
@@ -84,16 +99,17 @@ def _op(
     grad_features = torch.empty_like(features) if training else features.new_empty(0)
     grad_weight = torch.zeros_like(weight, dtype=torch.float32) if training else features.new_empty(0)
     budget = _CHUNK_ELEMENTS if features.device.type == "cpu" else _CHUNK_ELEMENTS_GPU
-    rows = max(16, budget // vocab)
-    for start in range(0, count, rows):
-        part = features[start : start + rows]
-        logits = part @ head.t()  # [rows, V]
-        factor = None if scale is None else scale[start : start + rows]
-        losses[start : start + rows], gradient = _rows(
-            logits, targets[start : start + rows], factor, label_smoothing, training
-        )
+    step = max(16, budget // vocab)
+    rows = _rows
+    if triton:
+        from kernels.triton_cross_entropy import rows
+    for start in range(0, count, step):
+        piece = slice(start, start + step)
+        part = features[piece]
+        factor = None if scale is None else scale[piece]
+        losses[piece], gradient = rows(part @ head.t(), targets[piece], factor, label_smoothing, training)
         if training:
-            torch.mm(gradient, head, out=grad_features[start : start + rows])
+            torch.mm(gradient, head, out=grad_features[piece])
             if grad_weight.dtype == gradient.dtype:
                 grad_weight.addmm_(gradient.t(), part)
             else:
@@ -126,7 +142,13 @@ def _rows(
 
 @_op.register_fake
 def _(
-    features: Tensor, weight: Tensor, targets: Tensor, scale: Tensor | None, label_smoothing: float, training: bool
+    features: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    scale: Tensor | None,
+    label_smoothing: float,
+    training: bool,
+    triton: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     losses = features.new_empty(features.shape[0], dtype=torch.float32)
     grad_features = torch.empty_like(features) if training else features.new_empty(0)
@@ -141,7 +163,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
 
 def _backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     grad_features, grad_weight = ctx.saved_tensors
-    return (grad_features * grad).to(grad_features.dtype), (grad_weight * grad).to(grad_weight.dtype), *[None] * 4
+    return (grad_features * grad).to(grad_features.dtype), (grad_weight * grad).to(grad_weight.dtype), *[None] * 5
 
 
 _op.register_autograd(_backward, setup_context=_save)

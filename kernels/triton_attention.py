@@ -43,7 +43,8 @@ def architecture(device: torch.device) -> str:
     return tuning.architecture(properties.major, properties.minor, getattr(properties, "gcnArchName", ""))
 
 
-def _precision(arch: str) -> str:
+def precision(arch: str) -> str:
+    """How products of float32 operands are made."""
     # float32 operands: three TF32 products come within rounding of float32, at tensor-core speed.
     return "tf32x3" if arch.startswith("sm_") else "ieee"
 
@@ -67,12 +68,13 @@ def _flags(extras: Extras, arch: str, dtype: torch.dtype) -> dict[str, Any]:
         "PACKED": extras.ranges_q is not None,
         "PADDING": extras.padding is not None,
         "UPCAST": INTERPRETED and dtype == torch.bfloat16,
-        "PRECISION": _precision(arch),
+        "PRECISION": precision(arch),
     }
 
 
 def _config(arch: str, kernel: tuning.Kernel, q: Tensor, keys: int, extras: Extras) -> dict[str, int]:
-    config = tuning.attention(arch, kernel, q.shape[-1], extras.causal, keys, q.element_size())
+    packed = extras.ranges_q is not None
+    config = tuning.attention(arch, kernel, q.shape[-1], q.element_size(), length=keys, packed=packed)
     return {
         "BLOCK_M": config.block_m,
         "BLOCK_N": config.block_n,

@@ -9,7 +9,7 @@ recomputed from the saved log-sum-exp (Dao 2023, arXiv:2307.08691, algorithm 2).
 import triton
 import triton.language as tl
 
-from kernels.triton_common import LOG2E, key_tile, load_rows, phases, product, query_tile, scores
+from kernels.triton_common import LOG2E, key_tile, load_rows, phases, product, query_tile, scores, tile_start
 
 
 @triton.jit
@@ -51,14 +51,14 @@ def _weights(raw, lse, centers, columns, scale, softcap, slope, SOFTCAP: tl.cons
 
 @triton.jit
 def _grad_kv_steps(
-    begin, end, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, Q, Grad, Lse, Delta, q_row, g_row, seen_keys,
-    lo, hi, keys, offsets, scale, softcap, slope,
+    first, count, before, full, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, Q, Grad, Lse, Delta, q_row, g_row,
+    seen_keys, lo, hi, keys, offsets, scale, softcap, slope,
     DA: tl.constexpr, DB: tl.constexpr, BLOCK_M: tl.constexpr, MASKED: tl.constexpr, SOFTCAP: tl.constexpr,
     ALIBI: tl.constexpr, PADDING: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr, limit,
 ):  # fmt: skip
-    """Add the queries from `begin` to `end` to the gradients of a tile of keys. Tiles are [keys, queries]."""
-    for start in range(begin, end, BLOCK_M):
-        rows = start + tl.arange(0, BLOCK_M)
+    """Add `count` tiles of queries to the gradients of a tile of keys. Scores are [keys, queries]."""
+    for i in range(count):
+        rows = tile_start(first, i, before, full, BLOCK_M, MASKED) + tl.arange(0, BLOCK_M)
         keep = rows < limit
         q_a = load_rows(Q, rows, q_row, tl.arange(0, DA), keep, MASKED)
         g_a = load_rows(Grad, rows, g_row, tl.arange(0, DA), keep, MASKED)
@@ -142,10 +142,7 @@ def attention_grad_kv(
         dk_b = tl.zeros([BLOCK_N, DB], tl.float32)
         dv_b = tl.zeros([BLOCK_N, DB], tl.float32)
 
-    full_begin, full_end = phases(lo_first, hi_last, lo_last, hi_first, BLOCK_M)
-    if PADDING:
-        full_begin = tl.maximum(lo_first, hi_last)
-        full_end = full_begin
+    first, full, before, masked = phases(lo_first, hi_last, lo_last, hi_first, BLOCK_M, PADDING)
     for member in range(GROUP):
         head = kv_head * GROUP + member
         q = Q + batch * q_batch + head.to(tl.int64) * q_head
@@ -155,19 +152,13 @@ def attention_grad_kv(
         slope = 0.0
         if ALIBI:
             slope = tl.load(Slopes + head).to(tl.float32)
-        if CAUSAL or PACKED or WINDOW or PADDING:
-            dk_a, dk_b, dv_a, dv_b = _grad_kv_steps(
-                lo_first, full_begin, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, q, g, lse, delta, q_row, g_row,
-                seen_keys, lo, hi, keys, offsets, scale, softcap, slope,
-                DA, DB, BLOCK_M, True, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, M,
-            )  # fmt: skip
         dk_a, dk_b, dv_a, dv_b = _grad_kv_steps(
-            full_begin, full_end, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, q, g, lse, delta, q_row, g_row,
+            first, full, before, full, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, q, g, lse, delta, q_row, g_row,
             seen_keys, lo, hi, keys, offsets, scale, softcap, slope,
-            DA, DB, BLOCK_M, False, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, M,
+            DA, DB, BLOCK_M, False, SOFTCAP, ALIBI, False, UPCAST, PRECISION, M,
         )  # fmt: skip
         dk_a, dk_b, dv_a, dv_b = _grad_kv_steps(
-            full_end, hi_last, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, q, g, lse, delta, q_row, g_row,
+            lo_first, masked, before, full, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, q, g, lse, delta, q_row, g_row,
             seen_keys, lo, hi, keys, offsets, scale, softcap, slope,
             DA, DB, BLOCK_M, True, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, M,
         )  # fmt: skip
@@ -177,14 +168,14 @@ def attention_grad_kv(
 
 @triton.jit
 def _grad_q_steps(
-    begin, end, q_a, q_b, g_a, g_b, dq_a, dq_b, lse, delta, K, V, k_row, v_row, Padding,
+    first, count, before, full, q_a, q_b, g_a, g_b, dq_a, dq_b, lse, delta, K, V, k_row, v_row, Padding,
     lo, hi, centers, scale, softcap, slope,
     DA: tl.constexpr, DB: tl.constexpr, BLOCK_N: tl.constexpr, MASKED: tl.constexpr, SOFTCAP: tl.constexpr,
     ALIBI: tl.constexpr, PADDING: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr, limit,
 ):  # fmt: skip
-    """Add the keys from `begin` to `end` to the gradients of a tile of queries. Tiles are [queries, keys]."""
-    for start in range(begin, end, BLOCK_N):
-        columns = start + tl.arange(0, BLOCK_N)
+    """Add `count` tiles of keys to the gradients of a tile of queries. Scores are [queries, keys]."""
+    for i in range(count):
+        columns = tile_start(first, i, before, full, BLOCK_N, MASKED) + tl.arange(0, BLOCK_N)
         keep = columns < limit
         if PADDING:
             keep &= tl.load(Padding + columns, mask=keep, other=0) != 0
@@ -256,23 +247,14 @@ def attention_grad_q(
     if ALIBI:
         slope = tl.load(Slopes + head).to(tl.float32)
 
-    full_begin, full_end = phases(lo_first, hi_last, lo_last, hi_first, BLOCK_N)
-    if PADDING:
-        full_begin = tl.maximum(lo_first, hi_last)
-        full_end = full_begin
-    if PACKED or WINDOW or PADDING:
-        dq_a, dq_b = _grad_q_steps(
-            lo_first, full_begin, q_a, q_b, g_a, g_b, dq_a, dq_b, lse, delta, K, V, k_row, v_row, Padding,
-            lo, hi, centers, scale, softcap, slope,
-            DA, DB, BLOCK_N, True, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, N,
-        )  # fmt: skip
+    first, full, before, masked = phases(lo_first, hi_last, lo_last, hi_first, BLOCK_N, PADDING)
     dq_a, dq_b = _grad_q_steps(
-        full_begin, full_end, q_a, q_b, g_a, g_b, dq_a, dq_b, lse, delta, K, V, k_row, v_row, Padding,
+        first, full, before, full, q_a, q_b, g_a, g_b, dq_a, dq_b, lse, delta, K, V, k_row, v_row, Padding,
         lo, hi, centers, scale, softcap, slope,
-        DA, DB, BLOCK_N, False, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, N,
+        DA, DB, BLOCK_N, False, SOFTCAP, ALIBI, False, UPCAST, PRECISION, N,
     )  # fmt: skip
     dq_a, dq_b = _grad_q_steps(
-        full_end, hi_last, q_a, q_b, g_a, g_b, dq_a, dq_b, lse, delta, K, V, k_row, v_row, Padding,
+        lo_first, masked, before, full, q_a, q_b, g_a, g_b, dq_a, dq_b, lse, delta, K, V, k_row, v_row, Padding,
         lo, hi, centers, scale, softcap, slope,
         DA, DB, BLOCK_N, True, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, N,
     )  # fmt: skip

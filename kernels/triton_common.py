@@ -116,12 +116,27 @@ def key_tile(Ranges, first, keys, M, N, window, CAUSAL: tl.constexpr, WINDOW: tl
 
 
 @triton.jit
-def phases(begin, end, full_begin, full_end, STEP: tl.constexpr):
-    """Where, on the grid begin + i · STEP, tiles need no mask: from the first such tile to the end of the last."""
-    first = begin + tl.maximum(full_begin - begin + STEP - 1, 0) // STEP * STEP
-    first = tl.minimum(first, tl.maximum(end, begin))
-    last = begin + tl.maximum(full_end - begin, 0) // STEP * STEP
-    return first, tl.maximum(last, first)
+def phases(begin, end, full_begin, full_end, STEP: tl.constexpr, PADDING: tl.constexpr):
+    """Which tiles begin + i · STEP need a mask, given that [full_begin, full_end) needs none.
+
+    Returns (first tile without, how many without, how many before it, how many with a mask in all). Padding may be
+    anywhere, so that with it every tile needs a mask.
+    """
+    if PADDING:
+        full_end = full_begin
+    tiles = tl.maximum(end - begin + STEP - 1, 0) // STEP
+    before = tl.minimum(tl.maximum(full_begin - begin + STEP - 1, 0) // STEP, tiles)
+    full = tl.maximum(tl.maximum(full_end - begin, 0) // STEP - before, 0)
+    return begin + before * STEP, full, before, tiles - full
+
+
+@triton.jit
+def tile_start(first, i, before, full, STEP: tl.constexpr, MASKED: tl.constexpr):
+    """Where tile i of a loop begins; the loop over masked tiles leaps over those without a mask."""
+    start = first + i * STEP
+    if MASKED:
+        start += tl.where(i >= before, full * STEP, 0)
+    return start
 
 
 @triton.jit

@@ -8,21 +8,21 @@ UPCAST; `kernels.attention_op` is the only caller.
 import triton
 import triton.language as tl
 
-from kernels.triton_common import LN2, LOG2E, load_rows, phases, product, query_tile, scores
+from kernels.triton_common import LN2, LOG2E, load_rows, phases, product, query_tile, scores, tile_start
 from kernels.triton_query import load_query
 
 
 @triton.jit
 def _steps(
-    begin, end, q_a, q_b, acc_a, acc_b, top, total, K, V, k_stride, v_stride, Padding,
+    first, count, before, full, q_a, q_b, acc_a, acc_b, top, total, K, V, k_stride, v_stride, Padding,
     lo, hi, centers, scale, softcap, slope,
     DA: tl.constexpr, DB: tl.constexpr, BLOCK_N: tl.constexpr, MASKED: tl.constexpr, SOFTCAP: tl.constexpr,
     ALIBI: tl.constexpr, PADDING: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr, limit,
 ):  # fmt: skip
-    """Take the keys from `begin` to `end` into the running maximum `top`, sum `total` and output `acc`."""
+    """Take `count` tiles of keys into the running maximum `top`, sum `total` and output `acc` (see `tile_start`)."""
     plain: tl.constexpr = not SOFTCAP and not ALIBI
-    for start in range(begin, end, BLOCK_N):
-        columns = start + tl.arange(0, BLOCK_N)
+    for i in range(count):
+        columns = tile_start(first, i, before, full, BLOCK_N, MASKED) + tl.arange(0, BLOCK_N)
         keep = columns < limit
         if PADDING:  # zeros in place of padding, whatever it holds: nothing times not-a-number is not nothing
             keep &= tl.load(Padding + columns, mask=keep, other=0) != 0
@@ -103,22 +103,14 @@ def attention_forward(
     top = tl.full([BLOCK_M], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_M], tl.float32)
 
-    full_begin, full_end = phases(lo_first, hi_last, lo_last, hi_first, BLOCK_N)
-    if PADDING:
-        full_begin = tl.maximum(lo_first, hi_last)  # padding may be anywhere: every tile is masked
-        full_end = full_begin
-    if PACKED or WINDOW or PADDING:
-        acc_a, acc_b, top, total = _steps(
-            lo_first, full_begin, q_a, q_b, acc_a, acc_b, top, total, K, V, k_row, v_row, Padding, lo, hi, centers,
-            scale, softcap, slope, DA, DB, BLOCK_N, True, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, N,
-        )  # fmt: skip
+    first, full, before, masked = phases(lo_first, hi_last, lo_last, hi_first, BLOCK_N, PADDING)
     acc_a, acc_b, top, total = _steps(
-        full_begin, full_end, q_a, q_b, acc_a, acc_b, top, total, K, V, k_row, v_row, Padding, lo, hi, centers,
-        scale, softcap, slope, DA, DB, BLOCK_N, False, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, N,
+        first, full, before, full, q_a, q_b, acc_a, acc_b, top, total, K, V, k_row, v_row, Padding,
+        lo, hi, centers, scale, softcap, slope, DA, DB, BLOCK_N, False, SOFTCAP, ALIBI, False, UPCAST, PRECISION, N,
     )  # fmt: skip
     acc_a, acc_b, top, total = _steps(
-        full_end, hi_last, q_a, q_b, acc_a, acc_b, top, total, K, V, k_row, v_row, Padding, lo, hi, centers,
-        scale, softcap, slope, DA, DB, BLOCK_N, True, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, N,
+        lo_first, masked, before, full, q_a, q_b, acc_a, acc_b, top, total, K, V, k_row, v_row, Padding,
+        lo, hi, centers, scale, softcap, slope, DA, DB, BLOCK_N, True, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, N,
     )  # fmt: skip
 
     if SINKS:  # one more key, with no value

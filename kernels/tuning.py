@@ -1,16 +1,20 @@
 """Which tile sizes, warps and pipeline stages each attention kernel runs with: one table, no tuning at run time.
 
 Autotuning would time every new length again, fail in the interpreter, and make a run's speed depend on its first
-step. The table is keyed by (architecture, kernel, head size, causal, length bucket); `python -m kernels.aot` compiles
-every entry without a GPU and lists its registers, spills and shared memory.
+step. The table is keyed by architecture, kernel, head size, bytes per element and length bucket; a causal and a full
+attention share their entries, for the kernels skip what a mask hides. `python -m kernels.aot` compiles every entry
+without a GPU: none spills. The numbers come from those resources and from common practice, not from timings, until
+`benchmarks/attention.py` has run on a GPU.
 """
 
 from typing import Literal, NamedTuple
 
 Kernel = Literal["forward", "grad_kv", "grad_q"]
+Bucket = Literal["short", "long"]
+KERNELS: tuple[Kernel, ...] = ("forward", "grad_kv", "grad_q")
 HEAD_SIZES = (32, 48, 64, 96, 128)
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
-SHORT = 1024  # tokens: up to here a length is in the bucket "short"
+SHORT = 1024  # tokens: up to here, and for packed documents, a length is in the bucket "short"
 
 
 class Config(NamedTuple):
@@ -20,6 +24,17 @@ class Config(NamedTuple):
     block_n: int  # keys in a tile
     warps: int
     stages: int
+
+
+class Entry(NamedTuple):
+    """A line of the table."""
+
+    arch: str
+    kernel: Kernel
+    head_size: int
+    bytes_per_element: int
+    bucket: Bucket
+    config: Config
 
 
 def pieces(head_size: int) -> tuple[int, int]:
@@ -35,8 +50,66 @@ def architecture(major: int, minor: int = 0, gcn: str = "") -> str:
     return "sm_100" if major >= 10 else "sm_90" if major == 9 else "sm_80"
 
 
-def attention(arch: str, kernel: Kernel, head_size: int, causal: bool, length: int, bytes_per_element: int) -> Config:
-    """The entry for a launch. `length`: keys; an unknown architecture raises KeyError."""
-    if arch == "interpreter":  # few, but more than one, tiles in the tests' lengths; 16 is the least that tl.dot takes
+# For each architecture, kernel and bytes per element: the head sizes up to which a configuration goes, in order.
+_Steps = tuple[tuple[int, Config], ...]
+_TABLE: dict[tuple[str, Kernel, int], _Steps] = {
+    ("sm_80", "forward", 2): ((128, Config(128, 64, 8, 3)),),
+    ("sm_80", "grad_kv", 2): ((48, Config(64, 128, 8, 2)), (64, Config(32, 128, 8, 2)), (128, Config(64, 64, 8, 2))),
+    ("sm_80", "grad_q", 2): ((64, Config(128, 64, 8, 2)), (128, Config(64, 64, 8, 2))),
+    ("sm_90", "forward", 2): ((64, Config(128, 128, 8, 2)), (128, Config(128, 64, 8, 3))),
+    ("sm_90", "grad_kv", 2): ((96, Config(64, 128, 8, 2)), (128, Config(32, 128, 8, 2))),
+    ("sm_90", "grad_q", 2): ((128, Config(128, 64, 8, 2)),),
+    ("sm_100", "forward", 2): ((128, Config(128, 64, 8, 3)),),
+    ("sm_100", "grad_kv", 2): ((128, Config(64, 128, 8, 2)),),
+    ("sm_100", "grad_q", 2): ((128, Config(128, 64, 8, 2)),),
+    ("gfx942", "forward", 2): ((128, Config(128, 64, 4, 2)),),
+    ("gfx942", "grad_kv", 2): ((128, Config(32, 64, 4, 1)),),
+    ("gfx942", "grad_q", 2): ((128, Config(64, 32, 4, 1)),),
+}
+for _arch in ARCHITECTURES:  # float32 is for checking, not for speed: one small tile everywhere
+    _TABLE[_arch, "forward", 4] = ((128, Config(64, 32, 4, 2)),)
+    _TABLE[_arch, "grad_kv", 4] = ((128, Config(32, 32, 4, 2)),)
+    _TABLE[_arch, "grad_q", 4] = ((128, Config(32, 32, 4, 2)),)
+
+# More programs, and less of a tile beyond a document's end: forward passes over short lengths.
+_SHORT: dict[str, _Steps] = {
+    "sm_80": ((64, Config(64, 64, 4, 2)),),
+    "sm_90": ((128, Config(64, 64, 4, 2)),),
+    "sm_100": ((128, Config(64, 64, 4, 2)),),
+}
+
+
+def attention(
+    arch: str, kernel: Kernel, head_size: int, bytes_per_element: int, *, length: int, packed: bool = False
+) -> Config:
+    """The configuration of a launch over `length` keys. Raises KeyError for an unknown architecture or head size."""
+    if arch == "interpreter":  # few, but more than one, tiles in the tests' lengths
         return Config(64, 64, 4, 1)
-    raise KeyError(arch)
+    bucket: Bucket = "short" if length <= SHORT or packed else "long"
+    return lookup(arch, kernel, head_size, bytes_per_element, bucket)
+
+
+def lookup(arch: str, kernel: Kernel, head_size: int, bytes_per_element: int, bucket: Bucket) -> Config:
+    """The table's line for these keys."""
+    steps = _TABLE[arch, kernel, bytes_per_element]
+    if bucket == "short" and kernel == "forward" and bytes_per_element == 2:
+        steps = (*_SHORT.get(arch, ()), *steps)
+    for largest, config in steps:
+        if head_size <= largest:
+            return config
+    raise KeyError(head_size)
+
+
+def entries() -> list[Entry]:
+    """Every line of the table, those that repeat another bucket's configuration left out."""
+    lines: list[Entry] = []
+    for arch, kernel, size in _TABLE:
+        for head_size in HEAD_SIZES:
+            seen = set()
+            buckets: tuple[Bucket, ...] = ("long", "short")
+            for bucket in buckets:
+                config = lookup(arch, kernel, head_size, size, bucket)
+                if config not in seen:
+                    seen.add(config)
+                    lines.append(Entry(arch, kernel, head_size, size, bucket, config))
+    return lines

@@ -112,7 +112,7 @@ def test_the_custom_op_is_sound():
     features, weight, targets = inputs()
     for scale, training in ((None, True), (None, False), (torch.rand(37), True)):
         needed = (features, weight) if training else (features.detach(), weight.detach())
-        torch.library.opcheck(module._op, (*needed, targets, scale, 0.1, training))
+        torch.library.opcheck(module._op, (*needed, targets, scale, 0.1, training, False))
 
 
 def test_bad_arguments_are_named():
@@ -123,5 +123,7 @@ def test_bad_arguments_are_named():
         linear_cross_entropy(features, weight[:, :-1], targets)
     with pytest.raises(ValueError, match="label_smoothing"):
         linear_cross_entropy(features, weight, targets, label_smoothing=1.0)
+    with pytest.raises(ValueError, match="triton has no cpu backend"):
+        linear_cross_entropy(features, weight, targets, backend="triton")
     with pytest.raises(ValueError, match="token_weights"):
         linear_cross_entropy(features, weight, targets, reduction="none")
