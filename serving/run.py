@@ -160,8 +160,8 @@ def start(
 def run(bundle: Path | None, host: str, port: int, workers: int, *, model: str | None = None) -> int:
     """Serve in the foreground until Ctrl-C or SIGTERM; a second Ctrl-C does not wait for running requests.
 
-    With `model`, a new release reaches it while it runs: see data/endpoints.py. Returns the exit code: 0 after Ctrl-C or
-    SIGTERM. Raises MetrolineError as `start` does.
+    With `model`, a new release reaches it while it runs: see data/endpoints.py. Returns the exit code: 0 after Ctrl-C
+    or SIGTERM. Raises MetrolineError as `start` does.
     """
     server = start(bundle, model=model, host=host, port=port, workers=workers, tied=True)
     before = signal.signal(signal.SIGTERM, _interrupt)

@@ -1,6 +1,5 @@
 """Lines that several test files start from; they copy what they change."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,8 +36,8 @@ def exported(evaluated: Paths, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def store_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def store_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty model store that BENTOML_HOME names."""
     home = tmp_path / "bentoml"
     monkeypatch.setenv("BENTOML_HOME", str(home))
-    yield home
+    return home

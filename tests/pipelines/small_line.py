@@ -36,7 +36,9 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
     splits = {
-        split: [(f"{split}-{n}", text(generator, int(generator.integers(3, 12))), 1900 + 7 * n % 30) for n in range(count)]
+        split: [
+            (f"{split}-{n}", text(generator, int(generator.integers(3, 12))), 1900 + 7 * n % 30) for n in range(count)
+        ]
         for split, count in (("train", 90), ("valid", 10), ("test", 20))
     }
     tokenizer = train((words for _, words, _ in splits["train"]), TokenizerConfig(vocabulary=320))
@@ -70,7 +72,12 @@ def checkpoint(paths: Paths, steps: int = 80, **shape: Any) -> Decoder:
     save_pretrained(model.eval(), paths.checkpoint, tokenizer=paths.prepared / "tokenizer.json", eos=0)
     write_json(
         paths.checkpoint / "training.json",
-        {"step": steps, "tokens": steps * 16 * CONTEXT, "parameters": model.parameter_count, "data_hash": data.data_hash},
+        {
+            "step": steps,
+            "tokens": steps * 16 * CONTEXT,
+            "parameters": model.parameter_count,
+            "data_hash": data.data_hash,
+        },
     )
     return model
 
