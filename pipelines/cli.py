@@ -182,7 +182,7 @@ def rollback(recipe: RecipeName) -> None:
     "metroline schedule   (go on with what is registered)   ·   metroline schedule speeches --remove"
 )
 def schedule(
-    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]")] = None,
+    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="none: only go on with the others")] = None,
     cron: Annotated[str | None, typer.Option(help="minute, hour, day, month, weekday; quote it")] = None,
     timezone: Annotated[str, typer.Option(help="in which the times are meant")] = "UTC",
     remove: Annotated[bool, typer.Option("--remove", help="take the recipe off the schedule")] = False,

@@ -32,9 +32,10 @@ def demonstrate(recipe: str, *, once: bool, port: int, root: Path, console: Cons
         url = served.url
         text = "".join(complete(url, prompt, **OPTIONS))
         print(f"\n{prompt}{text}\n")
-        console.print(f"endpoint    {url}/v1/completions   (OpenAI's schema; metrics at {url}/metrics)")
-        console.print(f"playground  {url}/")
-        console.print(f"in the terminal: metroline chat --url {url}", highlight=False)
+        console.print(f"endpoint    {url}/v1/completions   (OpenAI's schema)", soft_wrap=True)
+        console.print(f"playground  {url}/", soft_wrap=True)
+        console.print(f"metrics     {url}/metrics", soft_wrap=True)
+        console.print(f"terminal    metroline chat --url {url}", highlight=False, soft_wrap=True)
         console.print(f"[dim]ready after {time.monotonic() - began:.0f} s; log: {escape('.metroline/endpoint.log')}[/]")
         if not once:
             console.print("Ctrl-C ends it.")

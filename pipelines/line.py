@@ -10,6 +10,7 @@ functions: asking takes about a second, and help texts should not wait for it.
 import json
 import logging
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -40,7 +41,7 @@ RETRY_LOCK = 2.0
 """Seconds between looks at a lock that another DVC command holds."""
 BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")
 CHATTER = (
-    "Running stage '", "> metroline stage", "Updating lock file", "Generating lock file", "To track the changes",
+    "Running stage '", "> ", "Updating lock file", "Generating lock file", "To track the changes",
     "To enable auto staging", "git add dvc.lock", "dvc config core.autostage", "Use `dvc push`",
     "ERROR: failed to reproduce", "WARNING: Process '", "Data and pipelines are up to date",
 )  # fmt: skip
@@ -87,7 +88,7 @@ def entries(recipe: str, waiting: Watch | None = None) -> list[Entry]:
         graph = repo.index.graph
         reasons: dict[Stage, tuple[str, ...]] = {}
         for stage in plan_repro(graph, wanted):
-            own = _reasons(stage.status().get(stage.addressing, []))
+            own = _reasons(stage)
             after = [f"after {before.addressing.partition('@')[0]}"
                      for before in graph.successors(stage) if reasons[before]]  # fmt: skip
             reasons[stage] = tuple(own or after)
@@ -97,7 +98,7 @@ def entries(recipe: str, waiting: Watch | None = None) -> list[Entry]:
 def is_fresh(address: str) -> bool:
     """Whether DVC would leave this stage alone. Only the stage itself is asked about, not those before it."""
     with _repository(None) as repo:
-        return not any(stage.status() for stage in repo.stage.collect(address))
+        return not any(_reasons(stage) for stage in repo.stage.collect(address))
 
 
 def check_recipe(name: str) -> None:
@@ -149,12 +150,10 @@ def _attempt(address: str, watch: Watch, force: bool, grace: float) -> str | Non
     busy, blocker, said, failure = False, "", "", None
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, encoding="utf-8", errors="replace", start_new_session=True,
+        start_new_session=True,
     )  # fmt: skip
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            line = line.rstrip()
+        for line in _lines(process):
             if line.startswith(ERROR_MARKER):
                 failure = json.loads(line.removeprefix(ERROR_MARKER))
             elif any(sign in line for sign in BUSY):
@@ -176,6 +175,24 @@ def _attempt(address: str, watch: Watch, force: bool, grace: float) -> str | Non
     if busy:
         return blocker
     raise StageFailed(said or f"stage {address} failed with exit code {code}; its own output says why")
+
+
+def _lines(process: "subprocess.Popen[bytes]") -> Iterator[str]:
+    """The lines that a process prints, until it ends: a child that it left behind may hold the pipe open for ever."""
+    assert process.stdout is not None
+    pipe, rest = process.stdout.fileno(), b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if selector.select(timeout=0.2):
+                if not (chunk := os.read(pipe, 1 << 16)):
+                    break
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line.decode(errors="replace").rstrip() for line in lines)
+            elif process.poll() is not None:
+                break
+    if rest:
+        yield rest.decode(errors="replace").rstrip()
 
 
 def stop_group(group: int, grace: float) -> None:
@@ -233,8 +250,14 @@ def _repository(waiting: Watch | None) -> "Iterator[Repo]":
         raise MetrolineError(f"DVC: {' '.join(str(error).split())}") from None
 
 
-def _reasons(status: list[Any]) -> list[str]:
-    """DVC's status of one stage as short words: `models modified`, `recipe's train modified`."""
+def _reasons(stage: "Stage") -> list[str]:
+    """DVC's status of one stage as short words: `models modified`, `recipe's train modified`. None: it is fresh."""
+    from dvc.lock import LockError
+
+    try:
+        status: list[Any] = stage.status().get(stage.addressing, [])
+    except LockError:  # being written to now: whoever wants to run it will wait, and then look again
+        return ["another DVC command is at its files"]
     words = []
     for item in status:
         if isinstance(item, str):

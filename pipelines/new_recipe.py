@@ -5,6 +5,7 @@ files is `prepare`'s to judge.
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -149,8 +150,7 @@ def _with_recipe(params: str, name: str) -> str:
             break
     indent = re.match(r"\s*", lines[end - 1])[0] if end > start + 1 else ""  # type: ignore[index]
     changed = "\n".join([*lines[:end], f"{indent}- {name}", *lines[end:]]) + "\n"
-    if name not in yaml.safe_load(changed)["recipes"]:
-        raise MetrolineError(
-            "params.yaml: its `recipes` is not a list with one entry a line", hint=f"add {name} yourself"
-        )
-    return changed
+    with suppress(yaml.YAMLError, TypeError):
+        if name in yaml.safe_load(changed)["recipes"]:
+            return changed
+    raise MetrolineError("params.yaml: its `recipes` is no list with one entry a line", hint=f"add {name} yourself")

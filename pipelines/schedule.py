@@ -26,7 +26,7 @@ import yaml
 from data.errors import MetrolineError
 from pipelines.endpoint import next_free_port
 from pipelines.line import check_recipe
-from pipelines.servers import HEARTBEAT, answers, local_server, shared_server, stay, worker
+from pipelines.servers import HEARTBEAT, answers, local_server, local_worker, shared_server, stay, worker
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -105,8 +105,8 @@ def register(
 
     deployment = Deployment.read(root)
     with client(url) as prefect:
-        _ensure_pool(prefect, deployment.pool)
-        _ensure_automation(prefect, silence)
+        ensure_pool(prefect, deployment.pool)
+        ensure_automation(prefect, silence)
         return prefect.create_deployment(
             flow_id=prefect.create_flow_from_name(FLOW),
             name=recipe,
@@ -124,7 +124,8 @@ def register(
         )
 
 
-def _ensure_pool(prefect: "SyncPrefectClient", name: str) -> None:
+def ensure_pool(prefect: "SyncPrefectClient", name: str) -> None:
+    """Make the work pool unless it is there."""
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectAlreadyExists
     from prefect.workers.process import ProcessWorker
@@ -134,7 +135,7 @@ def _ensure_pool(prefect: "SyncPrefectClient", name: str) -> None:
         prefect.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
 
 
-def _ensure_automation(prefect: "SyncPrefectClient", silence: timedelta) -> None:
+def ensure_automation(prefect: "SyncPrefectClient", silence: timedelta) -> None:
     """A run that sent a heartbeat and then, for `silence`, neither another one nor an end, is marked Crashed."""
     from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture, ResourceSpecification
     from prefect.client.schemas.objects import StateType
@@ -198,18 +199,6 @@ def _remove(url: str, recipe: str) -> bool:
     return True
 
 
-def workers_online(url: str, root: Path) -> int:
-    """How many workers of the pool the server has heard of lately."""
-    with client(url) as prefect:
-        workers = prefect.request(
-            "POST",
-            "/work_pools/{work_pool_name}/workers/filter",
-            path_params={"work_pool_name": Deployment.read(root).pool},
-            json={},
-        )
-        return sum(worker["status"] == "ONLINE" for worker in workers.json())
-
-
 def serve_schedule(
     root: Path,
     recipe: str | None,
@@ -247,7 +236,7 @@ def serve_schedule(
         print(f"server {url.removesuffix('/api')}; by hand: PREFECT_API_URL={url} prefect deployment run {FLOW}/RECIPE")
         if register_only:
             return
-        if workers_online(url, root):
+        if local_worker(root, url):
             print("a worker is running already; nothing more to do here")
             if not processes:
                 return

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from data.errors import MetrolineError
 from data.files import read_json, write_json
@@ -23,6 +24,7 @@ from pipelines.line import stop_group
 
 LOGS = Path(".metroline/prefect")
 NOTE = LOGS / "server.json"
+WORKER = LOGS / "worker.json"
 HEARTBEAT = 30
 """Seconds between a run's heartbeats; Prefect allows no fewer."""
 
@@ -118,7 +120,19 @@ def worker(root: Path, url: str, pool: str) -> "Iterator[subprocess.Popen[bytes]
     command = ["worker", "start", "--pool", pool, "--type", "process"]
     variables = {"PREFECT_API_URL": url, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
     with background(command, root / LOGS / "worker.log", **variables) as process:
-        yield process
+        write_json(root / WORKER, {"pid": process.pid, "url": url})
+        try:
+            yield process
+        finally:
+            (root / WORKER).unlink(missing_ok=True)
+
+
+def local_worker(root: Path, url: str) -> bool:
+    """Whether another `metroline schedule` of this project runs a worker for the server at `url`."""
+    with suppress(OSError, ValueError, LookupError, TypeError, psutil.Error):
+        note = read_json(root / WORKER)
+        return note["url"] == url and "worker" in psutil.Process(note["pid"]).cmdline()
+    return False
 
 
 def stay(processes: dict[str, "subprocess.Popen[bytes]"], sleep: Callable[[float], None] = time.sleep) -> None:

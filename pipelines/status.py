@@ -22,7 +22,7 @@ def show(recipe: str | None, url: str, root: Path, console: Console) -> None:
     listed = set(line.read_params().get("recipes") or [])
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("recipe", *STAGES, "live", "previous"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     problems, details = [], []
     for name in [recipe] if recipe else known:
         if recipe is None and name not in listed:
@@ -40,9 +40,8 @@ def show(recipe: str | None, url: str, root: Path, console: Console) -> None:
             "[dim]-[/]" if stage not in found else "[green]fresh[/]" if found[stage].fresh else "[yellow]stale[/]"
             for stage in STAGES
         ]
-        table.add_row(
-            name, *cells, *(tag.partition(":")[2] if tag else "-" for tag in (pointers.live, pointers.previous))
-        )
+        versions = [tag.partition(":")[2] if tag else "-" for tag in (pointers.live, pointers.previous)]
+        table.add_row(name, *cells, *versions)
         details += [f"{entry.stage}: {', '.join(entry.reasons)}" for entry in found.values() if not entry.fresh]
     console.print(table)
     for text in (details if recipe else []) + problems:
