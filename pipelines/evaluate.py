@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.errors import MetrolineError
-from data.files import atomic_folder, read_json, write_json
+from data.files import atomic_folder, read_json, sha256, write_json
 from pipelines.paths import Paths
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
     }
     with atomic_folder(paths.evaluation) as folder:
         write_json(folder / "samples.json", drawn)
-        write_json(folder / "reference.json", drift)
+        # What was evaluated: export takes these numbers for this checkpoint only.
+        write_json(folder / "reference.json", {**drift, "checkpoint": sha256(paths.checkpoint / "model.safetensors")})
         if rows:
             write_json(folder / "groups.json", rows)
             groups.plot(rows, bits_per_byte, f"{recipe.name}: test loss per {config.group_by}", folder / "groups.png")

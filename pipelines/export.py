@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.errors import MetrolineError
-from data.files import atomic_folder, read_json, write_json, write_text
+from data.files import atomic_folder, read_json, sha256, write_json, write_text
 from pipelines.paths import Paths
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ExportConfig(BaseModel):
 def export(recipe: "Recipe", paths: Paths) -> None:
     """Write `paths.bundle`, whole and proven, or fail and leave none.
 
-    Raises MetrolineError: no checkpoint or nothing evaluated, a form that does not run, parity out of bounds.
+    Raises MetrolineError: no checkpoint, not evaluated as it is, a form that does not run, parity out of bounds.
     """
     from data.progress import Progress
     from models.export import CachedDecoder
@@ -65,6 +65,13 @@ def export(recipe: "Recipe", paths: Paths) -> None:
         model = CachedDecoder(load(paths.checkpoint).eval())
     except ValueError as error:  # a shape that ONNX Runtime has no attention for
         raise MetrolineError(f"export: {error}") from None
+    if read_json(paths.evaluation / "reference.json").get("checkpoint") != sha256(
+        paths.checkpoint / "model.safetensors"
+    ):
+        raise MetrolineError(
+            f"{paths.metrics} is of another checkpoint than {paths.checkpoint}",
+            hint=f"metroline stage evaluate {recipe.name}",
+        )
     forms = 2 + config.torchscript + config.pt2
     try:
         with atomic_folder(paths.bundle) as folder, Progress("export", 2 * forms, "steps") as progress:

@@ -47,7 +47,7 @@ def render(
     head = {
         "license": "other",
         "license_name": recipe.licence,
-        "library_name": "transformers",
+        "library_name": "metroline" if own(config) else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["metroline", "onnx"],
     }
@@ -62,6 +62,11 @@ def render(
         _limits(recipe, config, metrics, parity),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def own(config: Mapping[str, Any]) -> bool:
+    """Whether only Metroline can load the checkpoint."""
+    return str(config["architectures"][0]).startswith("Metroline")
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
@@ -83,12 +88,15 @@ def _data(recipe: "Recipe", index: Mapping[str, Any]) -> str:
         ("split", "documents", "tokens", "bytes of text"),
         ((name, part["documents"], part["tokens"], part["bytes"]) for name, part in index["splits"].items()),
     )
+    apart = "No document is in two splits."
+    if recipe.split.method == "tail":
+        apart = "The splits are parts of the text in reading order: train, test, validation."
     return f"""## Data
 
 Source: {said}.
 Licence of the data: {recipe.licence}.
 Tokenizer: {recipe.tokenizer.kind}, {index["vocab_size"]:,} tokens, made from the train split only.
-No document is in two splits. Hash of the data: `{index["data_hash"]}`.
+{apart} Hash of the data: `{index["data_hash"]}`.
 
 {splits}"""
 
@@ -138,7 +146,7 @@ def _forms(parity: Mapping[str, Any]) -> str:
 Each was run against the checkpoint: prompts, ragged batches, with and without a cache ({len(parity["onnx"]["cases"])}
 cases; `parity.json` has them all).
 
-{table(("file", "for", "largest difference of a logit", "loss on the test split"), rows)}
+{table(("file", "for", "largest difference of a logit", "change of the loss"), rows)}
 
 `model.safetensors`, `config.json` and the tokenizer's files make this folder a Hugging Face model."""
 
@@ -172,6 +180,6 @@ def _limits(recipe: "Recipe", config: Mapping[str, Any], metrics: Mapping[str, A
         limits.append(
             f"The int8 form's loss was measured on {parity['int8']['tokens']:,} tokens of the test split, not on all."
         )
-    if config["architectures"][0].startswith("Metroline"):
+    if own(config):
         limits.append("Its architecture is Metroline's own; `transformers` does not load it.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)

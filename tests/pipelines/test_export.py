@@ -16,6 +16,7 @@ from data.files import read_json, sha256
 from models.export import CachedDecoder
 from models.huggingface import load
 from pipelines import manifest
+from pipelines.evaluate import evaluate
 from pipelines.export import ExportConfig, check_parity, export
 from pipelines.exporting import onnx_fp32, onnx_int8, parity, pt2, runners, torchscript
 from pipelines.paths import Paths
@@ -266,6 +267,13 @@ def test_nothing_is_exported_before_it_is_evaluated(trained: Paths) -> None:
         export(small_line.recipe(), trained)
 
 
+def test_metrics_of_another_checkpoint(evaluated: Paths, tmp_path: Path) -> None:
+    paths = small_line.copy(evaluated, tmp_path / "line")
+    small_line.checkpoint(paths, steps=1)
+    with pytest.raises(MetrolineError, match=r"is of another checkpoint .*\(metroline stage evaluate mini\)"):
+        export(small_line.recipe(), paths)
+
+
 def test_the_card_says_what_was_measured(exported: Paths) -> None:
     card = (exported.bundle / "README.md").read_text(encoding="utf-8")
     metrics = read_json(exported.metrics)
@@ -298,5 +306,6 @@ def test_settings_are_checked() -> None:
 def test_a_shape_that_cannot_be_exported(evaluated: Paths, tmp_path: Path) -> None:
     paths = small_line.copy(evaluated, tmp_path / "line")
     small_line.checkpoint(paths, steps=0, width=48)
+    evaluate(small_line.recipe(), paths)
     with pytest.raises(MetrolineError, match=r"export: ONNX Runtime.s attention needs a head_dim .* of 16"):
         export(small_line.recipe(), paths)
