@@ -56,6 +56,7 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
     `group_by` needs, a loss that is not finite.
     """
     import numpy as np
+    import torch
 
     from data.progress import Progress
     from data.shards import Shards
@@ -79,7 +80,7 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
     windows = scoring.split_windows(test, context, config.stride)
 
     with Progress("evaluate", test.total_tokens, "tokens") as progress:
-        nats = scoring.score(model, test, windows, config.batch_tokens, progress)
+        nats = scoring.score(model, test, windows, config.batch_tokens, progress, workers=torch.get_num_threads())
         loss = float(nats.mean(dtype=np.float64))
         if not math.isfinite(loss):
             raise MetrolineError(

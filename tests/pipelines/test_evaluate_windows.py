@@ -78,3 +78,28 @@ def test_what_no_window_scores_is_nan(trained: Paths) -> None:
     windows = scoring.split_windows(test, 32, 1.0, limit=100)
     nats = scoring.score(model, test, windows, 256)
     assert np.isfinite(nats).sum() == sum(window.last - window.first for window in windows) < test.total_tokens
+
+
+def test_scores_do_not_depend_on_the_number_of_workers(trained: Paths) -> None:
+    model, test = load(trained.checkpoint), Shards(trained.prepared, "test")
+    windows = scoring.split_windows(test, 32, 0.75)
+    torch.set_num_threads(1)
+    alone = scoring.score(model, test, windows, 256)
+    for workers in (2, 3):
+        np.testing.assert_array_equal(scoring.score(model, test, windows, 256, workers=workers), alone)
+
+
+def test_workers_give_the_number_of_threads_back() -> None:
+    torch.set_num_threads(2)
+    try:
+        assert list(scoring.spread(lambda item: (item, torch.get_num_threads()), range(3), 2)) == [
+            (0, 1),
+            (1, 1),
+            (2, 1),
+        ]
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError):
+            list(scoring.spread(lambda item: 1 // item, [1, 0, 1], 2))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
