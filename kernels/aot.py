@@ -155,7 +155,11 @@ def main() -> None:
         sys.exit("kernels.aot: unset TRITON_INTERPRET, which replaces the compiler")
     results = compile_all(jobs(arguments.arch), arguments.workers)
     if arguments.json:
-        print(json.dumps({key: list(value) for key, value in results.items()}, indent=1))
+        import triton
+
+        lines = ",\n".join(f"  {json.dumps(key)}: {list(value)}" for key, value in results.items())
+        fields = json.dumps(Resources._fields)
+        print(f'{{"triton": "{triton.__version__}", "fields": {fields}, "kernels": {{\n{lines}\n}}}}')
         return
     print(f"{'kernel':46} {'registers':>9} {'spilled':>8} {'shared':>8} {'limit':>8} {'tensor':>7}")
     for key, value in results.items():

@@ -54,28 +54,33 @@ def architecture(major: int, minor: int = 0, gcn: str = "") -> str:
 _Steps = tuple[tuple[int, Config], ...]
 _TABLE: dict[tuple[str, Kernel, int], _Steps] = {
     ("sm_80", "forward", 2): ((128, Config(128, 64, 8, 3)),),
-    ("sm_80", "grad_kv", 2): ((48, Config(64, 128, 8, 2)), (64, Config(32, 128, 8, 2)), (128, Config(64, 64, 8, 2))),
-    ("sm_80", "grad_q", 2): ((64, Config(128, 64, 8, 2)), (128, Config(64, 64, 8, 2))),
+    ("sm_80", "grad_kv", 2): ((32, Config(64, 128, 8, 2)), (64, Config(32, 128, 8, 2)), (96, Config(32, 64, 8, 2)),
+                              (128, Config(64, 64, 8, 2))),
+    ("sm_80", "grad_q", 2): ((64, Config(128, 64, 8, 2)), (96, Config(128, 32, 8, 2)), (128, Config(64, 64, 8, 2))),
     ("sm_90", "forward", 2): ((64, Config(128, 128, 8, 2)), (128, Config(128, 64, 8, 3))),
     ("sm_90", "grad_kv", 2): ((96, Config(64, 128, 8, 2)), (128, Config(32, 128, 8, 2))),
     ("sm_90", "grad_q", 2): ((128, Config(128, 64, 8, 2)),),
     ("sm_100", "forward", 2): ((128, Config(128, 64, 8, 3)),),
     ("sm_100", "grad_kv", 2): ((128, Config(64, 128, 8, 2)),),
-    ("sm_100", "grad_q", 2): ((128, Config(128, 64, 8, 2)),),
-    ("gfx942", "forward", 2): ((128, Config(128, 64, 4, 2)),),
+    ("sm_100", "grad_q", 2): ((96, Config(128, 64, 8, 2)), (128, Config(64, 64, 8, 2))),
+    ("gfx942", "forward", 2): ((128, Config(128, 64, 4, 1)),),
     ("gfx942", "grad_kv", 2): ((128, Config(32, 64, 4, 1)),),
     ("gfx942", "grad_q", 2): ((128, Config(64, 32, 4, 1)),),
-}
-for _arch in ARCHITECTURES:  # float32 is for checking, not for speed: one small tile everywhere
-    _TABLE[_arch, "forward", 4] = ((128, Config(64, 32, 4, 2)),)
-    _TABLE[_arch, "grad_kv", 4] = ((128, Config(32, 32, 4, 2)),)
-    _TABLE[_arch, "grad_q", 4] = ((128, Config(32, 32, 4, 2)),)
+}  # fmt: skip
+for _arch in ARCHITECTURES:  # float32 is for checking, not for speed: small tiles, three products for one
+    _TABLE[_arch, "forward", 4] = (
+        (48, Config(64, 32, 4, 1)),
+        (64, Config(32 if _arch == "sm_100" else 64, 32, 4, 1)),
+        (128, Config(32, 16, 4, 1)),
+    )
+    _TABLE[_arch, "grad_kv", 4] = ((32, Config(32, 16, 4, 1)), (48, Config(16, 16, 4, 1)), (128, Config(32, 16, 4, 1)))
+    _TABLE[_arch, "grad_q", 4] = ((32, Config(16, 32, 4, 1)), (64, Config(16, 16, 4, 1)), (128, Config(16, 32, 4, 1)))
 
 # More programs, and less of a tile beyond a document's end: forward passes over short lengths.
 _SHORT: dict[str, _Steps] = {
     "sm_80": ((64, Config(64, 64, 4, 2)),),
     "sm_90": ((128, Config(64, 64, 4, 2)),),
-    "sm_100": ((128, Config(64, 64, 4, 2)),),
+    "sm_100": ((64, Config(64, 64, 4, 2)), (96, Config(128, 64, 8, 3)), (128, Config(64, 64, 4, 2))),
 }
 
 

@@ -1,0 +1,75 @@
+"""A training step of GPT-2 124M on a GPU with our attention against the same step with PyTorch's SDPA.
+
+    python -m benchmarks.gpt2_step
+
+12 layers, width 768, 12 heads, 50,304 words, 16 × 1,024 tokens, bfloat16 autocast, compiled, AdamW. Reports tokens/s
+and the share of the GPU's peak that the model's arithmetic reaches (MFU; the aim is 0.5 on an H200). Without a GPU it
+says so and measures nothing.
+"""
+
+import torch
+
+import models.decoder
+from benchmarks._gpu import median_ms, need_gpu
+from benchmarks._training import report, say
+from kernels import attention, linear_cross_entropy
+from models.config import DecoderConfig
+from models.decoder import Decoder
+
+BATCH, LENGTH = 16, 1024
+PEAK = {"H100": 989e12, "H200": 989e12, "B200": 2250e12, "A100": 312e12, "MI300": 1307e12}  # dense bfloat16, datasheets
+
+
+def step_ms(backend: str, device: torch.device) -> tuple[float, Decoder]:
+    """Median milliseconds of a whole step with an attention backend."""
+    original = models.decoder.attention
+    models.decoder.attention = lambda q, k, v, **options: attention(q, k, v, **options, backend=backend)
+    try:
+        config = DecoderConfig(
+            vocab_size=50_304, context=LENGTH, layers=12, heads=12, width=768, positions="learned", norm="layernorm",
+            activation="gelu", bias=True,
+        )  # fmt: skip
+        model = Decoder(config, torch.Generator().manual_seed(0)).to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
+        tokens = torch.randint(50_304, (BATCH, LENGTH + 1), device=device)
+
+        def loss() -> torch.Tensor:
+            with torch.autocast(device.type, torch.bfloat16):
+                features = model.features(tokens[:, :-1])
+            return linear_cross_entropy(features.bfloat16(), model.head_weight, tokens[:, 1:])
+
+        compiled = torch.compile(loss)
+
+        def step() -> None:
+            compiled().backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+        return median_ms(step, device), model
+    finally:
+        models.decoder.attention = original
+        torch.compiler.reset()
+
+
+def main() -> None:
+    """Measure and print the last line."""
+    device = need_gpu("gpt2_step")
+    torch.set_float32_matmul_precision("high")
+    times = {}
+    for backend in ("triton", "sdpa", "triton"):  # ours twice: the spread is part of the answer
+        milliseconds, model = step_ms(backend, device)
+        times[backend] = max(times.get(backend, 0.0), milliseconds)
+        say(f"{backend}: {milliseconds:.1f} ms")
+    tokens = BATCH * LENGTH / times["triton"] * 1e3
+    name = torch.cuda.get_device_name(device)
+    peak = next((value for key, value in PEAK.items() if key in name), None)
+    mfu = None if peak is None else round(tokens * model.flops_per_token(LENGTH) / peak, 3)
+    ratio = times["sdpa"] / times["triton"]
+    report(
+        name="gpt2_step", value=round(tokens), unit="tokens/s", baseline=round(BATCH * LENGTH / times["sdpa"] * 1e3),
+        ratio=round(ratio, 3), accept=">= 1.0", ok=ratio >= 1.0, mfu=mfu,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
