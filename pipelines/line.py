@@ -10,6 +10,7 @@ functions: asking takes about a second, and help texts should not wait for it.
 import json
 import logging
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -40,6 +41,7 @@ GRACE = 60.0
 RETRY_LOCK = 2.0
 """Seconds between looks at a lock that another DVC command holds."""
 BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")
+DVC_ERROR = re.compile(r"ERROR: (failed to reproduce '[^']*': +)?")
 CHATTER = (
     "Running stage '", "> ", "Updating lock file", "Generating lock file", "To track the changes",
     "To enable auto staging", "git add dvc.lock", "dvc config core.autostage", "Use `dvc push`",
@@ -160,8 +162,8 @@ def _attempt(address: str, watch: Watch, force: bool, grace: float) -> str | Non
                 busy = True
             elif busy and line.lstrip().startswith("(PID "):
                 blocker = blocker or line.strip()
-            elif line.startswith("ERROR: ") and "failed to reproduce" not in line:
-                said = line.removeprefix("ERROR: ")
+            elif line.startswith("ERROR: ") and "failed to run: " not in line:
+                said = DVC_ERROR.sub("", line)
             elif line and not busy and not line.lstrip().startswith(CHATTER):
                 watch(line)
         code = process.wait()

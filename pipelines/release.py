@@ -93,7 +93,8 @@ def deploy(
         name: the recipe.
         base_url: such as http://127.0.0.1:3000.
         root: the project's folder.
-        reload: makes the endpoint take the live release; called again after a rollback. None: it does so by itself.
+        reload: makes the endpoint take the live release; called again after a rollback. A MetrolineError of it means:
+            not serving. None: the endpoint does so by itself.
         timeout: seconds that the endpoint has to get there.
 
     Returns: the tag that is live and answers. Raises MetrolineError when the smoke request failed, saying why and what
@@ -102,9 +103,9 @@ def deploy(
     live = Store.of(root).pointers(name).live
     if live is None:
         raise MetrolineError(f"nothing of {name} is released", hint=f"metroline run {name}")
-    if reload is not None:
-        reload()
     try:
+        if reload is not None:
+            reload()
         smoke(base_url, live, timeout)
         return live
     except MetrolineError as problem:
@@ -114,9 +115,9 @@ def deploy(
         why = "there is no previous release to go back to" if pointers.live == live else f"{pointers.live} is live now"
         raise MetrolineError(f"{live} does not serve: {failure}; {why}")
     back = rollback(name, root)
-    if reload is not None:
-        reload()
     try:
+        if reload is not None:
+            reload()
         smoke(base_url, back, timeout)
     except MetrolineError as problem:
         raise MetrolineError(
