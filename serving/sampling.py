@@ -1,8 +1,10 @@
-"""Choosing the next token from logits, in NumPy: temperature, top-k, top-p, penalties, a seed of its own per request.
+"""Choosing the next token from logits, in NumPy: a seed of its own per request, whatever else the server does.
 
-It knows neither text nor the model.
+In this order, the order of Hugging Face's processors: repetition penalty, presence and frequency penalties, logit bias,
+the tokens that a grammar allows, temperature, top-k, top-p, min-p. It knows neither text nor the model.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,38 +24,72 @@ class SamplingParameters:
     """Only among the fewest tokens whose probabilities add up to p (Holtzman et al. 2020, arXiv:1904.09751)."""
     seed: int | None = None
     presence_penalty: float = 0.0
+    """Taken off the logit of every token that was generated already."""
     frequency_penalty: float = 0.0
+    """Taken off the logit of a token for each time that it was generated."""
+    min_p: float = 0.0
+    """Only tokens at least this many times as likely as the likeliest (Nguyen et al. 2024, arXiv:2407.01082)."""
+    repetition_penalty: float = 1.0
+    """Positive logits of tokens in the prompt or generated are divided by it, negative ones multiplied
+    (Keskar et al. 2019, arXiv:1909.05858). 1: off."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """(token, what is added to its logit) pairs."""
 
 
 class Sampler:
     """Draws the tokens of one completion. Equal seeds and logits give equal tokens, whatever else the server does."""
 
-    def __init__(self, parameters: SamplingParameters, choice: int = 0) -> None:
-        """`choice`: number of the completion within its request; each draws from a stream of its own."""
+    def __init__(self, parameters: SamplingParameters, choice: int = 0, prompt: Sequence[int] = ()) -> None:
+        """`choice`: number of the completion within its request; each draws from a stream of its own.
+
+        `prompt`: its tokens, which count for the repetition penalty.
+        """
         self._parameters = parameters
         entropy = None if parameters.seed is None else [parameters.seed % (1 << 64), choice]
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
         self._counts: dict[int, int] = {}
+        self._seen = set(prompt) if parameters.repetition_penalty != 1 else set()
+        self._bias = tuple(np.array(column) for column in zip(*parameters.logit_bias, strict=True))
+        greedy = parameters.temperature == 0 or parameters.top_k == 1
+        penalised = parameters.presence_penalty or parameters.frequency_penalty or parameters.repetition_penalty != 1
+        self._greedy, self._penalised = greedy, bool(penalised)
+        self.plain = greedy and not penalised and not self._bias
+        """Without a grammar, the token is always the likeliest one: whoever knows that need not call."""
 
-    def __call__(self, logits: Array) -> int:
-        """Draw a token from logits [V]. Raises ValueError when they are not finite."""
-        parameters = self._parameters
-        if self._counts and (parameters.presence_penalty or parameters.frequency_penalty):
-            logits = self._penalised(logits)
-        if parameters.temperature == 0 or parameters.top_k == 1:
+    def __call__(self, logits: Array, allowed: Array | None = None) -> int:
+        """Draw a token from logits [V]; `allowed` bool [V]: only one of these.
+
+        Raises ValueError when the logits are not finite.
+        """
+        if self._penalised or self._bias or allowed is not None:
+            logits = self._adjusted(logits, allowed)
+        if self._greedy:
             token = int(logits.argmax())
             if not np.isfinite(logits[token]):
                 raise ValueError("the model's logits are not finite")
         else:
             token = self._draw(logits)
-        self._counts[token] = self._counts.get(token, 0) + 1
+        if self._penalised:
+            self._counts[token] = self._counts.get(token, 0) + 1
+            self._seen.add(token)
         return token
 
-    def _penalised(self, logits: Array) -> Array:
-        logits = logits.copy()
-        tokens = np.fromiter(self._counts, dtype=np.int64)
-        counts = np.fromiter(self._counts.values(), dtype=np.float32)
-        logits[tokens] -= self._parameters.presence_penalty + self._parameters.frequency_penalty * counts
+    def _adjusted(self, logits: Array, allowed: Array | None) -> Array:
+        parameters, logits = self._parameters, logits.copy()
+        if parameters.repetition_penalty != 1 and self._seen:
+            tokens = np.fromiter(self._seen, dtype=np.int64)
+            seen = logits[tokens]
+            penalty = np.float32(parameters.repetition_penalty)
+            logits[tokens] = np.where(seen > 0, seen / penalty, seen * penalty)
+        if self._counts and (parameters.presence_penalty or parameters.frequency_penalty):
+            tokens = np.fromiter(self._counts, dtype=np.int64)
+            counts = np.fromiter(self._counts.values(), dtype=np.float32)
+            logits[tokens] -= parameters.presence_penalty + parameters.frequency_penalty * counts
+        if self._bias:
+            tokens, bias = self._bias
+            np.add.at(logits, tokens, bias.astype(np.float32))
+        if allowed is not None:
+            logits[~allowed] = -np.inf
         return logits
 
     def _draw(self, logits: Array) -> int:
@@ -67,19 +103,29 @@ class Sampler:
         # float64, so that small temperatures and long tails lose nothing: [V] or [k]
         weights = np.subtract(logits, highest, dtype=np.float64)
         weights /= parameters.temperature
-        np.exp(weights, out=weights)
+        np.exp(weights, out=weights)  # the likeliest token's is 1
+        least = parameters.min_p
         if parameters.top_p < 1:
-            # Values are sorted, not indices, which is several times as fast; tokens as likely as the last one stay too.
-            descending = np.sort(weights)[::-1]
-            cumulative = np.cumsum(descending)
-            reached = int(np.searchsorted(cumulative, parameters.top_p * cumulative[-1]))
-            kept = np.flatnonzero(weights >= descending[min(reached, len(weights) - 1)])
+            least = max(least, _nucleus(weights, parameters.top_p))
+        if least > 0:
+            kept = np.flatnonzero(weights >= least)
             tokens, weights = kept if tokens is None else tokens[kept], weights[kept]
         cumulative = np.cumsum(weights)
         # The first index whose cumulative weight is over the draw; never one of weight 0.
         index = int(np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right"))
         index = min(index, len(cumulative) - 1)
         return index if tokens is None else int(tokens[index])
+
+
+def _nucleus(weights: Array, top_p: float) -> float:
+    """The least weight among the fewest of weights [V] that add up to `top_p` of them all; ties of it stay in.
+
+    Only what can be in the nucleus is sorted: all weights under (1 - p) · total / V together are less than (1 - p).
+    """
+    total = weights.sum()
+    descending = np.sort(weights[weights >= (1 - top_p) * total / len(weights)])[::-1]
+    reached = int(np.searchsorted(np.cumsum(descending), top_p * total))
+    return float(descending[min(reached, len(descending) - 1)])
 
 
 def log_softmax(logits: Array) -> Array:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from serving.errors import ApiError
+from serving.grammar import Grammar
 from serving.sampling import Sampler, SamplingParameters, likeliest, log_softmax
 from serving.text import Detokenizer, StopStrings, Vocabulary
 
@@ -32,6 +33,10 @@ class Request:
     """Report the prompt's tokens too, as events with `prompt` set."""
     ignore_eos: bool = False
     """Go on after the end-of-text token (for benchmarks)."""
+    grammar: Grammar | None = None
+    """What the text must look like."""
+    deadline: float | None = None
+    """Seconds that it may take, waiting included; None: as long as the engine allows. Never longer than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class Sequence:
         self.tokens: list[int] = []
         self.reason: FinishReason | None = "length" if request.max_tokens == 0 else None
         self._request, self._vocabulary, self._eos = request, vocabulary, eos
-        self._sampler = Sampler(request.sampling, choice)
+        self._sampler = Sampler(request.sampling, choice, request.prompts[choice // request.n])
         self._text = Detokenizer()
         self._stops = StopStrings(request.stop)
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving import sampling
 from serving.sampling import Sampler, SamplingParameters, likeliest, log_softmax
 
 PROBABILITIES = np.array([0.4, 0.05, 0.3, 0.05, 0.2])
@@ -76,6 +77,66 @@ def test_penalties_push_repeats_away():
     assert len(set(draw(5, temperature=0, presence_penalty=2.0))) > 1
     repeated = draw(200, seed=1, temperature=0, frequency_penalty=2.0)
     assert np.bincount(repeated, minlength=5).min() > 30
+
+
+@pytest.mark.parametrize(("min_p", "kept"), [(0.1, {0, 1, 2, 3, 4}), (0.2, {0, 2, 4}), (0.6, {0, 2}), (1.0, {0})])
+def test_min_p_keeps_what_is_likely_enough_beside_the_likeliest(min_p, kept):
+    assert set(draw(1000, seed=1, min_p=min_p)) == kept
+
+
+def test_min_p_and_top_p_together():
+    assert set(draw(500, seed=1, min_p=0.2, top_p=0.75)) == {0, 2, 4}
+    assert set(draw(500, seed=1, min_p=0.6, top_p=0.75)) == {0, 2}
+    assert set(draw(500, seed=1, min_p=0.2, top_p=0.5)) == {0, 2}
+
+
+def test_repetition_penalty_of_prompt_and_generated():
+    logits = np.array([2.0, 1.5, -1.0, -1.1], np.float32)
+    parameters = SamplingParameters(temperature=0, repetition_penalty=2.0)
+    sampler = Sampler(parameters, prompt=(0,))
+    assert [sampler(logits) for _ in range(3)] == [1, 0, 0]  # 1.0 and 0.75 against each other, never a negative one
+    unlikely = np.array([-1.0, -1.5, -1.9], np.float32)
+    assert Sampler(parameters, prompt=(0,))(unlikely) == 1  # a negative logit is multiplied
+
+
+def test_logit_bias_forbids_and_forces():
+    assert set(draw(200, seed=1, logit_bias=((0, -100.0),))) == {1, 2, 3, 4}
+    assert set(draw(200, seed=1, logit_bias=((3, 100.0),))) == {3}
+    assert set(draw(5, temperature=0, logit_bias=((4, 1.0),))) == {4}
+    weaker = np.bincount(draw(4000, seed=1, logit_bias=((0, -np.log(2.0)), (4, np.log(2.0)))), minlength=5)
+    expected = PROBABILITIES * [0.5, 1, 1, 1, 2]
+    assert np.abs(weaker / 4000 - expected / expected.sum()).max() < 0.03
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_only_allowed_tokens(temperature):
+    sampler = Sampler(SamplingParameters(temperature=temperature, seed=1))
+    allowed = np.array([False, True, False, True, False])
+    assert {sampler(LOGITS, allowed) for _ in range(200)} == ({1} if temperature == 0 else {1, 3})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "plain"),
+    [
+        ({"temperature": 0}, True),
+        ({"top_k": 1}, True),
+        ({}, False),
+        ({"temperature": 0, "logit_bias": ((1, 1.0),)}, False),
+        ({"temperature": 0, "repetition_penalty": 1.1}, False),
+        ({"temperature": 0, "presence_penalty": 0.1}, False),
+    ],
+)
+def test_what_is_plain(parameters, plain):
+    """Plain means: always the likeliest token, so that a whole batch can be drawn by one argmax."""
+    assert Sampler(SamplingParameters(**parameters)).plain is plain
+
+
+@given(st.lists(st.floats(-20, 5, width=32), min_size=1, max_size=30), st.floats(0.01, 0.99))
+def test_the_nucleus_is_the_fewest_that_reach_p(values, top_p):
+    weights = np.exp(np.array(values))
+    least = sampling._nucleus(weights, top_p)
+    assert weights[weights >= least].sum() >= top_p * weights.sum() * (1 - 1e-12)
+    assert weights[weights > least].sum() <= top_p * weights.sum() * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
