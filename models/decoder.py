@@ -265,7 +265,12 @@ class Decoder(nn.Module):
         return self.lm_head(self.features(tokens, positions=positions, cu_seqlens=cu_seqlens, seed=seed))
 
     def forward_cached(
-        self, tokens: Tensor, past: list[Cache], lengths: Tensor, total: Tensor | None = None
+        self,
+        tokens: Tensor,
+        past: list[Cache],
+        lengths: Tensor,
+        total: Tensor | None = None,
+        logits_at: Tensor | None = None,
     ) -> tuple[Tensor, list[Cache]]:
         """Prefill or decode: (logits [B, S, V] of the new tokens, the cache with them).
 
@@ -275,6 +280,7 @@ class Decoder(nn.Module):
             lengths: int [B], valid tokens in each row with the new ones; `kernels.cached` has the rules for ragged
                 batches (in short: pad prompts on the right, then go on with each row's own length).
             total: int32 [], the longest row with the new ones; only for the ONNX graph.
+            logits_at: int64 [R], which of the B·S new tokens get logits; these are [R, V] then.
 
         To export, wrap the model in `models.export.CachedDecoder`, which takes and returns flat tensors.
         """
@@ -289,6 +295,8 @@ class Decoder(nn.Module):
             assert isinstance(block, Block)
             x, present = block.forward_cached(x, cache, lengths, total, tables)
             presents.append(present)
+        if logits_at is not None:  # the head of a large vocabulary costs as much as many layers
+            x = x.flatten(0, 1).index_select(0, logits_at)
         return self.lm_head(self.norm(x)), presents
 
     def empty_cache(self, batch: int) -> list[Cache]:

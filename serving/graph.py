@@ -47,7 +47,8 @@ class Graph:
             raise MetrolineError(f"{bundle.graph}: ONNX Runtime cannot load it: {error}") from None
         self.context, self.vocab_size = bundle.context, bundle.vocab_size
         names = [f"{i}.{part}" for i in range(bundle.layers) for part in ("key", "value")]
-        expected = {"input_ids", "seqlens_k", "total_sequence_length", *(f"past_key_values.{name}" for name in names)}
+        expected = {"input_ids", "seqlens_k", "total_sequence_length", "logits_at"}
+        expected |= {f"past_key_values.{name}" for name in names}
         if (found := {value.name for value in self._session.get_inputs()}) != expected:
             raise MetrolineError(f"{bundle.graph}: inputs {sorted(found ^ expected)} are missing or too many")
         shape = (1, bundle.kv_heads, bundle.context, bundle.head_dim)  # [B, Hkv, C, D]
@@ -55,8 +56,8 @@ class Graph:
         self._seqlens = np.zeros(1, np.int32)
         self._total = np.zeros((), np.int32)
         self._one = np.zeros((1, 1), np.int64)
-        self._one_logits = np.zeros((1, 1, self.vocab_size), np.float32)
-        self._chunk_logits = np.zeros((1, min(CHUNK, self.context), self.vocab_size), np.float32)
+        self._one_logits = np.zeros((1, self.vocab_size), np.float32)
+        self._chunk_logits = np.zeros((min(CHUNK, self.context), self.vocab_size), np.float32)
         self._step = self._bind(self._one, self._one_logits)
 
     def prefill(self, tokens: list[int]) -> Iterator[Array]:
@@ -67,25 +68,26 @@ class Graph:
         borders = [*range(0, len(tokens), CHUNK), len(tokens)]
         for start, end in pairwise(borders):
             ids = np.array([tokens[start:end]], np.int64)  # [1, S]
-            logits = self._chunk_logits[:, : end - start]  # [1, S, V]
+            logits = self._chunk_logits[: end - start]  # [S, V]
             self._seqlens[0], self._total[...] = end - 1, end
             self._session.run_with_iobinding(self._bind(ids, logits))
-            yield logits[0]
+            yield logits
 
     def decode(self, token: int, position: int) -> Array:
         """Append `token` at `position` (below the context) and return the logits [V] of the token after it."""
         self._one[0, 0] = token
         self._seqlens[0], self._total[...] = position, position + 1
         self._session.run_with_iobinding(self._step)
-        return self._one_logits[0, 0]
+        return self._one_logits[0]
 
     def _bind(self, ids: Array, logits: Array) -> ort.IOBinding:
-        """Bind arrays by their addresses; the binding keeps them alive."""
+        """Bind arrays by their addresses; the binding keeps them alive. Logits of all new tokens are asked for."""
         binding = self._session.io_binding()
         value = ort.OrtValue.ortvalue_from_numpy
         binding.bind_ortvalue_input("input_ids", value(ids))
         binding.bind_ortvalue_input("seqlens_k", value(self._seqlens))
         binding.bind_ortvalue_input("total_sequence_length", value(self._total))
+        binding.bind_ortvalue_input("logits_at", value(np.arange(ids.size)))
         binding.bind_ortvalue_output("logits", value(logits))
         for name, array in self._cache.items():
             shared = value(array)

@@ -56,6 +56,10 @@ def strip(proto: onnx.ModelProto) -> None:
 def fold_transposes(graph: onnx.GraphProto) -> None:
     """Store transposed weights (the tied head's) as weights of their own, which int8 quantization can then take."""
     weights = {weight.name: weight for weight in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Gemm" and len(node.input) == 2]:  # of [rows, W]
+        array = onnx.numpy_helper.to_array(weights[node.input[1]]).T
+        graph.initializer.append(onnx.numpy_helper.from_array(array, f"{node.output[0]}.weight"))
+        node.CopyFrom(onnx.helper.make_node("MatMul", [node.input[0], f"{node.output[0]}.weight"], node.output))
     for node in [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in weights]:
         order = next(list(attribute.ints) for attribute in node.attribute if attribute.name == "perm")
         array = onnx.numpy_helper.to_array(weights[node.input[0]]).transpose(order)

@@ -4,8 +4,9 @@ The reference is the checkpoint's plain forward pass over each row's own tokens:
 The exported form has to reach it for prompts alone, for one new token over a cache, and for batches whose rows differ
 in length (padded on the right), at each batch size and length of the recipe; with one row also for several new tokens
 over a cache. GroupQueryAttention refuses that with more rows ("batch_size must be 1 when sequence_length > 1 and past
-context is given"), so no exported form is asked for it. A last case shows every token of the vocabulary and every
-position of the context, so that no row of a table is left untested.
+context is given"), so no exported form is asked for it. Logits are asked for at real tokens only, never at padding.
+A last case shows every token of the vocabulary and every position of the context, so that no row of a table is left
+untested.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from data.errors import MetrolineError
 from models.decoder import Decoder
 
 Runner = Callable[[list[Tensor]], Sequence[Tensor]]
-"""input_ids, seqlens_k, total_sequence_length, caches → logits, caches; see `models.export.CachedDecoder`."""
+"""The inputs of `models.export.CachedDecoder`, in order → logits, caches."""
 
 LOGITS = 1 << 26  # numbers in the logits of one call of the last case
 CHUNK = 3  # new tokens of the cases that continue a cache with several
@@ -76,7 +77,7 @@ def whole_vocabulary(runner: Runner, model: Decoder, case: Case, generator: torc
     for tokens in rows.split(max(1, LOGITS // (case.new * vocabulary))):
         lengths = torch.full((len(tokens),), case.new)
         cache = [part for pair in model.empty_cache(len(tokens)) for part in pair]
-        differences.append(difference(runner(inputs(tokens, lengths, cache))[0], model(tokens)))
+        differences.append(difference(runner(inputs(tokens, lengths, cache))[0], model(tokens).flatten(0, 1)))
     return max(differences)
 
 
@@ -98,22 +99,25 @@ def run(runner: Runner, model: Decoder, case: Case, generator: torch.Generator) 
     prompt = tokens[:, :first].clone()
     for row, length in enumerate(lengths.tolist()):
         prompt[row, length:] = 0
-    logits, *cache = runner(inputs(prompt, lengths, [part for pair in model.empty_cache(case.batch) for part in pair]))
-    differences = [
-        difference(logits[row, :length], wanted[row][:length]) for row, length in enumerate(lengths.tolist())
-    ]
+    cache = [part for pair in model.empty_cache(case.batch) for part in pair]
+    real = (torch.arange(first) < lengths[:, None]).flatten().nonzero().flatten()  # all but padding
+    logits, *cache = runner(inputs(prompt, lengths, cache, real))
+    prompts = [logits_of[:length] for logits_of, length in zip(wanted, lengths.tolist(), strict=True)]
+    differences = [difference(logits, torch.cat(prompts))]
     if case.past:
         more = torch.stack(
             [row[length : length + case.new] for row, length in zip(tokens, lengths.tolist(), strict=True)]
         )
         logits, *_ = runner(inputs(more, lengths + case.new, list(cache)))
-        differences += [difference(logits[row], wanted[row][-case.new :]) for row in range(case.batch)]
+        differences.append(difference(logits, torch.cat([logits_of[-case.new :] for logits_of in wanted])))
     return max(differences)
 
 
-def inputs(tokens: Tensor, lengths: Tensor, cache: list[Tensor]) -> list[Tensor]:
-    """The flat inputs of an exported form. `lengths` [batch]: tokens of each row, the new ones included."""
-    return [tokens, (lengths - 1).to(torch.int32), lengths.max().to(torch.int32), *cache]
+def inputs(tokens: Tensor, lengths: Tensor, cache: list[Tensor], logits_at: Tensor | None = None) -> list[Tensor]:
+    """The flat inputs of an exported form. `lengths` [batch]: tokens of each row, the new ones included. `logits_at`
+    [rows]: see `CachedDecoder`; default: all of them."""
+    rows = torch.arange(tokens.numel()) if logits_at is None else logits_at
+    return [tokens, (lengths - 1).to(torch.int32), lengths.max().to(torch.int32), rows, *cache]
 
 
 def difference(got: Tensor, wanted: Tensor) -> float:

@@ -13,7 +13,12 @@ from models.export import CachedDecoder
 from pipelines.evaluation.scoring import Logits
 from pipelines.exporting.parity import Runner, inputs
 
-TYPES = {"input_ids": "tensor(int64)", "seqlens_k": "tensor(int32)", "total_sequence_length": "tensor(int32)"}
+TYPES = {
+    "input_ids": "tensor(int64)",
+    "seqlens_k": "tensor(int32)",
+    "total_sequence_length": "tensor(int32)",
+    "logits_at": "tensor(int64)",
+}
 
 
 def open_onnx(path: Path, model: CachedDecoder) -> onnxruntime.InferenceSession:
@@ -31,7 +36,8 @@ def open_onnx(path: Path, model: CachedDecoder) -> onnxruntime.InferenceSession:
         "input_ids": ["batch", "sequence"],
         "seqlens_k": ["batch"],
         "total_sequence_length": [],
-        **dict.fromkeys(model.input_names[3:], cache),
+        "logits_at": ["rows"],
+        **dict.fromkeys(model.input_names[4:], cache),
     }
     found = {part.name: (part.type, list(part.shape)) for part in session.get_inputs()}
     wanted = {name: (TYPES.get(name, "tensor(float)"), shape) for name, shape in shapes.items()}
@@ -87,6 +93,6 @@ def logits_of(runner: Runner, model: CachedDecoder) -> Logits:
     def run(tokens: Tensor) -> Tensor:
         batch, length = tokens.shape
         cache = [part for pair in model.model.empty_cache(batch) for part in pair]
-        return runner(inputs(tokens, torch.full((batch,), length), cache))[0]
+        return runner(inputs(tokens, torch.full((batch,), length), cache))[0].view(batch, length, -1)
 
     return run

@@ -109,7 +109,8 @@ def test_the_graph_has_the_interface_that_serving_is_written_against(exported: P
         assert inputs["past_key_values.1.value"] == ("tensor(float)", ["batch", 2, "past", 16])
         outputs = {part.name: part.shape for part in session.get_outputs()}
         assert list(outputs) == ["logits", *(f"present.{i}.{part}" for i in (0, 1) for part in ("key", "value"))]
-        assert outputs["logits"] == ["batch", "sequence", 320]
+        assert inputs["logits_at"] == ("tensor(int64)", ["rows"])
+        assert outputs["logits"] == ["rows", 320]
     kinds = [node.op_type for node in onnx.load(exported.bundle / "model.onnx").graph.node]
     assert kinds.count("GroupQueryAttention") == 2
     assert kinds.count("RMSNormalization") == 9

@@ -47,21 +47,25 @@ def broken(how: str, wrapped: CachedDecoder) -> parity.Runner:
     """An exported form with one typical fault."""
 
     def run(tensors: list[Tensor]) -> Sequence[Tensor]:
-        tokens, seqlens, total, *cache = tensors
+        tokens, seqlens, total, logits_at, *cache = tensors
         if how == "cache ignored" and cache[0].shape[2]:
             cache = [torch.zeros_like(part) for part in cache]
         if how == "positions of padding" and tokens.shape[1] == 1:
             seqlens = torch.full_like(seqlens, int(total) - 1)
         if how == "batch of one only" and tokens.shape[0] > 1:
             tokens = tokens[:1].expand(tokens.shape)
-        logits, *cache = wrapped(tokens, seqlens, total, *cache)
+        if how == "rows in another order":
+            logits_at = logits_at.flip(0)
+        if how == "logits of padding too":
+            logits_at = torch.arange(tokens.numel())
+        logits, *cache = wrapped(tokens, seqlens, total, logits_at, *cache)
         if how == "one logit off":
             logits = logits.clone()
-            logits[-1, 0, 3] += 0.01
+            logits[-1, 3] += 0.01
         if how == "not a number":
             logits = torch.full_like(logits, float("nan"))
         if how == "last token only":
-            logits = logits[:, -1:]
+            logits = logits[-1:]
         return [logits, *cache]
 
     return run
@@ -74,6 +78,8 @@ def broken(how: str, wrapped: CachedDecoder) -> parity.Runner:
         ("positions of padding", False),
         ("batch of one only", False),
         ("one logit off", False),
+        ("rows in another order", False),
+        ("logits of padding too", True),
         ("not a number", True),
         ("last token only", True),
     ],

@@ -92,8 +92,8 @@ def graph(vocab: int, context: int, script: list[int] | None, delay_nodes: int, 
     int64, int32, f32 = TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT
     value = helper.make_tensor_value_info
     inputs = [value("input_ids", int64, ["batch", "sequence"]), value("seqlens_k", int32, ["batch"]),
-              value("total_sequence_length", int32, [])]  # fmt: skip
-    outputs = [value("logits", f32, ["batch", "sequence", vocab])]
+              value("total_sequence_length", int32, []), value("logits_at", int64, ["rows"])]  # fmt: skip
+    outputs = [value("logits", f32, ["rows", vocab])]
 
     def weight(name: str, array: np.ndarray) -> str:
         weights.append(numpy_helper.from_array(array, name))
@@ -127,6 +127,8 @@ def graph(vocab: int, context: int, script: list[int] | None, delay_nodes: int, 
         narrow = node("MatMul", [wide, matrix(f"narrow{i}", 4096, WIDTH)], [f"narrow_out{i}"])
         x = node("Add", [x, node("Mul", [narrow, weight(f"nought{i}", np.zeros(1, np.float32))], [f"nothing{i}"])],
                  [f"delayed{i}"])  # fmt: skip
+    x = node("Reshape", [x, weight("flat", np.array([-1, WIDTH]))], ["x_flat"])
+    x = node("Gather", [x, "logits_at"], ["x_rows"])
     logits = node("MatMul", [x, matrix("head", WIDTH, vocab)], ["plain" if script else "logits"])
     if script:
         table = np.zeros((context, vocab), np.float32)
@@ -138,7 +140,9 @@ def graph(vocab: int, context: int, script: list[int] | None, delay_nodes: int, 
         start = node("Sub", [node("Add", [last, "one"], ["total"]), length], ["start"])
         column = node("Unsqueeze", [start, weight("axis", np.array([1]))], ["column"])
         positions = node("Add", [column, steps], ["positions"])
-        wanted = node("Gather", [weight("table", table), positions], ["wanted"])
+        flat = node("Reshape", [positions, weight("line", np.array([-1]))], ["positions_flat"])
+        asked = node("Gather", [flat, "logits_at"], ["positions_rows"])
+        wanted = node("Gather", [weight("table", table), asked], ["wanted"])
         node("Add", [logits, wanted], ["logits"])
     made = helper.make_model(
         helper.make_graph(nodes, "tiny", inputs, outputs, weights),
@@ -157,11 +161,11 @@ def full_logits(folder: Path, tokens: list[int], context: int) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
     size = len(tokens)
     feeds = {"input_ids": np.array([tokens]), "seqlens_k": np.array([size - 1], np.int32),
-             "total_sequence_length": np.array(size, np.int32)}  # fmt: skip
+             "total_sequence_length": np.array(size, np.int32), "logits_at": np.arange(size)}  # fmt: skip
     for i in range(LAYERS):
         for part in ("key", "value"):
             feeds[f"past_key_values.{i}.{part}"] = np.zeros((1, KV_HEADS, 0, HEAD_DIM), np.float32)
-    return session.run(["logits"], feeds)[0][0]
+    return session.run(["logits"], feeds)[0]
 
 
 CARD = """# {name}
