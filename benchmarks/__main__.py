@@ -14,7 +14,6 @@ is not ok, crashes, or takes too long. Nothing else may load the machine meanwhi
 
 import argparse
 import datetime
-import difflib
 import json
 import os
 import platform
@@ -30,7 +29,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from data.errors import MetrolineError
+from data.errors import MetrolineError, nearest
 
 ROOT = Path(__file__).parent.parent
 KEYS = ("name", "value", "unit", "baseline", "ratio", "accept", "ok")
@@ -46,9 +45,7 @@ def choose(wanted: Sequence[str], known: list[str]) -> list[str]:
     """`wanted`, or all that are known when nothing is wanted. Raises MetrolineError for one that is not known."""
     for name in wanted:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known) or 'none'}"
-            raise MetrolineError(f"no benchmark {name!r}", hint=hint)
+            raise MetrolineError(f"no benchmark {name!r}", hint=nearest(name, known))
     return list(wanted) or known
 
 

@@ -3,6 +3,9 @@
 Not for bugs: those keep their own exceptions and tracebacks.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class MetrolineError(Exception):
     """Something the user can mend: what went wrong, and (as `hint`) what to do about it.
@@ -14,6 +17,19 @@ class MetrolineError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"{message} ({hint})" if hint else message)
         self.hint = hint
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str = "there are") -> str:
+    """A hint for a name that is not among `known`: the one that was probably meant, else all of them.
+
+    >>> nearest("stepps", ["lr", "steps"])
+    'did you mean steps?'
+    >>> nearest("width", ["lr", "steps"])
+    'there are: lr, steps'
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"{otherwise}: {', '.join(known) or 'none'}"
 
 
 class NetworkError(MetrolineError):

@@ -56,3 +56,9 @@ class DecoderConfig(BaseModel):
         if self.positions == "rope" and self.head_dim % 2:
             raise ValueError(f"RoPE needs an even head_dim, not {self.head_dim}")
         return self
+
+    @property
+    def head_multiple(self) -> int:
+        """What ONNX Runtime's fused attention needs `head_dim` to be a multiple of: its rotation takes 16 numbers at a
+        time. Training and the Hugging Face folder take any `head_dim`."""
+        return 16 if self.positions == "rope" else 8

@@ -7,7 +7,6 @@ A gate compares one measured value with a number or with another measured value.
 It measures nothing itself, and imports nothing heavy: recipes are checked with it.
 """
 
-import difflib
 import math
 import operator
 import re
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from data.errors import MetrolineError
+from data.errors import MetrolineError, nearest
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -23,6 +22,15 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+MEASURED = (
+    *(f"test.{name}" for name in ("loss", "perplexity", "bits_per_byte", "tokens", "bytes", "context")),
+    *(f"baselines.{name}" for name in ("bigram_bits_per_byte", "xz_bits_per_byte", "weakest_bits_per_byte")),
+    "int8.loss_delta",
+    "parity.onnx.max_abs",
+)
+"""The names that every line measures, for a look before it has run."""
+OPEN = ("groups.", "parity.", "int8.")
+"""What the names begin with that depend on the data or on what is exported."""
 METRIC = r"[A-Za-z_][\w-]*(?:\.[\w-]+)*"
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 SYNTAX = re.compile(rf"\s*({METRIC})\s*(<=|>=|<|>)\s*({METRIC}|{NUMBER})\s*")
@@ -81,6 +89,11 @@ def measured(metrics: Mapping[str, Any], parity: Mapping[str, Any]) -> dict[str,
     return flatten({**metrics, "parity": parity, "int8": parity.get("int8", {})})
 
 
+def known_metric(name: str) -> bool:
+    """Whether a line can measure something of this name; the release knows whether it did."""
+    return name in MEASURED or name.startswith(OPEN)
+
+
 def check(gates: Iterable[str], values: Mapping[str, float]) -> list[Result]:
     """Compare every gate with `values`. A value that is NaN passes no gate. Raises MetrolineError: unknown metric."""
     results = []
@@ -119,7 +132,5 @@ def table(results: Iterable[Result]) -> str:
 def _look_up(name: str, values: Mapping[str, float], gate: Gate) -> float:
     value = values.get(name)
     if value is None:
-        near = difflib.get_close_matches(name, values, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(values)) or 'none'}"
-        raise MetrolineError(f"gate '{gate}': nothing measured is called {name}", hint=hint)
+        raise MetrolineError(f"gate '{gate}': nothing measured is called {name}", hint=nearest(name, sorted(values)))
     return value if math.isfinite(value) else math.nan

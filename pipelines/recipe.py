@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from data.clean import CleanConfig
 from data.documents import DocumentsConfig
-from data.errors import MetrolineError
+from data.errors import MetrolineError, nearest
 from data.sources import Source
 from data.split import SplitConfig
 from data.tokenizer import TokenizerConfig
 from models.config import DecoderConfig
+from pipelines.consistency import problems
 from pipelines.evaluate import EvaluateConfig
 from pipelines.export import ExportConfig
 from pipelines.gates import Gate
@@ -92,6 +93,8 @@ class Recipe(BaseModel):
             raise MetrolineError(f"{path}: " + "; ".join(describe(cls, entry) for entry in error.errors())) from None
         if recipe.name != name:
             raise MetrolineError(f"{path}: says name: {recipe.name}", hint=f"the file's name makes it {name}")
+        if found := list(problems(recipe)):
+            raise MetrolineError(f"{path}: " + "; ".join(found))
         return recipe
 
 
@@ -109,10 +112,7 @@ def check_name(name: str) -> str:
 
 def unknown_recipe(name: str, root: Path) -> MetrolineError:
     """The error for a recipe that is not there, with the nearest one that is."""
-    known = names(root)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known) or 'none'}"
-    return MetrolineError(f"no recipe {name!r} in {root / RECIPES}", hint=hint)
+    return MetrolineError(f"no recipe {name!r} in {root / RECIPES}", hint=nearest(name, names(root)))
 
 
 def describe(schema: type[BaseModel], error: Any) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from data.errors import MetrolineError
+from data.errors import MetrolineError, nearest
 from pipelines import deployment, line
 from pipelines.console import Reporter
 
@@ -20,10 +20,8 @@ def run(recipe: str, console: Console, force: list[str]) -> None:
     began = time.monotonic()
     found = line.entries(recipe, waiting=lambda text: console.print(text, markup=False))
     stages = [entry.stage for entry in found]
-    if unknown := set(force) - set(stages):
-        raise MetrolineError(
-            f"no stage {unknown.pop()!r} in the line of {recipe}", hint=f"there are: {', '.join(stages)}"
-        )
+    for unknown in set(force) - set(stages):
+        raise MetrolineError(f"no stage {unknown!r} in the line of {recipe}", hint=nearest(unknown, stages))
     stale = [entry.stage for entry in found if not entry.fresh or entry.stage in force]
     pending = deployment.is_pending(recipe)
     if not stale and not pending:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from data.errors import MetrolineError
+from data.errors import MetrolineError, nearest
 from pipelines.paths import Paths
 from pipelines.recipe import Recipe
 
@@ -112,11 +112,7 @@ STAGES = {
 def run(stage: str, recipe: str, root: Path = Path(".")) -> None:
     """Run one stage of one recipe here and now. Raises MetrolineError: unknown names, and whatever the stage raises."""
     if stage not in STAGES:
-        import difflib
-
-        near = difflib.get_close_matches(stage, STAGES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(STAGES)}"
-        raise MetrolineError(f"no stage {stage!r}", hint=hint)
+        raise MetrolineError(f"no stage {stage!r}", hint=nearest(stage, STAGES))
     checked = Recipe.load(recipe, root)
     with tied_to_owner():
         STAGES[stage].function(checked, Paths(recipe, root))

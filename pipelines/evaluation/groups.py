@@ -1,6 +1,5 @@
 """Losses per group of documents, such as the decade of a speech: where the model is weak, and what drift looks like."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import MetrolineError
+from data.errors import MetrolineError, nearest
 
 Row = dict[str, Any]
 
@@ -19,8 +18,7 @@ def group_names(documents: Iterable[Mapping[str, Any]], group_by: str) -> list[s
     for document in documents:
         meta = document["meta"]
         if meta.get(group_by) is None:
-            near = difflib.get_close_matches(group_by, meta, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"its meta has: {', '.join(sorted(meta)) or 'nothing'}"
+            hint = nearest(group_by, sorted(meta), "its meta has")
             raise MetrolineError(f"evaluate.group_by: document {document['id']} has no {group_by!r}", hint=hint)
         names.append(str(meta[group_by]))
     return names

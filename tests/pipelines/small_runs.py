@@ -20,7 +20,7 @@ torch.set_num_threads(1)  # small products, and other tests run beside
 
 ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY = 20
-MODEL = {"context": 16, "layers": 2, "width": 16, "heads": 2, "hidden": 32, "qk_norm": True}
+MODEL = {"context": 16, "layers": 2, "width": 16, "heads": 2, "head_dim": 16, "hidden": 32, "qk_norm": True}
 TRAIN = {
     "steps": 12, "batch": 4, "sequence": 16, "optimizer": "muon", "lr": 0.02, "adam_lr": 0.01, "warmup": 2,
     "evaluate_every": 4, "log_every": 2, "save_every": 3, "device": "cpu", "precision": "fp32",

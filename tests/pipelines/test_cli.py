@@ -57,7 +57,7 @@ def test_without_a_command_it_shows_help():
         (["run", "ones"], "no recipe 'ones' in pipelines/recipes (did you mean one?)"),
         (["run", "xyz"], "no recipe 'xyz' in pipelines/recipes (there are: one, two)"),
         (["run", "../one"], "no recipe '../one'"),
-        (["run", "one", "--force", "trian"], "no stage 'trian' in the line of one (there are: fetch, train, evaluate)"),
+        (["run", "one", "--force", "trian"], "no stage 'trian' in the line of one (did you mean train?)"),
         (["stage", "trian", "one"], "no stage 'trian' (did you mean train?)"),
         (["stage", "train", "ones"], "did you mean one?"),
         (["status", "ones"], "did you mean one?"),

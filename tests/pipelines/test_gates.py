@@ -3,7 +3,9 @@ import math
 import pytest
 
 from data.errors import MetrolineError
+from data.files import read_json
 from pipelines import gates
+from pipelines.paths import Paths
 
 VALUES = gates.measured(
     {
@@ -99,3 +101,15 @@ def test_gates_that_pass_are_returned() -> None:
 
 def test_a_gate_prints_as_it_was_written() -> None:
     assert str(gates.Gate.parse("test.bits_per_byte  <=1.5")) == "test.bits_per_byte <= 1.5"
+
+
+@pytest.mark.parametrize("name", ["groups.1860.loss", "parity.pt2.max_abs", "test.bits_per_byte", "int8.loss_delta"])
+def test_names_that_a_recipe_may_use(name: str) -> None:
+    assert gates.known_metric(name)
+
+
+def test_a_real_line_measures_every_promised_name(exported: Paths) -> None:
+    metrics, parity = (read_json(path) for path in (exported.metrics, exported.bundle / "parity.json"))
+    values = gates.measured(metrics, parity)
+    assert set(gates.MEASURED) <= set(values)
+    assert all(gates.known_metric(name) for name in values)

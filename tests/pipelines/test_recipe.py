@@ -62,6 +62,33 @@ BAD = {
     "gate with no comparison": (lambda r: r.update(gates=["test.loss"]), "is not a gate"),
     "unknown task": (lambda r: r.update(task="poetry"), "task"),
     "another name inside": (lambda r: r.update(name="other"), "says name: other"),
+    "a head that cannot be exported": (lambda r: r["model"].update(heads=8, kv_heads=1), "model.head_dim: 8 is not a"),
+    "the same without RoPE": (
+        lambda r: r["model"].update(positions="learned", head_dim=12),
+        "model.head_dim: 12 is not a multiple of 8",
+    ),
+    "a sequence past the context": (
+        lambda r: r["train"].update(sequence=65),
+        "train.sequence: 65 is longer than model",
+    ),
+    "nothing to evaluate on": (lambda r: r["split"].update(test=0), "split.test: evaluate needs a test split"),
+    "unknown group": (
+        lambda r: r["evaluate"].update(group_by="decades"),
+        "group_by: documents have no meta 'decades'; did",
+    ),
+    "group of nothing": (
+        lambda r: r["evaluate"].update(group_by="x"),
+        "no meta 'x'; there are: decade, president, year",
+    ),
+    "unknown metric": (
+        lambda r: r.update(gates=["val_loss <= 4"]),
+        "nothing measured is called val_loss; there are: test.loss",
+    ),
+    "half a metric": (lambda r: r.update(gates=["bits_per_byte < 2"]), "did you mean test.bits_per_byte?"),
+    "unknown bound": (
+        lambda r: r.update(gates=["test.loss < baselines.xz"]),
+        "nothing measured is called baselines.xz",
+    ),
     "a path for a name": (lambda r: r.update(name="../x"), "is not a recipe name"),
 }
 
@@ -73,6 +100,14 @@ def test_a_bad_value_is_one_clear_line(write, change, message):
     text = write(yaml.safe_dump(recipe))
     assert message in text
     assert "\n" not in text
+
+
+def test_all_contradictions_are_told_at_once(write):
+    recipe = yaml.safe_load(yaml.safe_dump(TINY))
+    recipe["train"]["sequence"], recipe["split"]["test"] = 128, 0
+    text = write(yaml.safe_dump(recipe))
+    assert "train.sequence" in text
+    assert "split.test" in text
 
 
 @pytest.mark.parametrize(
