@@ -46,10 +46,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""Train a small model on your own data and serve it, every hand-over proven.
 
-A [bold]recipe[/] (pipelines/recipes/NAME.yaml) says what: data, tokenizer, model, training, gates. Its line is
-fetch → prepare → train → evaluate → export → release; [bold]run[/] runs what is stale and leaves the rest alone.""",
-    epilog="""[bold]Begin with[/]  metroline demo   ·   [bold]your own text:[/]  metroline init mine --data texts/
-&& metroline run mine && metroline serve mine   ·   [bold]something is missing?[/]  metroline doctor""",
+A [bold]recipe[/] (pipelines/recipes/NAME.yaml) says what: data, tokenizer, model, training, gates.
+Its line: fetch → prepare → train → evaluate → export → release.
+[bold]run[/] does what is stale and leaves the rest alone.""",
+    epilog="""[bold]Begin with[/]  metroline demo
+
+[bold]Your own text:[/]  metroline init mine --data texts/ && metroline run mine && metroline serve mine
+
+[bold]Something is missing?[/]  metroline doctor   ·   [bold]What is there?[/]  metroline status
+
+[bold]Exit codes:[/]  0 done   1 an error, said in one line with what to do   2 wrong usage   130 Ctrl-C   143 SIGTERM
+
+[bold]Variables:[/]  METROLINE_MIRROR=FOLDER takes sources from FOLDER/host/path before the network;
+METROLINE_DEVICE=cuda:1 trains there; METROLINE_DEBUG=1 shows where an error came from (all: docs/line.md)""",
 )
 
 RecipeName = Annotated[
@@ -66,15 +75,22 @@ def enter() -> Path:
     return environment.enter()
 
 
-@app.command(epilog="Example:  metroline init letters --data ~/letters   then   metroline run letters")
+@app.command(
+    epilog="Example:  metroline init letters --data ~/letters && metroline run letters\n\n"
+    "The data changed:  metroline init letters --data ~/letters --update && metroline run letters"
+)
 def init(
-    name: Annotated[str, typer.Argument(help="of the new recipe: lower-case letters, digits, hyphens")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of the new recipe: lower-case letters, digits, hyphens")],
     data: Annotated[Path, typer.Option(help="a .txt, .jsonl or .parquet file, or a folder of them")],
     update: Annotated[
         bool, typer.Option("--update", help="the data changed: pin it anew in the existing recipe")
     ] = False,
 ) -> None:
-    """Make a recipe for your own text, with the data pinned by its hash."""
+    """Make a recipe for your own text, with the data pinned by its hash.
+
+    It writes pipelines/recipes/NAME.yaml, to be changed at will (docs/recipes.md has every key), and one line of
+    params.yaml. Nothing is read but the hashes; nothing is copied or sent anywhere.
+    """
     data = data.expanduser().resolve()
     root = enter()
     from pipelines.new_recipe import create, repin
@@ -86,7 +102,7 @@ def init(
 
 
 @app.command(
-    epilog="Examples:  metroline run speeches   ·   metroline run speeches --force train   (again, though it is fresh)"
+    epilog="Example:  metroline run speeches\n\nAgain, though it is fresh:  metroline run speeches --force train"
 )
 def run(
     recipe: RecipeName,
@@ -105,10 +121,13 @@ def run(
 
 @app.command(epilog="Example:  metroline stage prepare speeches")
 def stage(
-    stage: Annotated[str, typer.Argument(help="fetch, prepare, train, evaluate, export or release")],
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="fetch, prepare, train, evaluate, export or release")],
     recipe: RecipeName,
 ) -> None:
-    """Run one stage here and now, whether it is stale or not. This is what DVC calls; `run` is what you want."""
+    """Run one stage here and now, whether it is stale or not. This is what DVC calls; `run` is what you want.
+
+    DVC does not hear of it: the next `run` may do the stage again.
+    """
     enter()
     from pipelines import stages
 
@@ -120,10 +139,10 @@ def stage(
         raise
 
 
-@app.command(epilog="Examples:  metroline status   ·   metroline status speeches")
+@app.command(epilog="All recipes:  metroline status\n\nOne, with why a stage is stale:  metroline status speeches")
 def status(
     recipe: Annotated[
-        str | None, typer.Argument(metavar="[RECIPE]", help="only this one; with why a stage is stale")
+        str | None, typer.Argument(metavar="RECIPE", help="only this one; with why a stage is stale")
     ] = None,
     url: Url = "http://127.0.0.1:3000",
 ) -> None:
@@ -135,10 +154,11 @@ def status(
 
 
 @app.command(
-    epilog="Examples:  metroline serve speeches   ·   metroline serve --bundle artifacts/speeches/bundle --port 0"
+    epilog="The live release:  metroline serve speeches\n\n"
+    "Any bundle:  metroline serve --bundle artifacts/speeches/bundle --port 0"
 )
 def serve(
-    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="serve its live release")] = None,
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="serve its live release")] = None,
     bundle: Annotated[Path | None, typer.Option(help="serve this folder instead of a release")] = None,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in")] = "127.0.0.1",
     port: Port = 3000,
@@ -154,9 +174,9 @@ def serve(
     os.execv(arguments[0], arguments)
 
 
-@app.command(epilog='Examples:  metroline chat   ·   metroline chat "The state of the Union is"')
+@app.command(epilog='To try things out:  metroline chat\n\nFor a script:  metroline chat "The state of the Union is"')
 def chat(
-    prompt: Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="continue this text and exit")] = None,
+    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="continue this text and exit")] = None,
     url: Url = "http://127.0.0.1:3000",
 ) -> None:
     """Let the served model continue your text; /help in it lists its settings. It continues, it does not converse."""
@@ -178,11 +198,12 @@ def rollback(recipe: RecipeName) -> None:
 
 
 @app.command(
-    epilog='Examples:  metroline schedule speeches --cron "0 3 * * *" --timezone Europe/Berlin   ·   '
-    "metroline schedule   (go on with what is registered)   ·   metroline schedule speeches --remove"
+    epilog='Every night:  metroline schedule speeches --cron "0 3 * * *" --timezone Europe/Berlin\n\n'
+    "Go on with what is registered:  metroline schedule\n\n"
+    "No longer:  metroline schedule speeches --remove"
 )
 def schedule(
-    recipe: Annotated[str | None, typer.Argument(metavar="[RECIPE]", help="none: only go on with the others")] = None,
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="none: only go on with the others")] = None,
     cron: Annotated[str | None, typer.Option(help="minute, hour, day, month, weekday; quote it")] = None,
     timezone: Annotated[str, typer.Option(help="in which the times are meant")] = "UTC",
     remove: Annotated[bool, typer.Option("--remove", help="take the recipe off the schedule")] = False,
@@ -200,22 +221,28 @@ def schedule(
     serve_schedule(root, recipe, cron, timezone, remove=remove, register_only=register_only, port=port)
 
 
-@app.command()
+@app.command(epilog="Example:  metroline doctor && metroline demo")
 def doctor() -> None:
-    """Check this machine: what is missing, and how to get it. Exits with 1 when something essential is."""
+    """Check this machine: what is missing, and how to get it. Exits with 1 when something essential is.
+
+    ✓ there; ○ not there, and only some things need it; ✗ missing. It changes nothing and reaches no network.
+    """
     root = enter()
     from pipelines.doctor import examine
 
     raise typer.Exit(examine(root, Console()))
 
 
-@app.command(epilog="Examples:  metroline demo   ·   metroline demo --once")
+@app.command(epilog="Stay up until Ctrl-C:  metroline demo\n\nAnswer one request and exit:  metroline demo --once")
 def demo(
     recipe: Annotated[str, typer.Option(help="which recipe")] = "speeches",
     once: Annotated[bool, typer.Option("--once", help="answer one request and exit, instead of staying up")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="the next free one is taken")] = 3000,
 ) -> None:
-    """The whole line, then the endpoint, then one real request."""
+    """The whole line, then the endpoint, then one real request.
+
+    About five minutes on two cores the first time, seconds when nothing is stale. It goes on where it was stopped.
+    """
     root = enter()
     from pipelines.demo import demonstrate
 

@@ -8,6 +8,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from rich.console import Console
 from scratch_project import invoke, project  # noqa: F401
 
@@ -47,6 +48,14 @@ def test_every_problem_has_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
 def test_python(monkeypatch, version, level):
     monkeypatch.setattr(sys, "version_info", (*version, 0, "final", 0))
     assert doctor.python().level == level
+
+
+def test_constraints_fit_both_builds_of_pytorch():
+    """The CUDA build of the pinned torch requires this triton to the letter; with another pin nothing installs."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    [triton] = [Requirement(line) for line in lines if line.startswith("triton")]
+    assert triton.specifier.contains("3.7.1")
+    assert "torch==2.13.0" in lines
 
 
 def test_pins(tmp_path):
