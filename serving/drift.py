@@ -1,10 +1,12 @@
 """Drift: are the prompts still like the text that the model was judged on?
 
-Prefill gives the loss of every prompt for free. A prompt that the model finds strange has a high loss; so the mean loss
+Prefill gives the loss of a prompt for little. A prompt that the model finds strange has a high loss; so the mean loss
 of recent prompts, against that of the test split (`reference.json`, written by `evaluate`), tells when use has moved
-away from the training data, in subject, language or format. It keeps numbers only, never text.
+away from the training data, in subject, language or format. Of many prompts a few a second are scored, and none whose
+beginning was in the cache already: it was scored then. It keeps numbers only, never text.
 """
 
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +21,8 @@ ENOUGH = 16
 """Prompts before there is a score: a few short ones say nothing."""
 SHORTEST = 8
 """Tokens that a prompt must have to count: the first tokens of any text are hard to predict."""
+SPACING = 0.25
+"""Seconds between prompts that are scored: each costs the logits of its first tokens, which are not needed else."""
 
 
 def prompt_loss(logits: np.ndarray, targets: tuple[int, ...]) -> float:
@@ -36,6 +40,15 @@ class Drift:
         self._deviation = float(reference["loss_std"]) if reference else 0.0
         self.tokens = int(reference.get("tokens", 64)) if reference else 64
         """How many first tokens of a prompt are scored: longer ones would look easier than the reference's."""
+        self._next = 0.0
+
+    def due(self) -> bool:
+        """The next prompt is to be scored; then not for a while."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + SPACING
+        return True
 
     def add(self, loss: float) -> None:
         """A prompt's mean loss."""

@@ -1,120 +1,76 @@
-"""The engine: requests in, events out, one thread that runs the model.
+"""The engine: requests in, events out, one thread that runs the model for all of them together.
 
     async with engine.submit(request) as stream:
         async for event in stream: ...
 
-One stream at a time: the choices of all waiting requests take turns, so that a request for many completions holds up
-nobody for longer than one of them. To batch streams instead, replace `_answer_one`; `Request`, the events, `Sequence`
-and everything around stay. It knows neither HTTP nor BentoML.
-
-A completion may run past the model's context: then the model sees the last half of
-the text again and goes on from there.
+Continuous batching: in every step a chunk of one waiting prompt is put into the cache, and every running sequence gets
+its next token from one call. Requests join and leave at every step. What a request gets does not depend on its
+neighbours: prompts are cut at fixed places, and the graph works on each row by itself.
+A completion may run past the model's context: then the model sees the last half of the text again and goes on from
+there. When a step fails as a whole, what was running is ended with an error, the cache is made empty, and the engine
+goes on with what was waiting. It knows neither HTTP nor BentoML.
 """
 
-import asyncio
 import logging
 import threading
 import time
-from collections import deque
-from types import TracebackType
-from typing import Literal
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from serving.cache import Slots
 from serving.drift import SHORTEST, Drift, prompt_loss
-from serving.errors import ApiError, deadline_passed, internal, queue_full, unavailable
+from serving.errors import ApiError, internal, queue_full, unavailable
+from serving.grammar import Grammar, Grammars, Matcher
 from serving.graph import Graph
 from serving.metrics import EngineMetrics
-from serving.sequence import DoneEvent, ErrorEvent, Event, Request, Score, Sequence, score
+from serving.scheduler import Running, Scheduler
+from serving.sequence import DoneEvent, ErrorEvent, Request, score
+from serving.speculative import Lookup
+from serving.submission import Outbox, Stream
 from serving.text import Vocabulary
 
 log = logging.getLogger("metroline.engine")
 
+PATIENCE = 4
+"""Steps for which a free slot between running ones is computed in vain, before one of them is moved into it: most are
+taken by the next request, and moving costs about as much."""
 
-Cause = Literal["client", "deadline", "drain"]
-
-
-class Stream:
-    """A submitted request: an asynchronous iterator of its events. Leave its context to cancel what is left."""
-
-    def __init__(self, request: Request, seconds: float) -> None:
-        self.request = request
-        self.submitted = time.monotonic()
-        self.started: float | None = None
-        self.first_token: float | None = None
-        self.cause: Cause | None = None  # why it was ended early
-        self.choice = 0  # the next one to generate
-        self._finished = False
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(seconds, self._expire, seconds)
-
-    async def __aenter__(self) -> "Stream":
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                        trace: TracebackType | None) -> None:  # fmt: skip
-        self._timer.cancel()
-        if not self._finished:
-            self.cause = self.cause or "client"
-
-    @property
-    def cancelled(self) -> bool:
-        """Nobody wants more of it."""
-        return self.cause is not None
-
-    def __aiter__(self) -> "Stream":
-        return self
-
-    async def __anext__(self) -> Event:
-        """The next event. Raises ApiError when the request fails."""
-        event = await self._events.get()
-        if isinstance(event, ErrorEvent):
-            raise event.error
-        if isinstance(event, DoneEvent):
-            raise StopAsyncIteration
-        return event
-
-    def emit(self, event: Event) -> None:
-        """Hand over an event from another thread. After a DoneEvent or ErrorEvent nothing more is handed over."""
-        try:
-            self._loop.call_soon_threadsafe(self._put, event)
-        except RuntimeError:  # the event loop is closed: nobody listens any more
-            self.cause = self.cause or "client"
-
-    def end(self, cause: Cause, error: ApiError) -> None:
-        """End it early, with an error for whoever still listens. Only from the event loop's thread."""
-        self.cause = self.cause or cause
-        self._put(ErrorEvent(error))
-
-    def _put(self, event: Event) -> None:
-        if not self._finished:
-            self._finished = isinstance(event, DoneEvent | ErrorEvent)
-            self._events.put_nowait(event)
-
-    def _expire(self, seconds: float) -> None:
-        self.end("deadline", deadline_passed(seconds))
+LONGEST_PAUSE = 5.0
+"""Seconds between two attempts to start again, at most."""
 
 
 class Engine:
     """Runs requests on one graph. `submit` is for the event loop's thread; the rest is done in the engine's own."""
 
     def __init__(
-        self, graph: Graph, vocabulary: Vocabulary, eos: int, metrics: EngineMetrics, drift: Drift,
-        *, queue: int = 64, deadline: float = 120.0,
+        self, graph: Graph, vocabulary: Vocabulary, eos: int | Iterable[int], metrics: EngineMetrics, drift: Drift,
+        *, queue: int = 64, deadline: float = 120.0, chunk: int = 64, kv_tokens: int = 0, speculative: int = 0,
     ) -> None:  # fmt: skip
-        """`queue`: requests that may wait; `deadline`: seconds that a request may take, waiting included."""
-        self._graph, self._vocabulary, self._eos = graph, vocabulary, eos
-        self._metrics, self._drift, self._deadline, self._queue = metrics, drift, deadline, queue
-        self._waiting: deque[Stream] = deque()
-        self._active: set[Stream] = set()
+        """`queue`: requests that may wait; `deadline`: seconds that a request may take, waiting included.
+
+        `chunk`: tokens of a prompt in one step; `kv_tokens`: what the cache may hold, 0: all that its slots can;
+        `speculative`: tokens to guess in one step when one sequence runs alone, 0: none.
+        """
+        ends = (eos,) if isinstance(eos, int) else tuple(eos)
+        self._graph, self._metrics, self._drift, self._deadline = graph, metrics, drift, deadline
+        self._chunk, self._speculative = min(chunk, graph.context), speculative
+        budget = kv_tokens or graph.slots * graph.context
+        self._slots = Slots(graph.slots, graph.context, self._chunk, budget)
+        self._scheduler = Scheduler(self._slots, queue, vocabulary, frozenset(ends))
+        self._grammars = Grammars(vocabulary, ends)
+        self._compiler = ThreadPoolExecutor(1, "metroline-grammar")
+        self._outbox = Outbox()
         self._changed = threading.Condition()
         self._ended = False
+        self._healthy = True
         self._seconds = 1.0  # rolling mean of a request's own time, for Retry-After
-        self._prefilled: tuple[Stream, int, np.ndarray] | None = None  # whose prompt the cache begins with
-        self._thread = threading.Thread(target=self._run, name="metroline-engine", daemon=True)
+        self._holes = 0  # steps for which there has been a free slot between running ones
+        self._thread = threading.Thread(target=self._supervise, name="metroline-engine", daemon=True)
         self.generated = 0
         """Tokens generated since the start."""
+        metrics.capacity(graph.slots, self._slots.budget)
 
     def start(self) -> None:
         """Start the engine's thread."""
@@ -122,147 +78,285 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """The engine's thread runs."""
+        """The engine's thread runs, or starts again after a failure."""
         return self._thread.is_alive()
+
+    @property
+    def ready(self) -> bool:
+        """It runs, and its last step did not fail as a whole."""
+        return self._healthy and self.alive
 
     @property
     def idle(self) -> bool:
         """Nothing is waiting or being generated."""
-        return not self._waiting and not self._active
+        scheduler = self._scheduler
+        return not scheduler.waiting and not scheduler.running and not scheduler.compiling
 
     def submit(self, request: Request) -> Stream:
-        """Queue a request. Raises ApiError: 429 when the queue is full, 503 after `abort`."""
+        """Queue a request. Raises ApiError: 429 when the queue is full, 503 after `abort`.
+
+        A grammar that is wrong ends the stream with a 400.
+        """
+        scheduler = self._scheduler
         with self._changed:
             if self._ended:
                 raise unavailable("draining")
-            queued = self._queued()
-            if queued >= self._queue + (not self._active):  # one of them goes straight to an idle engine
-                raise queue_full(queued, max(1, min(60, round(self._seconds * (queued + 1)))))
-            stream = Stream(request, self._deadline)
-            self._waiting.append(stream)
+            if scheduler.full:
+                queued = scheduler.queued
+                wait = self._seconds * (queued + 1) / self._slots.count
+                raise queue_full(queued, max(1, min(60, round(wait))))
+            stream = Stream(request, min(self._deadline, request.deadline or self._deadline))
+            if request.grammar:
+                scheduler.compiling += 1
+                self._compiler.submit(self._compile, stream, request.grammar)
+            else:
+                scheduler.waiting.append(stream)
+                self._changed.notify()
             self._report()
-            self._changed.notify()
         return stream
 
     def abort(self) -> None:
-        """End all streams at once, with an error that says why, and take no new ones."""
+        """End all streams at once, with an error that says why, and take no new ones. From the event loop's thread."""
         self._ended = True
         with self._changed:
-            for stream in {*self._waiting, *self._active}:
+            for stream in {*self._scheduler.waiting, *(run.stream for run in self._scheduler.running)}:
                 stream.end("drain", unavailable("draining"))
 
-    def _queued(self) -> int:
-        return sum(stream.started is None and not stream.cancelled for stream in self._waiting)
+    def _compile(self, stream: Stream, grammar: Grammar) -> None:
+        """In a thread of its own: a large grammar takes a second, in which the streams go on."""
+        matcher: Matcher | None = None
+        error = internal(stream.request.id)
+        try:
+            matcher = self._grammars.compile(grammar)
+        except ApiError as wrong:
+            error = wrong
+        except Exception:
+            log.exception("a grammar failed", extra={"fields": {"request_id": stream.request.id}})
+        with self._changed:
+            self._scheduler.compiling -= 1
+            if matcher and not self._ended:
+                self._scheduler.matchers[stream] = matcher
+                self._scheduler.waiting.append(stream)
+                self._changed.notify()
+            self._report()
+        if not matcher or self._ended:
+            outbox = Outbox()
+            outbox.put(stream, ErrorEvent(unavailable("draining") if matcher else error))
+            outbox.flush()
 
     def _report(self) -> None:
-        self._metrics.queued(self._queued())
-        self._metrics.active(len(self._active))
+        scheduler = self._scheduler
+        self._metrics.queued(scheduler.queued)
+        self._metrics.active(scheduler.active)
+        self._metrics.running(len(scheduler.running), self._slots.reserved)
 
-    def _run(self) -> None:
+    def _supervise(self) -> None:
+        """Run steps; when one fails as a whole, begin again with an empty cache."""
+        pause = 0.05
         while True:
-            with self._changed:
-                while not self._waiting:
-                    self._changed.wait()
-                stream = self._waiting.popleft()
-                if stream.started is None:
-                    stream.started = time.monotonic()
-                    self._active.add(stream)
-                self._report()
-            if stream.choice == 0 and not stream.cancelled:
-                tokens = sum(map(len, stream.request.prompts))
-                self._metrics.started(stream.started - stream.submitted, tokens)
-            more = False
             try:
-                more = not stream.cancelled and self._answer_one(stream)
-            except ApiError as error:
-                stream.emit(ErrorEvent(error))
-            except Exception:
-                log.exception("a request failed", extra={"fields": {"request_id": stream.request.id}})
-                stream.emit(ErrorEvent(internal(stream.request.id)))
-            with self._changed:
-                if more:
-                    self._waiting.append(stream)  # behind the others: they take turns
-                else:
-                    self._finish(stream)
-                self._report()
-            if not more:
-                stream.emit(DoneEvent())  # last: whoever sees the end sees the metrics of it
+                if not self._healthy:
+                    self._graph.warm_up()
+                    self._healthy = True
+                    log.info("the engine runs again")
+                while True:
+                    self._step()
+                    pause = 0.05
+            except BaseException:
+                log.exception("the engine failed; what was running is ended, and it starts again")
+                self._crashed()
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _finish(self, stream: Stream) -> None:
-        self._active.discard(stream)
-        if self._prefilled and self._prefilled[0] is stream:
-            self._prefilled = None
-        complete = stream.choice == len(stream.request.prompts) * stream.request.n
-        if complete and stream.started is not None:
-            self._seconds += 0.2 * (time.monotonic() - stream.started - self._seconds)
-        elif stream.cause == "client":
-            self._metrics.cancelled()
+    def _crashed(self) -> None:
+        self._healthy = False
+        with self._changed:
+            for stream in {run.stream for run in self._scheduler.running}:
+                self._fail(stream)
+            self._slots.clear()
+            self._metrics.restarted()
+            self._report()
+        for slot in range(self._slots.count):
+            self._graph.cache.release(slot)
+        self._outbox.flush()
 
-    def _answer_one(self, stream: Stream) -> bool:
-        """Generate the stream's next choice. Returns whether it has more; a cancelled one is left where it is."""
-        request = stream.request
-        prompt = request.prompts[stream.choice // request.n]
-        sequence = Sequence(request, stream.choice, self._vocabulary, self._eos)
-        logits = self._prefill(stream, sequence, prompt)
-        if logits is None:
+    def _step(self) -> None:
+        with self._changed:
+            while not self._scheduler.waiting and not self._scheduler.running:
+                self._changed.wait()
+            self._sweep()
+            for run, released in self._scheduler.admit():
+                self._begin(run.stream)
+                for slot in released:
+                    self._graph.cache.release(slot)
+            self._report()
+        self._close_up()
+        if first := self._scheduler.prefilling():
+            self._prefill(first)
+            self._outbox.flush()
+        alone = len(self._scheduler.running) == 1
+        decoding = self._scheduler.decoding
+        if decoding and not (alone and self._speculate(decoding[0])):
+            self._decode(decoding)
+        self._outbox.flush()
+
+    def _sweep(self) -> None:
+        """Let those go that nobody waits for any more."""
+        scheduler = self._scheduler
+        for stream in {*scheduler.waiting, *(run.stream for run in scheduler.running)}:
+            if stream.cancelled:
+                scheduler.drop(stream)
+                if stream.cause == "client":
+                    self._metrics.cancelled()
+                self._outbox.put(stream, DoneEvent())
+
+    def _begin(self, stream: Stream) -> None:
+        if stream.started is None:
+            stream.started = time.monotonic()
+            self._metrics.started(stream.started - stream.submitted, sum(map(len, stream.request.prompts)))
+
+    def _close_up(self) -> None:
+        """Move a sequence into a slot that has stayed free between others."""
+        if not (move := self._slots.hole()):
+            self._holes = 0
+            return
+        self._holes += 1
+        if self._holes <= PATIENCE:
+            return
+        source, target = move
+        run = next(each for each in self._scheduler.running if each.slot == source)
+        self._graph.cache.copy(source, target, run.length)
+        self._slots.move(source, target)
+        self._graph.cache.release(source)
+        run.slot = target
+
+    def _prefill(self, run: Running) -> None:
+        """Put the next chunk of a prompt into the cache; after the last one the first token is drawn."""
+        sequence, request = run.sequence, run.stream.request
+        echoed = request.echo and not sequence.tokens
+        counted = request.logprobs if echoed else None  # all of the prompt's logits are wanted, not only the last
+        if not run.begun:
+            self._reuse(run, whole=counted is not None)
+        start, end = run.length, min(run.length + self._chunk, len(run.window))
+        last = end == len(run.window)
+        targets = run.window[start + 1 : end + 1]
+        first = targets[: max(0, self._drift.tokens - 1 - start)] if run.loss is not None else ()
+        rows = [*range(len(first if counted is None else targets)), *([end - start - 1] if last else [])]
+        logits = self._graph.extend(run.slot, np.array(run.window[start:end]), start, np.array(rows, np.int64))
+        run.length = end
+        self._slots.holds(run.slot, run.window[:end])
+        if counted is not None:
+            run.scores += score(logits[: len(targets)], targets, counted)
+        if run.loss is not None and first:
+            run.loss += prompt_loss(logits[: len(first)], first)
+            run.scored += len(first)
+        if not last:
+            return
+        run.ready = True
+        if run.loss is not None and run.scored + 1 >= SHORTEST:
+            self._drift.add(run.loss / run.scored)
+            self._metrics.prompt(run.loss / run.scored, self._drift.score)
+        for event in sequence.echo(run.scores) if echoed else ():
+            self._outbox.put(run.stream, event)
+        if sequence.done:  # nothing but the prompt was asked for
+            self._finish(run)
+        else:
+            self._draw(run, logits[-1])
+
+    def _reuse(self, run: Running, whole: bool) -> None:
+        """Take the beginning of the window from a slot that holds it. `whole`: all of it is to be computed anew."""
+        run.begun, found = True, 0
+        if not whole:
+            source, found = self._slots.match(run.window, run.slot)
+            if source != run.slot:
+                self._graph.cache.copy(source, run.slot, found)
+            self._metrics.prefix(found)
+        run.length = found
+        self._slots.holds(run.slot, run.window[:found])
+        sequence, request = run.sequence, run.stream.request
+        first = not sequence.tokens and sequence.choice % request.n == 0
+        run.loss = 0.0 if first and not found and self._drift.due() else None
+
+    def _decode(self, decoding: list[Running]) -> None:
+        """One token for each of them, from one call over the slots from the first to the last."""
+        low, count = decoding[0].slot, decoding[-1].slot + 1 - decoding[0].slot
+        tokens, positions = [0] * count, [self._slots.held(slot) for slot in range(low, low + count)]
+        for run in self._scheduler.running:  # rows of others write where nothing is kept yet
+            if 0 <= run.slot - low < count:
+                tokens[run.slot - low] = run.token
+                positions[run.slot - low] = max(run.length, positions[run.slot - low] if not run.begun else 0)
+        logits = self._graph.decode(low, tokens, positions)
+        self._metrics.batch(len(decoding))
+        likeliest = logits.argmax(axis=1).tolist()
+        for run in decoding:
+            if not run.stream.cancelled:
+                run.length += 1
+                self._draw(run, logits[run.slot - low], likeliest[run.slot - low])
+
+    def _speculate(self, run: Running) -> bool:
+        """Check several guessed tokens in one call. Returns whether there was a guess."""
+        sequence = run.sequence
+        most = min(self._speculative, self._graph.context - run.length - 1, sequence.left - 1)
+        if most < 1:
             return False
-        position, last = len(prompt), None
-        while not sequence.done:
-            if stream.cancelled:
-                return False
-            event = sequence.push(logits)
-            now = time.monotonic()
-            if stream.first_token is None:
-                stream.first_token = now
-                self._metrics.first_token(now - stream.submitted)
-            self._metrics.token(None if last is None else now - last)
-            self.generated += 1
-            last = now
-            stream.emit(event)
-            if sequence.done:
+        if run.lookup is None:
+            run.lookup = Lookup(sequence.prompt)
+        guessed = run.lookup.guess(sequence.tokens, most)
+        if not guessed:
+            return False
+        tokens = np.array([run.token, *guessed])
+        logits = self._graph.extend(run.slot, tokens, run.length, np.arange(len(tokens)))
+        accepted = 0
+        for row, guess in zip(logits, [*guessed, None], strict=True):
+            run.length += 1
+            if not self._draw(run, row) or run.token != guess:
                 break
-            if position < self._graph.context:
-                logits = self._graph.decode(event.token, position)
-                position += 1
-            else:  # the context is full: start again from its last half
-                recent = [*prompt, *sequence.tokens][-max(1, self._graph.context // 2) :]
-                self._prefilled = None
-                for chunk in self._graph.prefill(recent):
-                    logits = chunk[-1]
-                position = len(recent)
-        stream.emit(sequence.finish())
-        stream.choice += 1
-        return stream.choice < len(request.prompts) * request.n
+            accepted += 1
+        self._metrics.speculated(len(guessed), accepted)
+        return True
 
-    def _prefill(self, stream: Stream, sequence: Sequence, prompt: tuple[int, ...]) -> np.ndarray | None:
-        """Put the prompt into the cache. Returns the logits [V] after it; None: the stream was cancelled."""
-        request, number = stream.request, stream.choice // stream.request.n
-        wanted = request.echo and request.logprobs is not None
-        if self._prefilled and self._prefilled[:2] == (stream, number) and not wanted:
-            for event in sequence.echo(prompt, []) if request.echo else []:
-                stream.emit(event)
-            return self._prefilled[2]
-        self._prefilled = None
-        scores: list[Score] = []
-        loss, scored, start = 0.0, 0, 0
-        logits = None
-        for chunk in self._graph.prefill(list(prompt)):
-            if stream.cancelled:
-                return None
-            targets = prompt[start + 1 : start + 1 + len(chunk)]
-            if wanted:
-                scores += score(chunk[: len(targets)], targets, request.logprobs or 0)
-            first = targets[: max(0, self._drift.tokens - 1 - start)]
-            if first:
-                loss += prompt_loss(chunk[: len(first)], first)
-                scored += len(first)
-            start += len(chunk)
-            logits = chunk[-1]
-        assert logits is not None
-        self._prefilled = (stream, number, logits)  # as long as nothing else is prefilled
-        if stream.choice % request.n == 0 and scored + 1 >= SHORTEST:
-            self._drift.add(loss / scored)
-            self._metrics.prompt(loss / scored, self._drift.score)
-        for event in sequence.echo(prompt, scores) if request.echo else []:
-            stream.emit(event)
-        return logits
+    def _draw(self, run: Running, logits: np.ndarray, likeliest: int | None = None) -> bool:
+        """Draw a token from logits [V] and hand it over. Returns whether the choice goes on."""
+        stream, sequence = run.stream, run.sequence
+        try:
+            event = sequence.push(logits, likeliest)
+        except Exception:  # it concerns this request alone
+            log.exception("a request failed", extra={"fields": {"request_id": stream.request.id}})
+            self._fail(stream)
+            return False
+        now = time.monotonic()
+        if stream.first_token is None:
+            stream.first_token = now
+            self._metrics.first_token(now - stream.submitted)
+        self._metrics.token(None if run.last is None else now - run.last)
+        self.generated += 1
+        run.token, run.last = event.token, now
+        self._outbox.put(stream, event)
+        if sequence.done:
+            self._finish(run)
+            return False
+        if run.length >= self._graph.context:  # full: start again from the last half of the text
+            run.window = (*sequence.prompt, *sequence.tokens)[-max(1, self._graph.context // 2) :]
+            run.length, run.begun, run.ready = 0, False, False
+        return True
+
+    def _finish(self, run: Running) -> None:
+        """A choice is complete, and perhaps its request."""
+        stream = run.stream
+        self._outbox.put(stream, run.sequence.finish())
+        stream.completed += 1
+        with self._changed:
+            self._scheduler.leave(run)
+            if stream.completed == stream.choices:
+                self._scheduler.drop(stream)
+                if stream.started is not None:
+                    self._seconds += 0.2 * (time.monotonic() - stream.started - self._seconds)
+                self._outbox.put(stream, DoneEvent())  # handed over last: whoever sees the end sees the metrics of it
+            self._report()
+
+    def _fail(self, stream: Stream) -> None:
+        stream.cause = stream.cause or "failed"
+        with self._changed:
+            self._scheduler.drop(stream)
+            self._report()
+        self._outbox.put(stream, ErrorEvent(internal(stream.request.id)))

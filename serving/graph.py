@@ -1,26 +1,26 @@
-"""The bundle's ONNX graph behind two calls: `prefill` a prompt, `decode` one token.
+"""The bundle's ONNX graph over the key/value cache, behind two calls.
 
-The key/value cache is one buffer of the whole context. Past and present of ONNX Runtime's GroupQueryAttention are bound
-to the same memory, so that a step writes one position and copies nothing. Inputs and outputs are NumPy arrays that
-ONNX Runtime reads and writes in place. Not thread-safe: one caller at a time, the engine's thread.
+`extend` puts several new tokens of one sequence into the cache (a chunk of a prompt, or a guess that is to be checked),
+`decode` one new token for each of a range of slots. ONNX Runtime's GroupQueryAttention takes several new tokens over a
+cache that is not empty only in a batch of one; hence two. Past and present are bound to the same memory, a view of the
+whole cache by its address: a step writes its own positions and copies nothing. Bindings are kept, one for each range of
+slots. Not thread-safe: one caller at a time, the engine's thread.
 """
 
-from collections.abc import Iterator
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from data.errors import MetrolineError
 from serving.bundle import Bundle
-
-CHUNK = 256
-"""Tokens of a prompt that go through the graph at once: bounds the logits' memory, and how late a cancel is seen.
-Chunks begin at fixed positions: int8 scales its activations per call, so the same prompt must be cut the same way."""
+from serving.cache import KeyValueCache, Part
 
 SMALL = 16 << 20
 """Bytes of a graph whose steps are too short to be shared between threads: two were a third slower than one
 (2.6 M parameters in int8, 0.40 and 0.30 ms a token), while at 25 M they were twice as fast."""
+
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8}
 
 Array = np.ndarray
 
@@ -31,10 +31,13 @@ def threads_for(bundle: Bundle, cores: int) -> int:
 
 
 class Graph:
-    """One sequence's worth of model. `logits` of both calls are overwritten by the next call."""
+    """The model. The logits that both calls return are overwritten by the next call of the same kind."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        """Load the graph and allocate its cache. Raises MetrolineError when its inputs are not those of a bundle."""
+    def __init__(self, bundle: Bundle, threads: int, slots: int = 1) -> None:
+        """Load the graph and reserve a cache for `slots` sequences of the model's whole context.
+
+        Raises MetrolineError when ONNX Runtime cannot load it, or its inputs are not those of a bundle.
+        """
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -45,52 +48,100 @@ class Graph:
             self._session = ort.InferenceSession(str(bundle.graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions have no common public base
             raise MetrolineError(f"{bundle.graph}: ONNX Runtime cannot load it: {error}") from None
-        self.context, self.vocab_size = bundle.context, bundle.vocab_size
-        names = [f"{i}.{part}" for i in range(bundle.layers) for part in ("key", "value")]
-        expected = {"input_ids", "seqlens_k", "total_sequence_length", "logits_at"}
-        expected |= {f"past_key_values.{name}" for name in names}
-        if (found := {value.name for value in self._session.get_inputs()}) != expected:
-            raise MetrolineError(f"{bundle.graph}: inputs {sorted(found ^ expected)} are missing or too many")
-        shape = (1, bundle.kv_heads, bundle.context, bundle.head_dim)  # [B, Hkv, C, D]
-        self._cache = {name: np.zeros(shape, np.float32) for name in names}
-        self._seqlens = np.zeros(1, np.int32)
+        self.context, self.vocab_size, self.slots = bundle.context, bundle.vocab_size, slots
+        self.cache = KeyValueCache(_parts(bundle, self._session.get_inputs()), slots, bundle.context)
+        self._tokens = np.zeros((slots, 1), np.int64)
+        self._lengths = np.zeros(slots, np.int32)
         self._total = np.zeros((), np.int32)
-        self._one = np.zeros((1, 1), np.int64)
-        self._one_logits = np.zeros((1, self.vocab_size), np.float32)
-        self._chunk_logits = np.zeros((min(CHUNK, self.context), self.vocab_size), np.float32)
-        self._step = self._bind(self._one, self._one_logits)
+        self._rows = np.arange(slots)
+        self._logits = np.zeros((slots, self.vocab_size), np.float32)
+        self._steps: dict[tuple[int, int], ort.IOBinding] = {}
+        self._extends: dict[int, ort.IOBinding] = {}
 
-    def prefill(self, tokens: list[int]) -> Iterator[Array]:
-        """Start a new sequence with `tokens` (1 to context of them).
+    def warm_up(self) -> None:
+        """Run both calls once, so that the first request finds everything in place. It overwrites slot 0."""
+        nought = np.zeros(min(8, self.context), np.int64)
+        self.extend(0, nought, 0, nought[:1])
+        self.decode(0, [0] * self.slots, [0] * self.slots)
 
-        Yields the logits [S, V] of each chunk; row i of all of them together predicts the token after tokens[i].
+    def decode(self, first: int, tokens: list[int], positions: list[int]) -> Array:
+        """Put one token into each of the slots from `first` on, at `positions` [B], all below the context.
+
+        Returns logits [B, V] of the tokens that follow.
         """
-        borders = [*range(0, len(tokens), CHUNK), len(tokens)]
-        for start, end in pairwise(borders):
-            ids = np.array([tokens[start:end]], np.int64)  # [1, S]
-            logits = self._chunk_logits[: end - start]  # [S, V]
-            self._seqlens[0], self._total[...] = end - 1, end
-            self._session.run_with_iobinding(self._bind(ids, logits))
-            yield logits
+        count = len(tokens)
+        binding = self._steps.get((first, count))
+        if binding is None:
+            binding = self._bind(first, count)
+            for name, array in (("input_ids", self._tokens), ("seqlens_k", self._lengths), ("logits_at", self._rows)):
+                binding.bind_ortvalue_input(name, _shared(array[:count]))
+            binding.bind_ortvalue_output("logits", _shared(self._logits[:count]))
+            self._steps[first, count] = binding
+        self._tokens[:count, 0] = tokens
+        self._lengths[:count] = positions
+        self._total[...] = max(positions) + 1
+        self._session.run_with_iobinding(binding)
+        return self._logits[:count]
 
-    def decode(self, token: int, position: int) -> Array:
-        """Append `token` at `position` (below the context) and return the logits [V] of the token after it."""
-        self._one[0, 0] = token
-        self._seqlens[0], self._total[...] = position, position + 1
-        self._session.run_with_iobinding(self._step)
-        return self._one_logits[0]
+    def extend(self, slot: int, tokens: Array, start: int, rows: Array) -> Array:
+        """Put `tokens` [S] into a slot from position `start` on; start + S is at most the context.
 
-    def _bind(self, ids: Array, logits: Array) -> ort.IOBinding:
-        """Bind arrays by their addresses; the binding keeps them alive. Logits of all new tokens are asked for."""
+        Returns logits [len(rows), V] of the tokens that follow those at `rows` of `tokens`.
+        """
+        binding = self._extends.get(slot)
+        if binding is None:
+            binding = self._extends[slot] = self._bind(slot, 1)
+        end = start + len(tokens)
+        logits = self._logits[: len(rows)]
+        if len(rows) > self.slots:
+            logits = np.empty((len(rows), self.vocab_size), np.float32)
+        inputs: dict[str, Array] = {  # held here until the call is over
+            "input_ids": tokens.astype(np.int64)[None],
+            "seqlens_k": np.array([end - 1], np.int32),
+            "logits_at": rows.astype(np.int64),
+        }
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, _shared(array))
+        binding.bind_ortvalue_output("logits", _shared(logits))
+        self._total[...] = end
+        self._session.run_with_iobinding(binding)
+        return logits
+
+    def _bind(self, first: int, count: int) -> ort.IOBinding:
+        """Bind a range of slots; the binding keeps the memory alive."""
         binding = self._session.io_binding()
-        value = ort.OrtValue.ortvalue_from_numpy
-        binding.bind_ortvalue_input("input_ids", value(ids))
-        binding.bind_ortvalue_input("seqlens_k", value(self._seqlens))
-        binding.bind_ortvalue_input("total_sequence_length", value(self._total))
-        binding.bind_ortvalue_input("logits_at", value(np.arange(ids.size)))
-        binding.bind_ortvalue_output("logits", value(logits))
-        for name, array in self._cache.items():
-            shared = value(array)
-            binding.bind_ortvalue_input(f"past_key_values.{name}", shared)
-            binding.bind_ortvalue_output(f"present.{name}", shared)
+        binding.bind_ortvalue_input("total_sequence_length", _shared(self._total))
+        for name, array in self.cache.arrays.items():
+            value = _shared(array[first : first + count])
+            binding.bind_ortvalue_input(f"past_key_values.{name}", value)
+            binding.bind_ortvalue_output(f"present.{name}", value)
         return binding
+
+
+def _shared(array: Array) -> ort.OrtValue:
+    """The array's own memory, which ONNX Runtime reads and writes; it must be contiguous."""
+    return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def _parts(bundle: Bundle, inputs: list[Any]) -> dict[str, Part]:
+    """The cache's parts by name, from the graph's inputs [batch, heads, past, width]."""
+    found = {value.name: value for value in inputs}
+    names = [f"{i}.{part}" for i in range(bundle.layers) for part in ("key", "value")]
+    expected = {"input_ids", "seqlens_k", "total_sequence_length", "logits_at"}
+    expected |= {f"past_key_values.{name}" for name in names}
+    if set(found) != expected:
+        raise MetrolineError(f"{bundle.graph}: inputs {sorted(set(found) ^ expected)} are missing or too many")
+    parts = {}
+    for name in names:
+        value = found[f"past_key_values.{name}"]
+        if value.type not in TYPES:
+            raise MetrolineError(
+                f"{bundle.graph}: {value.name} has the type {value.type}", hint=f"one of {list(TYPES)}"
+            )
+        heads, width = value.shape[1], value.shape[3]
+        parts[name] = (
+            heads if isinstance(heads, int) else bundle.kv_heads,
+            width if isinstance(width, int) else bundle.head_dim,
+            np.dtype(TYPES[value.type]),
+        )
+    return parts

@@ -3,18 +3,28 @@
 BentoML keeps metrics in files that its processes share, found by an environment variable which it sets before a worker
 starts. So prometheus_client is imported here, in functions, and not at the top.
 Label values are bounded: routes are templates, statuses and reasons come from short lists.
+
+What dashboards and alerts use of the engine (prefix `metroline_`; gauges of several workers add up):
+- running and queued: active_streams, queued_requests (requests), running_sequences of slots (sequences)
+- cache: kv_tokens_used of kv_tokens_capacity; prefix_hits_total of prefix_lookups_total, prefix_tokens_total
+- speed: time_to_first_token_seconds, time_per_token_seconds, queue_seconds, batch_size (histograms);
+  tokens_in_total, tokens_out_total; speculated_accepted_total of speculated_tokens_total
+- trouble: cancelled_total, rejected_total{reason}, engine_restarts_total
 """
 
 import glob
 import os
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from serving.bundle import Bundle
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-STEP_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+STEP_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.25, 1.0)
+BATCHES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 NATS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)
-REASONS = ("invalid", "too_large", "queue_full", "loading", "draining", "failed", "deadline")
+REASONS = ("invalid", "too_large", "queue_full", "loading", "draining", "failed", "deadline", "unauthorized",
+           "rate_limit")  # fmt: skip
 
 
 class EngineMetrics(Protocol):
@@ -25,6 +35,24 @@ class EngineMetrics(Protocol):
 
     def active(self, count: int) -> None:
         """Requests that are being answered."""
+
+    def capacity(self, slots: int, tokens: int) -> None:
+        """How many sequences may run, and how many tokens the key/value cache may hold."""
+
+    def running(self, sequences: int, tokens: int) -> None:
+        """Sequences that run (a request may have several), and the tokens that are set aside for them in the cache."""
+
+    def batch(self, size: int) -> None:
+        """Sequences that one decode step gave a token each."""
+
+    def prefix(self, tokens: int) -> None:
+        """The cache was searched for the beginning of a prompt, and held `tokens` of it."""
+
+    def speculated(self, guessed: int, accepted: int) -> None:
+        """Tokens that were guessed in one step, and how many of them were right."""
+
+    def restarted(self) -> None:
+        """The engine failed, and starts again."""
 
     def started(self, seconds: float, tokens_in: int) -> None:
         """A request left the queue after `seconds`."""
@@ -42,8 +70,12 @@ class EngineMetrics(Protocol):
         """A prompt's mean loss in nats a token, and the drift score after it."""
 
 
+_families: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+"""Registry → name → what was registered there."""
+
+
 class Metrics:
-    """The Prometheus series of one worker."""
+    """The Prometheus series of one model in one worker."""
 
     def __init__(self, bundle: Bundle, registry: Any = None) -> None:
         """`registry`: prometheus_client's default when None, which BentoML's /metrics shows."""
@@ -54,17 +86,21 @@ class Metrics:
         labels = {"model": bundle.name, "version": bundle.version}
         names = list(labels)
 
+        families = _families.setdefault(registry, {})
+
+        def family(kind: Any, name: str, text: str, more: tuple[str, ...], **options: Any) -> Any:
+            if name not in families:  # the models of a process share them
+                families[name] = kind(f"metroline_{name}", text, [*names, *more], registry=registry, **options)
+            return families[name] if more else families[name].labels(**labels)
+
         def counter(name: str, text: str, more: tuple[str, ...] = ()) -> Any:
-            made = Counter(f"metroline_{name}", text, [*names, *more], registry=registry)
-            return made if more else made.labels(**labels)
+            return family(Counter, name, text, more)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Any:
-            made = Histogram(f"metroline_{name}", text, names, buckets=buckets, registry=registry)
-            return made.labels(**labels)
+            return family(Histogram, name, text, (), buckets=buckets)
 
         def gauge(name: str, text: str, mode: Any, more: tuple[str, ...] = ()) -> Any:
-            made = Gauge(f"metroline_{name}", text, [*names, *more], registry=registry, multiprocess_mode=mode)
-            return made if more else made.labels(**labels)
+            return family(Gauge, name, text, more, multiprocess_mode=mode)
 
         self._labels = labels
         self._requests = counter("requests_total", "Requests by route and HTTP status", ("route", "status"))
@@ -79,6 +115,17 @@ class Metrics:
         self._prompt_loss = histogram("prompt_loss", "Mean negative log-likelihood of a prompt, nats a token", NATS)
         self._active = gauge("active_streams", "Requests that are being answered", "livesum")
         self._queued = gauge("queued_requests", "Requests that wait", "livesum")
+        self._slots = gauge("slots", "Sequences that may run at once", "livesum")
+        self._running = gauge("running_sequences", "Sequences that run; a request may have several", "livesum")
+        self._kv_capacity = gauge("kv_tokens_capacity", "Tokens that the key/value cache may hold", "livesum")
+        self._kv_used = gauge("kv_tokens_used", "Tokens set aside in the key/value cache for what runs", "livesum")
+        self._batch = histogram("batch_size", "Sequences in one decode step", BATCHES)
+        self._prefix_lookups = counter("prefix_lookups_total", "Prompts whose beginning was looked up in the cache")
+        self._prefix_hits = counter("prefix_hits_total", "Prompts whose beginning was in the cache")
+        self._prefix_tokens = counter("prefix_tokens_total", "Tokens of prompts taken from the cache")
+        self._guessed = counter("speculated_tokens_total", "Tokens guessed by prompt lookup")
+        self._accepted = counter("speculated_accepted_total", "Guessed tokens that were right")
+        self._restarts = counter("engine_restarts_total", "Times that the engine failed and started again")
         self._drift = gauge("drift_score", "|mean recent prompt loss - reference| / reference deviation", "livemax")
         self._loaded = gauge("model_loaded_timestamp_seconds", "When the model was loaded, Unix time", "livemax")
         self._loaded.set_to_current_time()
@@ -87,7 +134,7 @@ class Metrics:
         for reason in REASONS:  # so that rates are defined before the first one
             self._rejected.labels(**labels, reason=reason)
         self._requests.labels(**labels, route="/v1/completions", status="200")
-        for each in (self._active, self._queued, self._drift):
+        for each in (self._active, self._queued, self._running, self._kv_used, self._drift):
             each.set(0)
 
     def request(self, route: str, status: int) -> None:
@@ -109,6 +156,36 @@ class Metrics:
     def active(self, count: int) -> None:
         """See EngineMetrics."""
         self._active.set(count)
+
+    def capacity(self, slots: int, tokens: int) -> None:
+        """See EngineMetrics."""
+        self._slots.set(slots)
+        self._kv_capacity.set(tokens)
+
+    def running(self, sequences: int, tokens: int) -> None:
+        """See EngineMetrics."""
+        self._running.set(sequences)
+        self._kv_used.set(tokens)
+
+    def batch(self, size: int) -> None:
+        """See EngineMetrics."""
+        self._batch.observe(size)
+
+    def prefix(self, tokens: int) -> None:
+        """See EngineMetrics."""
+        self._prefix_lookups.inc()
+        if tokens:
+            self._prefix_hits.inc()
+            self._prefix_tokens.inc(tokens)
+
+    def speculated(self, guessed: int, accepted: int) -> None:
+        """See EngineMetrics."""
+        self._guessed.inc(guessed)
+        self._accepted.inc(accepted)
+
+    def restarted(self) -> None:
+        """See EngineMetrics."""
+        self._restarts.inc()
 
     def started(self, seconds: float, tokens_in: int) -> None:
         """See EngineMetrics."""

@@ -1,16 +1,17 @@
 """One completion while it grows: sampler, text, stop strings, and when it is done.
 
-It is told logits and answers with events; it does not know where they come from. That is what lets the engine's loop be
-replaced (one stream at a time today, a batch of them later) without touching this.
+It is told logits and answers with events; it does not know where they come from, nor who else is in the batch.
 """
 
+import math
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from serving.errors import ApiError
-from serving.grammar import Grammar
+from serving.grammar import Grammar, Matcher
 from serving.sampling import Sampler, SamplingParameters, likeliest, log_softmax
 from serving.text import Detokenizer, StopStrings, Vocabulary
 
@@ -83,40 +84,61 @@ Event = TokenEvent | FinishEvent | DoneEvent | ErrorEvent
 class Sequence:
     """The state of one choice of a request."""
 
-    def __init__(self, request: Request, choice: int, vocabulary: Vocabulary, eos: int) -> None:
+    def __init__(
+        self, request: Request, choice: int, vocabulary: Vocabulary, eos: Container[int],
+        matcher: Matcher | None = None,
+    ) -> None:  # fmt: skip
+        """`eos`: the tokens that end a text; `matcher`: says which tokens the request's grammar allows."""
         self.choice = choice
+        self.prompt = request.prompts[choice // request.n]
         self.tokens: list[int] = []
         self.reason: FinishReason | None = "length" if request.max_tokens == 0 else None
-        self._request, self._vocabulary, self._eos = request, vocabulary, eos
-        self._sampler = Sampler(request.sampling, choice, request.prompts[choice // request.n])
+        self._request, self._vocabulary, self._eos, self._matcher = request, vocabulary, eos, matcher
+        self._sampler = Sampler(request.sampling, choice, self.prompt)
         self._text = Detokenizer()
         self._stops = StopStrings(request.stop)
+        self.plain = self._sampler.plain and matcher is None
+        """The next token is always the likeliest one: `push` may be told it."""
 
     @property
     def done(self) -> bool:
         """No more logits are wanted."""
         return self.reason is not None
 
-    def push(self, logits: np.ndarray) -> TokenEvent:
-        """Draw the next token from logits [V]. Raises ValueError when they are not finite."""
-        request = self._request
-        token = self._sampler(logits)
+    @property
+    def left(self) -> int:
+        """How many tokens may still come."""
+        return self._request.max_tokens - len(self.tokens)
+
+    def push(self, logits: np.ndarray, likeliest: int | None = None) -> TokenEvent:
+        """Draw the next token from logits [V]; `likeliest`: their argmax, where it is known and the choice is plain.
+
+        Raises ValueError when they are not finite.
+        """
+        request, matcher = self._request, self._matcher
+        if likeliest is not None and self.plain:
+            token = likeliest
+            if not math.isfinite(logits[token]):
+                raise ValueError("the model's logits are not finite")
+        else:
+            token = self._sampler(logits, matcher.allowed() if matcher else None)
         self.tokens.append(token)
         raw = self._vocabulary.bytes[token]
         text = ""
-        if token == self._eos and not request.ignore_eos:
+        if token in self._eos and not request.ignore_eos:
             self.reason = "stop"
         else:
             text, stopped = self._stops.push(self._text.push(raw))
             if stopped:
                 self.reason = "stop"
                 self._text = Detokenizer()  # what follows a stop string is not shown
+            elif matcher and matcher.accept(token):
+                self.reason = "stop"
             elif len(self.tokens) >= request.max_tokens:
                 self.reason = "length"
         if request.logprobs is None:
             return TokenEvent(self.choice, token, text, raw)
-        logprobs = log_softmax(logits)
-        return TokenEvent(self.choice, token, text, raw, *_score(logprobs, token, request.logprobs))
+        return TokenEvent(self.choice, token, text, raw, *_score(log_softmax(logits), token, request.logprobs))
 
     def finish(self) -> FinishEvent:
         """The last event of a choice that is done."""
@@ -124,12 +146,12 @@ class Sequence:
         text, stopped = self._stops.push(self._text.flush())
         return FinishEvent(self.choice, text if stopped else text + self._stops.flush(), self.reason)
 
-    def echo(self, prompt: tuple[int, ...], scores: list[Score]) -> list[TokenEvent]:
+    def echo(self, scores: list[Score]) -> list[TokenEvent]:
         """Events for the prompt's tokens. `scores`: of all tokens but the first, or empty where not wanted."""
         text, events = Detokenizer(), []
-        for index, token in enumerate(prompt):
+        for index, token in enumerate(self.prompt):
             raw = self._vocabulary.bytes[token]
-            shown = text.push(raw) + (text.flush() if index == len(prompt) - 1 else "")
+            shown = text.push(raw) + (text.flush() if index == len(self.prompt) - 1 else "")
             score = scores[index - 1] if scores and index else (None, ())
             events.append(TokenEvent(self.choice, token, shown, raw, *score, prompt=True))
         return events

@@ -5,7 +5,7 @@ What belongs to the model (context, most tokens of a request, default precision)
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from data.errors import MetrolineError
@@ -22,6 +22,10 @@ class Settings:
     workers: int = 1
     cores: int = 1
     """That this process may use, shared out among the workers; not a setting but found out."""
+    slots: int = 16
+    kv_tokens: int = 0
+    prefill_chunk: int = 64
+    speculative: int = 0
     queue: int = 64
     deadline: float = 120.0
     drain: float = 20.0
@@ -38,6 +42,10 @@ class Settings:
             threads=_number(environment, "threads", 0, int, 0),
             cores=max(1, len(os.sched_getaffinity(0)) // workers),
             workers=workers,
+            slots=_number(environment, "slots", 16, int, 1),
+            kv_tokens=_number(environment, "kv_tokens", 0, int, 0),
+            prefill_chunk=_number(environment, "prefill_chunk", 64, int, 1),
+            speculative=_number(environment, "speculative", 0, int, 0),
             queue=_number(environment, "queue", 64, int, 0),
             deadline=_number(environment, "deadline", 120.0, float, 0.1),
             drain=_number(environment, "drain", 20.0, float, 0.0),
@@ -46,11 +54,19 @@ class Settings:
             prompts=_number(environment, "prompts", 16, int, 1),
         )
 
+    def share(self, models: int) -> "Settings":
+        """What each of several models in this process gets of what they share."""
+        return replace(self, cores=max(1, self.cores // models))
+
 
 DESCRIPTIONS = {
     "METROLINE_PRECISION": "fp32 or int8: which graph of the bundle answers; unset: what the bundle says",
     "METROLINE_THREADS": "threads of ONNX Runtime in each worker; 0: one for a small model, else all cores, shared out",
     "METROLINE_WORKERS": "server processes, each with its own model and queue",
+    "METROLINE_SLOTS": "sequences that each model of a worker runs at once; more wait",
+    "METROLINE_KV_TOKENS": "tokens that a model's key/value cache may hold, at least one context; 0: 1,024 a slot",
+    "METROLINE_PREFILL_CHUNK": "tokens of a prompt in one step: more read prompts faster, fewer let streams run evenly",
+    "METROLINE_SPECULATIVE": "tokens that are guessed from the text so far while one sequence runs alone; 0: none",
     "METROLINE_QUEUE": "requests that may wait in a worker; more get 429",
     "METROLINE_DEADLINE": "seconds from arrival after which a request is stopped with 504",
     "METROLINE_DRAIN": "seconds that running requests get to finish after SIGTERM",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny_bundle
 
+from serving import drift
 from serving.bundle import Bundle
 from serving.drift import Drift
 from serving.engine import Engine
@@ -35,16 +36,35 @@ class Recorder:
 
 @pytest.fixture
 def make(bundle):
-    def engine(queue: int = 8, deadline: float = 20.0, start: bool = True, folder=bundle) -> Engine:
-        loaded = Bundle.load(folder, "fp32")
-        vocabulary = Vocabulary(loaded.path / "tokenizer.json", loaded.vocab_size)
-        made = Engine(Graph(loaded, 1), vocabulary, loaded.eos, Recorder(), Drift(loaded.reference),
-                      queue=queue, deadline=deadline)  # fmt: skip
-        if start:
-            made.start()
-        return made
+    made: list[Engine] = []
 
-    return engine
+    def engine(slots: int = 4, start: bool = True, folder=bundle, precision: str = "fp32", **options) -> Engine:
+        loaded = Bundle.load(folder, precision)
+        vocabulary = Vocabulary(loaded.path / "tokenizer.json", loaded.vocab_size)
+        options = {"queue": 8, "deadline": 20.0, "chunk": 16} | options
+        engine = Engine(Graph(loaded, 1, slots), vocabulary, loaded.eos, Recorder(), Drift(loaded.reference), **options)
+        made.append(engine)
+        if start:
+            engine.start()
+        return engine
+
+    yield engine
+    for engine in made:  # whatever a test did, nothing is left behind
+        deadline = time.monotonic() + 10
+        while not engine.idle and engine.alive and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if engine.alive:
+            assert engine.idle
+            assert engine._slots.free == engine._slots.count
+            assert engine._slots.reserved == 0
+            assert not engine._scheduler.matchers
+            assert engine._metrics.named("running")[-1] == [0, 0]
+            assert [engine._metrics.named(name)[-1] for name in ("queued", "active")] == [[0], [0]]
+
+
+@pytest.fixture(autouse=True)
+def every_prompt_is_scored(monkeypatch):
+    monkeypatch.setattr(drift, "SPACING", 0.0)
 
 
 def request(prompt: tuple[int, ...] = PROMPT, **values) -> Request:
@@ -109,20 +129,21 @@ def test_choices_share_a_prompt_and_differ(make):
     events = asyncio.run(collect(engine, request(prompts=(PROMPT, (7, 8, 9)), n=3, sampling=sampled)))
     made = [tuple(tokens(events, choice)) for choice in range(6)]
     assert len(set(made)) == 6
-    assert [e.choice for e in events if isinstance(e, FinishEvent)] == [0, 1, 2, 3, 4, 5]
+    assert sorted(e.choice for e in events if isinstance(e, FinishEvent)) == [0, 1, 2, 3, 4, 5]
     one = asyncio.run(collect(make(), request(sampling=sampled)))
     assert tuple(tokens(one)) == made[0]
 
 
 def test_requests_take_turns(make):
-    engine, order = make(start=False), []
-    answer = engine._answer_one
+    """One slot: a request for three choices lets the other one in after its first."""
+    engine, order = make(slots=1, start=False), []
+    prefill = engine._prefill
 
-    def watched(stream) -> bool:
-        order.append((len(stream.request.prompts[0]), stream.choice))
-        return answer(stream)
+    def watched(run) -> None:
+        order.append((len(run.window), run.sequence.choice))
+        prefill(run)
 
-    engine._answer_one = watched
+    engine._prefill = watched
 
     async def main() -> None:
         tasks = [asyncio.create_task(collect(engine, each)) for each in (request(n=3), request((5, 6)))]
@@ -144,7 +165,7 @@ def test_stop_string_and_end_of_text(make, scripted, bundle):
     assert len(tokens(events)) == len("ellow citizens: na")
     logits = tiny_bundle.full_logits(bundle, list(PROMPT), 64)[-1]
     engine = make()
-    engine._eos = int(logits.argmax())  # as if the first token ended the text
+    engine._scheduler._eos = {int(logits.argmax())}  # as if the first token ended the text
     events = asyncio.run(collect(engine, request(ignore_eos=False)))
     assert (len(tokens(events)), events[-1].reason, events[-1].text) == (1, "stop", "")
 
@@ -192,7 +213,7 @@ def test_a_client_that_leaves_stops_generation(make, scripted, choice_running):
 
 
 def test_a_full_queue_turns_away(make, scripted):
-    engine = make(queue=2, folder=scripted)
+    engine = make(queue=2, slots=1, folder=scripted)
 
     async def main() -> None:
         running = engine.submit(request(max_tokens=1000))
@@ -212,13 +233,17 @@ def test_a_full_queue_turns_away(make, scripted):
     asyncio.run(main())
 
 
-def test_no_queue_still_serves_one_at_a_time(make):
+def test_no_queue_still_serves_what_has_a_slot(make):
     engine = make(queue=0)
 
     async def main() -> None:
-        assert await collect(engine, request())
-        await asyncio.sleep(0.1)
-        assert await collect(engine, request())
+        assert await asyncio.gather(*(collect(engine, request()) for _ in range(4)))
+        streams = [engine.submit(request(max_tokens=4)) for _ in range(4)]
+        with pytest.raises(ApiError, match="requests are waiting"):
+            engine.submit(request())
+        for stream in streams:
+            async with stream:
+                assert [event async for event in stream]
 
     asyncio.run(main())
 
@@ -259,15 +284,83 @@ def test_abort_ends_what_runs_and_what_waits(make, scripted):
 
 def test_one_broken_request_breaks_no_other(make):
     engine = make()
-    decode, engine._graph.decode = engine._graph.decode, lambda token, position: np.full(263, np.nan, np.float32)
+    decode = engine._graph.decode
+
+    def broken(first, tokens, positions):
+        logits = decode(first, tokens, positions)
+        logits[np.array(positions) < 9] = np.nan  # the short one's row
+        return logits
+
+    engine._graph.decode = broken
+
+    async def main() -> None:
+        bad, good = await asyncio.gather(
+            collect(engine, request((7, 8), n=2)), collect(engine, request()), return_exceptions=True
+        )
+        assert (bad.status, len(tokens(good))) == (500, 8)
+        engine._graph.decode = decode
+        assert len(tokens(await collect(engine, request((7, 8))))) == 8
+        assert engine.ready
+
+    asyncio.run(main())
+
+
+def test_a_failed_step_ends_what_runs_and_nothing_else(make):
+    """The graph fails once with four running and two waiting: four get a 500, two their answer, as does the next."""
+    engine = make(start=False)
+    decode, seen = engine._graph.decode, []
+
+    def broken(first, tokens, positions):
+        if len(tokens) == 4 and not seen:
+            seen.append(engine.ready)
+            raise RuntimeError("out of memory")
+        return decode(first, tokens, positions)
+
+    warm_up = engine._graph.warm_up
+
+    def watched() -> None:
+        seen.append(engine.ready)
+        warm_up()
+
+    engine._graph.decode, engine._graph.warm_up = broken, watched
+
+    async def main() -> None:
+        wanted = [collect(engine, request(max_tokens=30)) for _ in range(6)]
+        tasks = [asyncio.create_task(each) for each in wanted]
+        await asyncio.sleep(0)
+        engine.start()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [getattr(result, "status", None) for result in results] == [500] * 4 + [None] * 2
+        expected = tokens(results[4])
+        assert tokens(results[5]) == expected == tokens(await collect(make(), request(max_tokens=30)))
+        assert len(engine._metrics.named("restarted")) == 1
+        assert engine.ready
+
+    asyncio.run(main())
+    assert seen == [True, False]  # not ready until the graph has answered again
+
+
+def test_it_stays_unready_while_the_graph_fails(make):
+    engine = make()
+    extend = engine._graph.extend
+
+    def broken(*_):
+        raise RuntimeError("gone")
+
+    engine._graph.extend = broken
 
     async def main() -> None:
         with pytest.raises(ApiError) as caught:
             await collect(engine, request())
         assert caught.value.status == 500
-        engine._graph.decode = decode
-        assert len(tokens(await collect(engine, request()))) == 8
+        waiting = asyncio.create_task(collect(engine, request()))
+        await asyncio.sleep(0.3)
         assert engine.alive
+        assert not engine.ready
+        assert not waiting.done()
+        engine._graph.extend = extend
+        assert len(tokens(await waiting)) == 8
+        assert engine.ready
 
     asyncio.run(main())
 
@@ -278,6 +371,10 @@ def test_what_is_counted(make):
     asyncio.run(collect(engine, request(prompts=(long, PROMPT, (5, 6)), n=2, max_tokens=4)))
     seen = engine._metrics
     assert [tokens_in for _, tokens_in in seen.named("started")] == [30 + 9 + 2]
+    assert seen.named("capacity") == [[4, 4 * 64]]
+    assert sum(size for (size,) in seen.named("batch")) == 6 * 3
+    assert max(size for (size,) in seen.named("batch")) > 1
+    assert sorted(tokens for (tokens,) in seen.named("prefix")) == [0, 0, 0, 0, 0, 16]  # a whole chunk of the long one
     assert len(seen.named("first_token")) == 1
     assert len(seen.named("token")) == 6 * 4
     assert len([seconds for (seconds,) in seen.named("token") if seconds is not None]) == 6 * 3

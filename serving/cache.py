@@ -1,0 +1,172 @@
+"""The key/value cache: one slot of memory for each sequence, and who is in which slot.
+
+`KeyValueCache` is the memory, `Slots` the book-keeping. A slot that was left still holds the beginning of its prompt: a
+new request with the same beginning (a shared system prompt) takes it from there, in place or by copying, instead of
+computing it. Only whole prefill chunks are taken over, because those hold the very bits that the request itself would
+have computed; so a hit changes no result. Least recently used slots are given up first. It runs no model.
+"""
+
+import mmap
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+
+Array = np.ndarray
+Part = tuple[int, int, np.dtype]
+"""Heads, numbers a head and type of a layer's keys or values."""
+
+
+class KeyValueCache:
+    """Keys and values of all layers, `arrays[name]` [slots, heads, capacity, width]. Untouched memory takes no room."""
+
+    def __init__(self, parts: Mapping[str, Part], slots: int, capacity: int) -> None:
+        """`capacity`: tokens of a slot."""
+        page = mmap.PAGESIZE
+        sizes = [slots * heads * capacity * width * kind.itemsize for heads, width, kind in parts.values()]
+        starts = [0, *np.cumsum([-(-size // page) * page for size in sizes]).tolist()]
+        self._memory = _reserve(starts[-1])
+        self.arrays: dict[str, Array] = {}
+        for (name, (heads, width, kind)), start, size in zip(parts.items(), starts, sizes, strict=False):
+            flat = np.frombuffer(self._memory, np.uint8, size, start)
+            self.arrays[name] = flat.view(kind).reshape(slots, heads, capacity, width)
+        self._regions = [(start, size // slots) for start, size in zip(starts, sizes, strict=False)]
+        self.token_bytes = sum(sizes) // (slots * capacity)
+        """Bytes that one token takes."""
+
+    def copy(self, source: int, target: int, tokens: int) -> None:
+        """Copy the first `tokens` of a slot to another one."""
+        for array in self.arrays.values():
+            array[target, :, :tokens] = array[source, :, :tokens]
+
+    def release(self, slot: int) -> None:
+        """Give a slot's memory back to the system; it reads as zeros (Linux), or stays as it is (elsewhere)."""
+        if not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        for start, size in self._regions:
+            first = -(-(start + slot * size) // mmap.PAGESIZE) * mmap.PAGESIZE
+            last = (start + (slot + 1) * size) // mmap.PAGESIZE * mmap.PAGESIZE
+            if last > first:
+                self._memory.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
+def _reserve(size: int) -> mmap.mmap:
+    """Memory that is taken from the system page by page, as it is written to."""
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
+        return mmap.mmap(-1, size)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
+    memory = mmap.mmap(-1, size, flags=flags)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)  # a huge page for a few tokens of each head would fill the memory
+    return memory
+
+
+class Slots:
+    """Who is in which slot. Lengths are in tokens; `budget` bounds what all slots hold together."""
+
+    def __init__(self, count: int, capacity: int, chunk: int, budget: int) -> None:
+        """`chunk`: prompts are reused in whole multiples of it."""
+        self.count, self.capacity, self.budget = count, capacity, max(budget, capacity)
+        self._chunk = chunk
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._busy = [False] * self.count
+        self._room = [0] * self.count  # tokens: what is reserved for a sequence, or what one has left behind
+        self._prefix: list[tuple[int, ...]] = [()] * self.count
+        self._used = [0] * self.count
+        self._clock = 0
+
+    @property
+    def reserved(self) -> int:
+        """Tokens that are set aside for the sequences that run."""
+        return sum(room for room, busy in zip(self._room, self._busy, strict=True) if busy)
+
+    @property
+    def free(self) -> int:
+        """Slots that nobody is in."""
+        return self.count - sum(self._busy)
+
+    def fits(self, tokens: int) -> bool:
+        """A sequence of that many tokens may come in now."""
+        return self.free > 0 and self.reserved + tokens <= self.budget
+
+    def take(self, prompt: tuple[int, ...], tokens: int) -> tuple[int, list[int]]:
+        """Reserve a slot for a sequence that `fits`. Returns it, and the slots whose memory must be released first.
+
+        Sequences stay side by side, because one step runs a range of slots; among equals the slot that holds the
+        beginning of the prompt is best, then the one that was used longest ago.
+        """
+        busy = [slot for slot in range(self.count) if self._busy[slot]]
+        low, high = (busy[0], busy[-1]) if busy else (0, -1)
+
+        def cost(slot: int) -> tuple[int, int, int]:
+            width = max(high, slot) - min(low, slot) if busy else 0
+            return width, -self._common(slot, prompt), self._used[slot]
+
+        slot = min((each for each in range(self.count) if not self._busy[each]), key=cost)
+        self._busy[slot] = True
+        self._touch(slot)
+        self._room[slot] = max(self._room[slot], tokens)
+        released = []
+        while sum(self._room) > self.budget:
+            left = [each for each in range(self.count) if not self._busy[each] and self._room[each]]
+            if not left:
+                self._room[slot] = tokens  # what it had left behind is given up with the rest
+                self._prefix[slot] = ()
+                released.append(slot)
+                break
+            oldest = min(left, key=lambda each: self._used[each])
+            self._room[oldest], self._prefix[oldest] = 0, ()
+            released.append(oldest)
+        return slot, released
+
+    def leave(self, slot: int) -> None:
+        """The sequence has ended; what it computed of its prompt stays for others."""
+        self._busy[slot] = False
+        self._touch(slot)
+
+    def match(self, prompt: tuple[int, ...], own: int) -> tuple[int, int]:
+        """The slot that holds most of the beginning of `prompt`, and how many tokens; at least one is left over.
+
+        `own`: the slot that it is for, which is best among equals.
+        """
+        best = max([own, *range(self.count)], key=lambda slot: self._common(slot, prompt))
+        return best, self._common(best, prompt)
+
+    def _common(self, slot: int, prompt: tuple[int, ...]) -> int:
+        held, chunk = self._prefix[slot], self._chunk
+        borders = range(0, min(len(held), len(prompt) - 1) + 1, chunk)
+        for start, end in pairwise(borders):
+            if held[start:end] != prompt[start:end]:
+                return start
+        return borders[-1] if borders else 0
+
+    def holds(self, slot: int, tokens: tuple[int, ...]) -> None:
+        """The slot's cache now begins with `tokens`; whole chunks of them can be reused."""
+        most = min(len(tokens), self.capacity - 1)  # a position stays free for `held`
+        self._prefix[slot] = tokens[: most // self._chunk * self._chunk]
+
+    def held(self, slot: int) -> int:
+        """Below the capacity: how many tokens at its beginning others may reuse. Nothing may be written before that."""
+        return len(self._prefix[slot])
+
+    def hole(self) -> tuple[int, int] | None:
+        """(from, to): a move that would put the sequences closer together; None when they are."""
+        busy = [slot for slot in range(self.count) if self._busy[slot]]
+        for target in range(busy[0], busy[-1]) if busy else ():
+            if not self._busy[target]:
+                return busy[-1], target
+        return None
+
+    def move(self, source: int, target: int) -> None:
+        """The sequence in `source` is now in the free slot `target`; the memory of `source` is to be released."""
+        self._busy[source], self._busy[target] = False, True
+        self._room[target], self._room[source] = max(self._room[source], self._room[target]), 0
+        self._prefix[target], self._prefix[source] = self._prefix[source], ()
+        self._touch(target)
+
+    def _touch(self, slot: int) -> None:
+        self._clock += 1
+        self._used[slot] = self._clock
