@@ -15,9 +15,12 @@ def draw(stats: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     with matplotlib.style.context("default"):  # not the user's own settings: bytes must not depend on them
-        figure = Figure(figsize=(13, 4.5), dpi=100, layout="constrained")
+        figure = Figure(figsize=(13, 5), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
         lengths, drops, tokens = figure.subplots(1, 3)
+        for axes in (lengths, drops, tokens):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.xaxis.set_major_formatter("{x:,.0f}")
         _lengths(lengths, stats["tokens_per_document"])
         _drops(drops, stats["documents"])
         _tokens(tokens, stats["top_tokens"][:TOP])
@@ -26,28 +29,34 @@ def draw(stats: dict[str, Any], path: Path) -> None:
 
 def _lengths(axes: Any, histogram: dict[str, list[int]]) -> None:
     edges, counts = histogram["edges"], histogram["counts"]
-    first = next(place for place, count in enumerate(counts) if count)
+    shown = [place for place, count in enumerate(counts) if count]
+    span = slice(shown[0], shown[-1] + 1)
     labels = [f"{begin:,}–{end - 1:,}" if end - 1 > begin else f"{begin:,}" for begin, end in pairwise(edges)]
-    axes.bar(labels[first:], counts[first:], color=COLOUR)
-    axes.tick_params(axis="x", rotation=60)
-    axes.set(title="Document lengths", xlabel="tokens", ylabel="documents")
+    _bars(axes, labels[span], counts[span], COLOUR)
+    axes.set(title="Document lengths in tokens", xlabel="documents")
 
 
 def _drops(axes: Any, documents: dict[str, Any]) -> None:
     bars = {"kept": documents["kept"], **documents["dropped"]}
     colours = [COLOUR] + ["#c8553d"] * len(documents["dropped"])
-    drawn = axes.barh([name.replace("_", " ") for name in bars], list(bars.values()), color=colours)
-    axes.bar_label(drawn, labels=[f"{count:,}" for count in bars.values()], padding=3)
-    axes.margins(x=0.15)
-    axes.set_ylim(max(len(bars), 6) - 0.5, -0.5)  # the first bar on top, and none thicker than a sixth
-    axes.locator_params(axis="x", nbins=4)
+    _bars(axes, [name.replace("_", " ") for name in bars], list(bars.values()), colours)
     axes.set(title=f"{documents['read']:,} documents read", xlabel="documents")
+
+
+def _bars(axes: Any, labels: list[str], values: list[int], colour: str | list[str]) -> None:
+    """Horizontal bars from the top, each with its value, none thicker than an eighth of the height."""
+    places = range(len(labels))
+    axes.bar_label(axes.barh(places, values, color=colour), labels=[f"{value:,}" for value in values], padding=3)
+    axes.set_yticks(places, labels)
+    axes.set_ylim(max(len(labels), 8) - 0.5, -0.5)
+    axes.margins(x=0.15)
+    axes.locator_params(axis="x", nbins=4)
 
 
 def _tokens(axes: Any, top: list[dict[str, Any]]) -> None:
     places = range(len(top))
     axes.barh(places, [entry["count"] for entry in top], color=COLOUR)
-    axes.set_yticks(places, [_printable(entry["text"]) for entry in top], fontsize=8, family="monospace")
+    axes.set_yticks(places, [_printable(entry["text"]) for entry in top], fontsize=9, family="monospace")
     for label in axes.get_yticklabels():
         label.set_parse_math(False)  # a token may be a dollar sign
     axes.invert_yaxis()

@@ -62,5 +62,5 @@ def plot(rows: list[Row], overall: float, title: str, path: Path) -> None:
     axes.axhline(overall, color="#b04040", linewidth=1, label=f"whole test split: {overall:.3f}")
     axes.set(title=title, ylabel="bits per byte")
     axes.tick_params(axis="x", rotation=60)
-    axes.legend(loc="lower right")
+    axes.legend(loc="best", framealpha=1)
     figure.savefig(path, dpi=110, metadata={"Software": None})
