@@ -1,7 +1,8 @@
-"""Tokenizers: single characters, or byte-level BPE, both as one `tokenizer.json` of the tokenizers library.
+"""Tokenizers: single characters, byte-level BPE, or a pretrained model's, all as one `tokenizer.json`.
 
-`<|endoftext|>` is id 0 in both and ends every document. Text that spells out a special token is ordinary text: no
-document or prompt can end a document. BPE codes any Unicode text; the character tokenizer knows the characters of the
+Of the two that are made here `<|endoftext|>` is id 0 and ends every document; a pretrained one has its own number for
+it, or another token. Text that spells out a special token is ordinary text: no document or prompt can end a document.
+BPE codes any Unicode text; the character tokenizer knows the characters of the
 train split, and gives `<unk>` (id 1) for others, which `prepare` counts in stats.json.
 """
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from data.errors import MetrolineError
-from data.files import write_json, write_text
+from data.files import read_json, write_json, write_text
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<unk>"
@@ -37,16 +38,18 @@ class TokenizerConfig(BaseModel):
 class Tokenizer:
     """Text to tokens and back; a thin wrapper that fixes how special tokens are treated."""
 
-    def __init__(self, inner: tokenizers.Tokenizer) -> None:
+    def __init__(self, inner: tokenizers.Tokenizer, eos: int = EOS) -> None:
         self.inner = inner
         inner.encode_special_tokens = True  # "<|endoftext|>" in a text is 13 characters, not the end
-        self.vocab_size: int = inner.get_vocab_size()
-        self.eos: int = EOS
+        self.vocab_size: int = max(inner.get_vocab().values(), default=-1) + 1
+        self.eos: int = eos
         self.unknown: int | None = inner.token_to_id(UNKNOWN)
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
-        """Read a tokenizer.json. Raises MetrolineError when it is missing, damaged or not one of ours."""
+        """Read a tokenizer.json. A document's end is `<|endoftext|>`, or the eos_token of the tokenizer_config.json
+        beside it. Raises MetrolineError when the file is missing, damaged, or has neither.
+        """
         try:
             inner = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -55,9 +58,13 @@ class Tokenizer:
             raise MetrolineError(
                 f"{path}: not a tokenizer: {error}", hint="run `metroline stage prepare` again"
             ) from None
-        if inner.token_to_id(END_OF_TEXT) != EOS:
-            raise MetrolineError(f"{path}: {END_OF_TEXT} is not token {EOS}", hint="it was not made by metroline")
-        return cls(inner)
+        eos = inner.token_to_id(END_OF_TEXT)
+        settings = path.with_name("tokenizer_config.json")
+        if eos is None and settings.is_file():
+            eos = inner.token_to_id(str(read_json(settings).get("eos_token")))
+        if eos is None:
+            raise MetrolineError(f"{path} has no token that ends a document", hint=f"it needs {END_OF_TEXT}")
+        return cls(inner, eos)
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a text, without end of text. The character tokenizer gives `<unk>` for unseen characters."""

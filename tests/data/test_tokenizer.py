@@ -136,7 +136,7 @@ def test_transformers_reads_it_and_agrees(tmp_path):
         (None, "is missing"),
         ("{", "not a tokenizer"),
         ("{}", "not a tokenizer"),
-        (BPE.inner.to_str().replace(END_OF_TEXT, "<end>"), "is not token 0"),
+        (BPE.inner.to_str().replace(END_OF_TEXT, "<end>"), "no token that ends a document"),
     ],
 )
 def test_what_is_no_tokenizer(tmp_path: Path, content, message):
