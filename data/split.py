@@ -1,8 +1,8 @@
 """Train, validation and test splits that stay put.
 
 `hash` gives every document to a split by a salted hash of its text: adding documents moves no other one, and equal
-texts always share a split. `tail` cuts the corpus in reading order into train | test | valid (validation last, as
-nanoGPT does), for a corpus that is one text. What counts as a document is data/documents.py's.
+texts always share a split. `tail` cuts the corpus in reading order into test | train | valid, for a corpus that is one
+text: validation is its end and right behind train, as in nanoGPT, so that losses can be compared with what others report. What counts as a document is data/documents.py's.
 """
 
 import hashlib
@@ -40,5 +40,5 @@ def by_hash(text: str, config: SplitConfig) -> str:
 
 
 def tail_borders(total: int, config: SplitConfig) -> tuple[int, int]:
-    """Where test and valid begin in a corpus of `total` characters: train is [0, a), test [a, b), valid [b, total)."""
-    return int(total * (1 - config.valid - config.test)), int(total * (1 - config.valid))
+    """Where train and valid begin in a corpus of `total` characters: test is [0, a), train [a, b), valid [b, total)."""
+    return int(total * config.test), int(total * (1 - config.valid))

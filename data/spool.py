@@ -59,15 +59,15 @@ class Spool:
                 elif self.documents == 1:
                     yield from self._cut(identity, text, meta)
                 else:
-                    test, valid = tail_borders(self.characters, self.config)
+                    train, valid = tail_borders(self.characters, self.config)
                     middle = start + len(text) / 2
                     yield Spooled(
-                        "train" if middle < test else "test" if middle < valid else "valid", identity, text, meta
+                        "test" if middle < train else "train" if middle < valid else "valid", identity, text, meta
                     )
                     start += len(text)
 
     def _cut(self, identity: str, text: str, meta: dict[str, Any]) -> Iterator[Spooled]:
-        test, valid = tail_borders(len(text), self.config)
-        for split, begin, end in (("train", 0, test), ("test", test, valid), ("valid", valid, len(text))):
+        train, valid = tail_borders(len(text), self.config)
+        for split, begin, end in (("test", 0, train), ("train", train, valid), ("valid", valid, len(text))):
             if begin < end:
                 yield Spooled(split, f"{identity}[{begin}:{end}]", text[begin:end], meta)

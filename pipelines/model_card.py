@@ -90,7 +90,7 @@ def _data(recipe: "Recipe", index: Mapping[str, Any]) -> str:
     )
     apart = "No document is in two splits."
     if recipe.split.method == "tail":
-        apart = "The splits are parts of the text in reading order: train, test, validation."
+        apart = "The splits are parts of the text in reading order: test, train, validation."
     return f"""## Data
 
 Source: {said}.

@@ -129,7 +129,7 @@ def test_equal_texts_never_leak_even_with_duplicates_kept(fetched, tmp_path):
 
 
 def test_tokenizer_sees_the_train_split_alone(fetched, tmp_path):
-    text = "a" * 170 + "b" * 10 + "c" * 20
+    text = "b" * 10 + "a" * 170 + "c" * 20
     stats = run(fetched({"a.txt": text}), tmp_path / "out", tokenizer={"kind": "char"}, clean={"max_repeated_lines": 1},
                 split={"method": "tail", "valid": 0.10, "test": 0.05})  # fmt: skip
     assert stats["tokenizer"]["vocab_size"] == 3

@@ -57,8 +57,8 @@ def test_tail_cuts_one_text_in_order(tmp_path):
     text = "".join(chr(0x100 + number) for number in range(200))
     parts = spooled(tmp_path, [text], method="tail", valid=0.10, test=0.05)
     assert [(split, name) for split, name, _ in parts] == [
-        ("train", "0[0:170]"),
-        ("test", "0[170:180]"),
+        ("test", "0[0:10]"),
+        ("train", "0[10:180]"),
         ("valid", "0[180:200]"),
     ]
     assert "".join(part for _, _, part in parts) == text
@@ -74,7 +74,7 @@ def test_tail_keeps_several_documents_whole(tmp_path):
     parts = spooled(tmp_path, texts, method="tail", valid=0.10, test=0.05)
     assert [text for _, _, text in parts] == texts
     splits = [split for split, _, _ in parts]
-    assert splits == ["train"] * 85 + ["test"] * 5 + ["valid"] * 10
+    assert splits == ["test"] * 5 + ["train"] * 85 + ["valid"] * 10
 
 
 def test_tail_without_test(tmp_path):
