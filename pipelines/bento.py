@@ -35,7 +35,7 @@ ENTRY = '''"""The packaged endpoint: serves the bundle beside this file."""
 import os
 from pathlib import Path
 
-os.environ.setdefault("METROLINE_BUNDLE", str(Path(__file__).resolve().parent / "bundle"))
+os.environ.setdefault("METROLINE_BUNDLES", str(Path(__file__).resolve().parent / "bundle"))
 
 from serving.service import Metroline  # noqa: E402
 
@@ -180,7 +180,7 @@ def _build(staging: Path, tag: str, values: dict[str, Any], home: Path) -> None:
     """Run BUILD in a process of its own: BentoML imports the service, and its store is fixed once it is imported."""
     scripts = str(Path(sys.executable).parent)  # BentoML looks for uv
     environment = {
-        **{key: value for key, value in os.environ.items() if key not in ("METROLINE_BUNDLE", "METROLINE_MODEL")},
+        **{key: value for key, value in os.environ.items() if key not in ("METROLINE_BUNDLES", "METROLINE_MODELS")},
         "BENTOML_HOME": str(home.resolve()),
         "BENTOML_DO_NOT_TRACK": "True",
         "PATH": os.pathsep.join([scripts, os.environ.get("PATH", "")]),

@@ -1,4 +1,4 @@
-"""The HTTP routes: OpenAI's completions and models, and the playground page with the bundle's card and curves.
+"""The HTTP routes: OpenAI's completions, chat and models, and the playground page with the bundle's card and curves.
 
 The app is mounted in BentoML's service (`serving/service.py`), which adds /livez, /readyz and /metrics.
 """
@@ -11,10 +11,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
-from serving.completions import check_model, complete
+from serving import openapi
+from serving.chat_completions import chat
+from serving.chat_schema import ChatRequest
+from serving.completion_schema import CompletionRequest
+from serving.completions import complete
+from serving.embeddings import EmbeddingsRequest, embed
 from serving.errors import ApiError, internal, unknown_route, wrong_method
 from serving.runtime import Runtime
-from serving.schema import CompletionRequest
 from serving.stream import ClientGoneError
 
 WEB = Path(__file__).parent / "web"
@@ -35,44 +39,45 @@ def build(runtime: Runtime) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientGoneError, _client_gone)
     app.add_exception_handler(Exception, _unexpected)
-    schema = CompletionRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    definitions = schema.pop("$defs", {})
-    body = {"required": True, "content": {"application/json": {"schema": {**schema, "$defs": definitions}}}}
 
-    @app.post("/v1/completions", openapi_extra={"requestBody": body})
+    @app.post("/v1/completions", openapi_extra=openapi.body(CompletionRequest))
     async def completions(request: Request) -> Response:
         """Continue one or more prompts."""
         return await complete(runtime, request)
 
+    @app.post("/v1/chat/completions", openapi_extra=openapi.body(ChatRequest))
+    async def chat_completions(request: Request) -> Response:
+        """Answer the last message of a chat."""
+        return await chat(runtime, request)
+
+    @app.post("/v1/embeddings", openapi_extra=openapi.body(EmbeddingsRequest))
+    async def embeddings(request: Request) -> Response:
+        """Say that this model makes none."""
+        return await embed(runtime, request)
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """The one model that is served."""
+        """The models that are served; the first one answers where a request names none."""
         await runtime.until_ready()
-        return {"object": "list", "data": [_describe(runtime)]}
+        return {"object": "list", "data": [served.describe() for served in runtime.models]}
 
     @app.get("/v1/models/{model}")
     async def model(model: str) -> dict[str, Any]:
-        """The served model, by its name or its name:version."""
+        """A served model, by its name or its name:version."""
         await runtime.until_ready()
-        check_model(runtime, model)
-        return _describe(runtime)
+        return runtime.pick(model).describe()
 
     @app.get("/card")
-    async def card() -> Response:
-        """The model card, as Markdown."""
-        return await _bundle_file(runtime, "README.md", "text/markdown; charset=utf-8")
+    async def card(model: str | None = None) -> Response:
+        """A model's card, as Markdown."""
+        return await _bundle_file(runtime, model, "README.md", "text/markdown; charset=utf-8")
 
     @app.get("/card/{name}")
-    async def picture(name: str) -> Response:
-        """A picture that the model card shows."""
+    async def picture(name: str, model: str | None = None) -> Response:
+        """A picture that a model's card shows, such as curves.png."""
         if not name.endswith(".png"):
             raise unknown_route("GET", f"/card/{name}")
-        return await _bundle_file(runtime, name, "image/png")
-
-    @app.get("/curves.png")
-    async def curves() -> Response:
-        """The training curves."""
-        return await _bundle_file(runtime, "curves.png", "image/png")
+        return await _bundle_file(runtime, model, name, "image/png")
 
     @app.get("/")
     async def playground() -> Response:
@@ -84,24 +89,16 @@ def build(runtime: Runtime) -> FastAPI:
         """The playground's style sheet, script and icon."""
         return _web_file(name)
 
+    openapi.complete(app, (CompletionRequest, ChatRequest, EmbeddingsRequest))
     return app
 
 
-def _describe(runtime: Runtime) -> dict[str, Any]:
-    bundle = runtime.bundle
-    return {
-        "id": bundle.name, "object": "model", "created": bundle.created, "owned_by": "metroline",
-        "version": bundle.version, "precision": bundle.precision, "data_hash": bundle.data_hash,
-        "context": bundle.context, "max_tokens": bundle.max_tokens, "vocab_size": bundle.vocab_size,
-    }  # fmt: skip
-
-
-async def _bundle_file(runtime: Runtime, name: str, media_type: str) -> Response:
+async def _bundle_file(runtime: Runtime, model: str | None, name: str, media_type: str) -> Response:
     await runtime.until_ready()
-    path = runtime.bundle.path / name
-    if name not in runtime.bundle.files:
+    bundle = runtime.pick(model).bundle
+    if name not in bundle.files:
         raise ApiError(404, f"This model's bundle has no {name}.", code="not_in_bundle", reason=None)
-    return FileResponse(path, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
+    return FileResponse(bundle.path / name, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
 
 
 def _web_file(name: str) -> Response:

@@ -1,7 +1,7 @@
 """A bundle on disk: find it, check every hash in its manifest, read what serving needs of it.
 
-    METROLINE_BUNDLE=artifacts/speeches/bundle     a folder; or
-    METROLINE_MODEL=speeches                       a recipe, whose live release is taken from the model store
+    METROLINE_BUNDLES=artifacts/speeches/bundle    folders, separated by colons; or
+    METROLINE_MODELS=speeches,smollm2              recipes, whose live releases are taken from the model store
 
 A bundle with a missing, changed or unlisted file that serving would read is refused. It loads no model.
 """
@@ -9,7 +9,7 @@ A bundle with a missing, changed or unlisted file that serving would read is ref
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ class Bundle:
     precision: str
     context: int
     max_tokens: int
-    eos: int
+    eos: tuple[int, ...]
+    """The tokens that end a text."""
     layers: int
     kv_heads: int
     head_dim: int
@@ -76,7 +77,7 @@ class Bundle:
                 precision=precision,
                 context=int(serving.get("context") or model["context"]),
                 max_tokens=int(serving["max_tokens"]),
-                eos=int(serving["eos"]),
+                eos=_tokens(serving["eos"]),
                 layers=int(model["layers"]),
                 kv_heads=int(model["kv_heads"]),
                 head_dim=int(model["head_dim"]),
@@ -89,15 +90,26 @@ class Bundle:
             raise MetrolineError(f"{path}: manifest.json or serving.json lacks {error}", hint=REBUILD) from None
 
 
-def locate(environment: Mapping[str, str] = os.environ) -> Path:
-    """The bundle's folder by METROLINE_BUNDLE, else the live release of METROLINE_MODEL."""
-    if folder := environment.get("METROLINE_BUNDLE"):
-        return Path(folder)
-    if name := environment.get("METROLINE_MODEL"):
+def locate(environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """The folders of METROLINE_BUNDLES, else the live releases of METROLINE_MODELS. Raises MetrolineError."""
+    if folders := [each for each in environment.get("METROLINE_BUNDLES", "").split(os.pathsep) if each]:
+        return [Path(folder) for folder in folders]
+    if names := [name for each in environment.get("METROLINE_MODELS", "").split(",") if (name := each.strip())]:
         from serving.store import resolve
 
-        return resolve(name)
-    raise MetrolineError("which model is to be served?", hint="set METROLINE_BUNDLE=FOLDER or METROLINE_MODEL=RECIPE")
+        return [resolve(name, environment=environment) for name in names]
+    hint = "set METROLINE_BUNDLES=FOLDER or METROLINE_MODELS=RECIPE"
+    raise MetrolineError("which model is to be served?", hint=hint)
+
+
+def load_all(paths: Sequence[Path], precision: str | None = None) -> "list[Bundle]":
+    """Verify and read several bundles that one server is to serve by name. Raises MetrolineError, as `load` does."""
+    bundles = [Bundle.load(path, precision) for path in paths]
+    for i, bundle in enumerate(bundles):
+        if any(other.name == bundle.name for other in bundles[:i]):
+            hint = "a request picks one by its name"
+            raise MetrolineError(f"{bundle.path}: another bundle is named {bundle.name} too", hint=hint)
+    return bundles
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -126,6 +138,14 @@ def verify(path: Path) -> dict[str, Any]:
 def version_of(files: Mapping[str, str]) -> str:
     """A bundle's version: 12 hexadecimal digits of a hash over its files' sorted hashes."""
     return hashlib.sha256("".join(sorted(files.values())).encode()).hexdigest()[:12]
+
+
+def _tokens(value: object) -> tuple[int, ...]:
+    """One token id, or a list of them. Raises ValueError."""
+    tokens = value if isinstance(value, list) else [value]
+    if not tokens or not all(type(token) is int for token in tokens):
+        raise ValueError("eos: a token id, or a list of them")
+    return tuple(tokens)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -44,15 +44,15 @@ def invalid(message: str, param: str | None = None, code: str | None = None) -> 
     return ApiError(400, message, param=param, code=code)
 
 
-def too_long(tokens: str, context: int) -> ApiError:
+def too_long(tokens: str, context: int, param: str = "prompt") -> ApiError:
     """400: the prompt has more tokens than the model can look at; `tokens`: how many, in words."""
     message = f"This model's maximum context length is {context} tokens, but the prompt has {tokens}. Shorten it."
-    return invalid(message, "prompt", "context_length_exceeded")
+    return invalid(message, param, "context_length_exceeded")
 
 
-def unknown_model(model: str, served: str) -> ApiError:
-    """404: another model is asked for than the one that is served."""
-    message = f"The model {model[:100]!r} does not exist here. This server has {served!r}."
+def unknown_model(model: str, served: list[str]) -> ApiError:
+    """404: another model is asked for than those that are served."""
+    message = f"The model {model[:100]!r} does not exist here. This server has {', '.join(map(repr, served))}."
     return ApiError(404, message, param="model", code="model_not_found")
 
 

@@ -22,7 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/schema.json")
-ROUTES = ("/", "/v1/completions", "/v1/models", "/card", "/curves.png", "/openapi.json",
+GENERATING = ("/v1/completions", "/v1/chat/completions")
+ROUTES = ("/", *GENERATING, "/v1/embeddings", "/v1/models", "/card", "/openapi.json",
           "/web/style.css", "/web/playground.js", "/web/icon.svg")  # fmt: skip
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GONE = 499
@@ -97,9 +98,11 @@ class Guard:
                 await self._app(scope, receive, counted)
         finally:
             seconds = time.monotonic() - started
-            if metrics := self._runtime.metrics:
+            if models := self._runtime.models:
+                # What is for no model in particular counts for the first, as does a request that names none.
+                metrics = scope["metroline"].get("served", models[0]).metrics
                 metrics.request(route, status)
-                if route == "/v1/completions" and status == 200 and complete:
+                if route in GENERATING and status == 200 and complete:
                     metrics.completion(seconds)
                 if reason := fields.get("reason"):
                     metrics.rejected(reason)

@@ -72,8 +72,8 @@ class Lifecycle:
         end = loop.time() + self._settings.drain
         while runtime.requests and loop.time() < end and not self._hurry.is_set():
             await asyncio.sleep(0.02)
-        if runtime.requests and runtime.state == "ready":
-            runtime.engine.abort()
+        if runtime.requests:
+            runtime.abort()
         last = threading.Timer(LAST_SECONDS, os._exit, (0,))
         last.daemon = True
         last.start()

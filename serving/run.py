@@ -122,16 +122,16 @@ def start(
     """
     child = {**os.environ, **QUIET, **(environment or {}), "METROLINE_WORKERS": str(workers)}
     child.setdefault("BENTOML_HOME", str(Path(".metroline/bentoml").resolve()))
-    for name in ("METROLINE_BUNDLE", "METROLINE_MODEL"):
+    for name in ("METROLINE_BUNDLES", "METROLINE_MODELS"):
         child.pop(name, None)
     if bundle is not None:
-        child["METROLINE_BUNDLE"] = str(bundle.resolve())
+        child["METROLINE_BUNDLES"] = str(bundle.resolve())
         settings = Settings.from_environment(child)
         Bundle.load(bundle, settings.precision)
     elif model is not None:
         from serving.store import resolve
 
-        child["METROLINE_MODEL"] = model
+        child["METROLINE_MODELS"] = model
         settings = Settings.from_environment(child)
         Bundle.load(resolve(model, environment=child), settings.precision)
     else:

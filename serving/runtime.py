@@ -1,26 +1,22 @@
-"""What one server process holds: the bundle, the engine, the metrics, and how far along it is.
+"""What one server process holds: its models, by name, and how far along it is.
 
-Loading happens in a thread, so that /livez answers from the start and /readyz tells the truth: it is ready when the
+Loading happens in a thread, so that /livez answers from the start and /readyz tells the truth: it is ready when every
 model is loaded and has answered once. It knows no HTTP.
 """
 
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from data.errors import MetrolineError
-from serving.errors import unavailable
+from serving.errors import unavailable, unknown_model
 from serving.settings import Settings
 
 if TYPE_CHECKING:  # imported in the loading thread: the parent process needs neither NumPy nor ONNX Runtime
-    from serving.bundle import Bundle
-    from serving.engine import Engine
-    from serving.metrics import Metrics
-    from serving.text import Vocabulary
+    from serving.served import Served
 
 log = logging.getLogger("metroline.runtime")
 
@@ -31,16 +27,12 @@ PATIENCE = 10.0
 class Runtime:
     """The state of this process. Made when the service is imported, filled by `start` in a worker."""
 
-    bundle: "Bundle"
-    vocabulary: "Vocabulary"
-    engine: "Engine"
-
     def __init__(self) -> None:
         self.state: Literal["new", "loading", "ready", "failed"] = "new"
         self.draining = False  # new requests get 503
         self.leaving = False  # connections are closed after their answer
         self.requests = 0
-        self.metrics: Metrics | None = None
+        self.models: tuple[Served, ...] = ()
         self._settled = asyncio.Event()
 
     def start(self, settings: Settings) -> None:
@@ -63,49 +55,46 @@ class Runtime:
         threading.Thread(target=load, name="metroline-load", daemon=True).start()
 
     def _load(self) -> None:
-        from serving.bundle import Bundle, locate
-        from serving.drift import Drift
-        from serving.engine import Engine
-        from serving.graph import Graph, threads_for
-        from serving.metrics import Metrics
-        from serving.text import Vocabulary
+        from serving.bundle import load_all, locate
+        from serving.served import load
 
-        started, settings = time.monotonic(), self.settings
-        self.bundle = Bundle.load(locate(), settings.precision)
-        self.vocabulary = Vocabulary(self.bundle.path / "tokenizer.json", self.bundle.vocab_size)
-        threads = settings.threads or threads_for(self.bundle, settings.cores)
-        graph = Graph(self.bundle, threads)
-        for _ in graph.prefill([self.bundle.eos] * min(8, self.bundle.context)):
-            pass
-        graph.decode(self.bundle.eos, min(8, self.bundle.context - 1))
-        self.metrics = Metrics(self.bundle)
-        self.engine = Engine(
-            graph, self.vocabulary, self.bundle.eos, self.metrics, Drift(self.bundle.reference),
-            queue=settings.queue, deadline=settings.deadline,
-        )  # fmt: skip
-        self.engine.start()
-        fields = {"model": self.bundle.name, "version": self.bundle.version, "precision": self.bundle.precision,
-                  "threads": threads, "seconds": round(time.monotonic() - started, 3)}  # fmt: skip
-        log.info("model loaded", extra={"fields": fields})
+        settings = self.settings
+        bundles = load_all(locate(), settings.precision)
+        self.models = tuple(load(bundle, settings.share(len(bundles))) for bundle in bundles)
 
     @property
     def alive(self) -> bool:
         """Nothing is broken for good."""
-        return self.state in ("new", "loading") or (self.state == "ready" and self.engine.alive)
+        return self.state in ("new", "loading") or (self.state == "ready" and self._all_alive())
 
     @property
     def ready(self) -> bool:
-        """The model answers, and new requests are welcome."""
-        return self.state == "ready" and self.engine.alive and not self.leaving
+        """Every model answers, and new requests are welcome."""
+        return self.state == "ready" and not self.leaving and all(served.engine.ready for served in self.models)
+
+    def _all_alive(self) -> bool:
+        return all(served.engine.alive for served in self.models)
+
+    def pick(self, model: str | None) -> "Served":
+        """The model that a request names, as name or name:version; the first one for None. Raises ApiError 404."""
+        for served in self.models:
+            if model in (None, served.bundle.name, f"{served.bundle.name}:{served.bundle.version}"):
+                return served
+        raise unknown_model(str(model), [served.bundle.name for served in self.models])
+
+    def abort(self) -> None:
+        """End all streams of all models at once."""
+        for served in self.models:
+            served.engine.abort()
 
     async def until_ready(self) -> None:
-        """Wait for the model. Raises ApiError 503 when it failed, or does not come within PATIENCE seconds."""
+        """Wait for the models. Raises ApiError 503 when one failed, or does not come within PATIENCE seconds."""
         if self.state != "ready":
             try:
                 await asyncio.wait_for(self._settled.wait(), PATIENCE)
             except TimeoutError:
                 raise unavailable("loading") from None
-        if self.state != "ready" or not self.engine.alive:
+        if self.state != "ready" or not self._all_alive():
             raise unavailable("failed")
 
     @contextmanager

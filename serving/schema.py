@@ -1,70 +1,98 @@
-"""OpenAI's completions schema: requests checked to the last field, answers and stream chunks built.
+"""What the requests for text have in common: OpenAI's fields checked to the last one, errors that name the field.
 
-Source: https://platform.openai.com/docs/api-reference/completions. Beyond it: `top_k` and `ignore_eos` (sent through
-`extra_body` by OpenAI's client). Log-probabilities are those of the model itself, before temperature and penalties.
-It tokenizes nothing and knows no HTTP.
+Beyond OpenAI's schema: `top_k`, `min_p`, `repetition_penalty`, `ignore_eos` and the response format `regex` (sent
+through `extra_body` by OpenAI's client). What is a prompt, and what an answer looks like, is in completion_schema.py
+and chat_schema.py. It tokenizes nothing and knows no HTTP.
 """
 
 import difflib
 import json
-import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from serving.errors import ApiError, invalid
+from serving.grammar import Grammar
 from serving.sampling import SamplingParameters
-from serving.sequence import TokenEvent
-from serving.text import CONTROL, SURROGATE, Vocabulary
+from serving.text import CONTROL, SURROGATE
 
-MOST_LOGPROBS = 5
 MOST_STOPS = 4
 LONGEST_STOP = 256
+MOST_BIASES = 1024
+DEEPEST = 64
+"""Levels of lists and objects in a body. What reads it later (templates, grammars) goes down by recursion."""
 
-_WHAT_A_PROMPT_IS = "must be a string, a list of strings, a list of token ids, or a list of such lists"
-
-Prompt = list[str] | list[list[int]]
+STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 class StreamOptions(BaseModel):
     """`stream_options` of a request."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = STRICT
 
     include_usage: bool = False
     include_obfuscation: bool = False  # clients may send it; padding against traffic analysis is not done here
 
 
-class CompletionRequest(BaseModel):
-    """Body of POST /v1/completions. Types are strict: `"5"` is no number."""
+class JsonSchema(BaseModel):
+    """`response_format.json_schema`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
 
-    model: str | None = Field(default=None, description="default: the model that is served")
-    prompt: str | list[str] | list[int] | list[list[int]]
-    max_tokens: int | None = Field(default=None, ge=0, description="default 16")
+    name: str = ""
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """`response_format`: free text, any JSON object, JSON by a schema, or text that matches a regular expression."""
+
+    model_config = STRICT
+
+    type: Literal["text", "json_object", "json_schema", "regex"]
+    json_schema: JsonSchema | None = None
+    regex: Annotated[str | None, Field(min_length=1, max_length=4096)] = None
+
+    def grammar(self) -> Grammar | None:
+        """What the engine holds a completion to. Raises ApiError 400 when the type's own field is missing."""
+        if self.type == "json_object":
+            return Grammar("json")
+        if self.type == "json_schema":
+            if self.json_schema is None:
+                raise invalid("response_format.json_schema is required for type json_schema", "response_format")
+            return Grammar("json_schema", json.dumps(self.json_schema.schema_))
+        if self.type == "regex":
+            if self.regex is None:
+                raise invalid("response_format.regex is required for type regex", "response_format")
+            return Grammar("regex", self.regex)
+        return None
+
+
+class GenerationRequest(BaseModel):
+    """The fields that completions and chat share. Types are strict: `"5"` is no number."""
+
+    model_config = STRICT
+
+    model: str | None = Field(default=None, description="default: the first model that is served")
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False, description="default 1")
     top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False, description="default 1")
     top_k: int | None = Field(default=None, ge=0, description="0 or absent: no limit")
+    min_p: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False, description="default 0: off")
     n: int | None = Field(default=None, ge=1, description="default 1")
-    best_of: int | None = Field(default=None, ge=1, description="only as many as n")
     stop: str | list[str] | None = None
     seed: int | None = Field(default=None, ge=-(1 << 63), lt=1 << 63)
-    logprobs: int | None = Field(default=None, ge=0, le=MOST_LOGPROBS)
-    echo: bool | None = None
     presence_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
-    logit_bias: Annotated[dict[str, float] | None, Field(max_length=0)] = None
-    suffix: Annotated[str | None, Field(max_length=0)] = None
+    repetition_penalty: float | None = Field(
+        default=None, gt=0, le=10, allow_inf_nan=False, description="default 1: off"
+    )
+    logit_bias: dict[str, float] | None = Field(default=None, description="token id → from -100 to 100")
+    response_format: ResponseFormat | None = None
     ignore_eos: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
-
-    @field_validator("prompt", mode="before")
-    @classmethod
-    def _prompt(cls, prompt: object) -> object:
-        return _check_prompt(prompt)
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -82,14 +110,15 @@ class CompletionRequest(BaseModel):
             raise ValueError(f"a stop string is valid text of at most {LONGEST_STOP} characters")
         return stops
 
-    @property
-    def prompts(self) -> Prompt:
-        """The prompts as a list, each as text or as token ids."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        if isinstance(self.prompt[0], int):
-            return [self.prompt]
-        return self.prompt
+    @field_validator("logit_bias")
+    @classmethod
+    def _bias(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
+        if bias is not None and len(bias) > MOST_BIASES:
+            raise ValueError(f"at most {MOST_BIASES} tokens, not {len(bias)}")
+        for token, value in (bias or {}).items():
+            if not (token.isascii() and token.isdecimal() and len(token) < 10 and -100 <= value <= 100):
+                raise ValueError('maps token ids, such as "50", to numbers from -100 to 100')
+        return bias
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -106,23 +135,15 @@ class CompletionRequest(BaseModel):
             seed=self.seed,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
+            min_p=self.min_p or 0.0,
+            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+            logit_bias=tuple(sorted((int(token), value) for token, value in (self.logit_bias or {}).items())),
         )
 
-
-def _check_prompt(prompt: object) -> object:
-    """Raise ValueError with a plain reason for what is no prompt."""
-    entries = [prompt] if isinstance(prompt, str) else prompt
-    if not isinstance(entries, list):
-        raise ValueError(_WHAT_A_PROMPT_IS)
-    if not entries or "" in entries or [] in entries:
-        raise ValueError("is empty; give it at least one character or token")
-    kinds = {type(entry) for entry in entries}
-    tokens = [token for entry in entries for token in entry] if kinds == {list} else []
-    if kinds not in ({str}, {int}, {list}) or any(type(token) is not int for token in tokens):
-        raise ValueError(_WHAT_A_PROMPT_IS)
-    for text in entries if kinds == {str} else ():
-        check_text(text)
-    return prompt
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with a chunk that counts its tokens."""
+        return bool(self.stream_options and self.stream_options.include_usage)
 
 
 def check_text(text: str) -> None:
@@ -137,7 +158,10 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def parse(body: bytes) -> CompletionRequest:
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+def parse(body: bytes, schema: type[Parsed]) -> Parsed:
     """Read and check a request's body. Raises ApiError 400 that names the field."""
     try:
         values = json.loads(body, parse_constant=_no_constant)
@@ -146,10 +170,23 @@ def parse(body: bytes) -> CompletionRequest:
         raise invalid(f"We could not parse the JSON body of your request: {detail[:200]}") from None
     if not isinstance(values, dict):
         raise invalid(f"The body must be a JSON object, not {type(values).__name__}.")
+    if _deeper_than(values, DEEPEST):
+        raise invalid(f"The body is nested too deeply: more than {DEEPEST} levels.")
     try:
-        return CompletionRequest.model_validate(values)
+        return schema.model_validate(values)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise _explain(error, schema) from None
+
+
+def _deeper_than(value: object, levels: int) -> bool:
+    """Whether lists and objects lie in each other more than so many times. Without recursion."""
+    layer = [value]
+    for _ in range(levels):
+        inner = [each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, dict | list)]
+        layer = [entry for entries in inner for entry in entries if isinstance(entry, dict | list)]
+        if not layer:
+            return False
+    return True
 
 
 _REASONS = {
@@ -158,69 +195,25 @@ _REASONS = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be a string",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
     "finite_number": "must be a finite number",
 }
 
 
-def _explain(error: ValidationError) -> ApiError:
+def _explain(error: ValidationError, schema: type[BaseModel]) -> ApiError:
     """pydantic's first error as one line."""
     first = error.errors(include_url=False, include_input=False)[0]
     if not first["loc"]:
         raise invalid("The names of arguments must be valid text.", code="unknown_parameter")
-    param = str(first["loc"][0])
+    param = str(first["loc"][0])[:100]
+    where = ".".join(str(part) for part in first["loc"])[:100]
     if first["type"] == "extra_forbidden":
-        name = ".".join(str(part) for part in first["loc"])[:100]
-        near = difflib.get_close_matches(name, CompletionRequest.model_fields, n=1)
+        near = difflib.get_close_matches(where, schema.model_fields, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        return invalid(f"Unrecognized request argument supplied: {name}.{hint}", param[:100], "unknown_parameter")
-    if param in ("logit_bias", "suffix"):
+        return invalid(f"Unrecognized request argument supplied: {where}.{hint}", param, "unknown_parameter")
+    if param in ("suffix", "functions", "function_call", "audio", "prediction", "modalities"):
         return invalid(f"{param} is not supported by this server", param, "unsupported_parameter")
     message = first["msg"].removeprefix("Value error, ")
-    return invalid(f"{param} {_REASONS.get(first['type'], message[:1].lower() + message[1:])}", param)
-
-
-class Answer:
-    """Builds the answer, whole or in chunks, from a request's events."""
-
-    def __init__(
-        self, request: CompletionRequest, identity: str, model: str, version: str, vocabulary: Vocabulary
-    ) -> None:
-        self._head = {
-            "id": identity,
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": model,
-            "system_fingerprint": f"fp_{version}",
-        }
-        self._logprobs, self._vocabulary = request.logprobs is not None, vocabulary
-        self._offsets: dict[int, int] = {}
-
-    def logprobs(self, choice: int, events: list[TokenEvent]) -> dict[str, Any] | None:
-        """OpenAI's `logprobs` object for these tokens. Offsets count characters from the start of the choice's text."""
-        if not self._logprobs:
-            return None
-        show = self._vocabulary.show
-        offsets = []
-        for event in events:
-            offsets.append(self._offsets.get(choice, 0))
-            # A byte that begins a character counts; those that continue one do not.
-            self._offsets[choice] = offsets[-1] + sum(byte & 0xC0 != 0x80 for byte in event.raw)
-        return {
-            "tokens": [show(event.token) for event in events],
-            "token_logprobs": [event.logprob for event in events],
-            "top_logprobs": [
-                None if event.logprob is None else {show(token): value for token, value in event.top}
-                for event in events
-            ],
-            "text_offset": offsets,
-        }
-
-    def chunk(self, choice: int, text: str, events: list[TokenEvent], reason: str | None = None) -> dict[str, Any]:
-        """One chunk of a stream; also one entry of a whole answer, below `choices`."""
-        entry = {"index": choice, "text": text, "logprobs": self.logprobs(choice, events), "finish_reason": reason}
-        return {**self._head, "choices": [entry]}
-
-    def usage(self, tokens_in: int, tokens_out: int, choices: list[Any] | None = None) -> dict[str, Any]:
-        """The last chunk of a stream that asked for usage (no choices), or the whole answer."""
-        usage = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
-        return {**self._head, "choices": choices or [], "usage": usage}
+    return invalid(f"{where} {_REASONS.get(first['type'], message[:1].lower() + message[1:])}", param)

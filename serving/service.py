@@ -1,6 +1,6 @@
 """The BentoML service. It owns the process: workers, /livez, /readyz, /metrics, start and end.
 
-    METROLINE_BUNDLE=artifacts/speeches/bundle python -m bentoml serve serving.service:Metroline
+    METROLINE_BUNDLES=artifacts/speeches/bundle python -m bentoml serve serving.service:Metroline
     metroline serve speeches                                     # the same, with checks and a clean Ctrl-C
 
 The parent process imports this module too, so nothing heavy is imported at its top.
@@ -55,15 +55,15 @@ async def api(scope: Scope, receive: Receive, send: Send) -> None:
     logging={"access": {"enabled": False}},  # the guard writes one JSON line per request instead
 )
 class Metroline:
-    """Serves one bundle with OpenAI's completions API."""
+    """Serves one or several bundles with OpenAI's API."""
 
     @bentoml.on_deployment
     def check() -> None:
         """Once, in the parent, before any worker: a damaged or missing bundle ends the start with one line."""
-        from serving.bundle import Bundle, locate
+        from serving.bundle import load_all, locate
 
         try:
-            Bundle.load(locate(), settings.precision)
+            load_all(locate(), settings.precision)
         except MetrolineError as error:
             print(f"metroline: {error}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None

@@ -56,7 +56,12 @@ class Settings:
 
     def share(self, models: int) -> "Settings":
         """What each of several models in this process gets of what they share."""
-        return replace(self, cores=max(1, self.cores // models))
+        return replace(self, cores=max(1, self.cores // models), kv_tokens=max(1, self.kv_budget // models))
+
+    @property
+    def kv_budget(self) -> int:
+        """Tokens that the key/value caches of this process may hold."""
+        return self.kv_tokens or 1024 * self.slots
 
 
 DESCRIPTIONS = {
@@ -64,7 +69,7 @@ DESCRIPTIONS = {
     "METROLINE_THREADS": "threads of ONNX Runtime in each worker; 0: one for a small model, else all cores, shared out",
     "METROLINE_WORKERS": "server processes, each with its own model and queue",
     "METROLINE_SLOTS": "sequences that each model of a worker runs at once; more wait",
-    "METROLINE_KV_TOKENS": "tokens that a model's key/value cache may hold, at least one context; 0: 1,024 a slot",
+    "METROLINE_KV_TOKENS": "tokens that a worker's key/value caches hold, shared out to its models; 0: 1,024 a slot",
     "METROLINE_PREFILL_CHUNK": "tokens of a prompt in one step: more read prompts faster, fewer let streams run evenly",
     "METROLINE_SPECULATIVE": "tokens that are guessed from the text so far while one sequence runs alone; 0: none",
     "METROLINE_QUEUE": "requests that may wait in a worker; more get 429",

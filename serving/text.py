@@ -28,7 +28,10 @@ class Vocabulary:
             raise MetrolineError(f"{path}: {tokenizer.vocab_size} tokens do not fit the model's vocabulary of {size}")
         self._tokenizer, self.unknown = tokenizer, tokenizer.unknown
         inner = tokenizer.inner
-        special = {index for index, token in inner.get_added_tokens_decoder().items() if token.special}
+        added = {index: token for index, token in inner.get_added_tokens_decoder().items() if token.special}
+        special = set(added)
+        self.special: dict[str, int] = {token.content: index for index, token in sorted(added.items())}
+        """Text → id of the tokens that no text may spell; chat templates do."""
         by_bytes = isinstance(inner.decoder, ByteLevel)
         self.bytes: list[bytes] = [b""] * size
         for token, index in inner.get_vocab(with_added_tokens=True).items():

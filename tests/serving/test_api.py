@@ -107,6 +107,19 @@ def test_stream_cuts_no_character_and_stops_across_tokens(scripted_client):
     assert stopped[-1].choices[0].finish_reason == "stop"
 
 
+def test_a_format_is_kept(scripted_client):
+    """The script says anything but JSON; the grammar makes a number of it."""
+    schema = {"type": "object", "properties": {"year": {"type": "integer", "minimum": 1790, "maximum": 2026}},
+              "required": ["year"], "additionalProperties": False}  # fmt: skip
+    form = {"type": "json_schema", "json_schema": {"name": "speech", "schema": schema}}
+    wanted = {"model": "scripted", "prompt": "x", "max_tokens": 60}
+    answer = scripted_client.completions.create(**wanted, extra_body={"response_format": form}).choices[0]
+    assert 1790 <= json.loads(answer.text)["year"] <= 2026
+    word = {"response_format": {"type": "regex", "regex": "(yes|no)"}, "min_p": 0.1, "repetition_penalty": 1.1}
+    answer = scripted_client.completions.create(**wanted, extra_body=word).choices[0]
+    assert (answer.text in ("yes", "no"), answer.finish_reason) == (True, "stop")
+
+
 def test_raw_stream_is_server_sent_events(client):
     body = {"prompt": "the", "max_tokens": 3, "stream": True}
     with client.stream("POST", "/v1/completions", json=body) as answer:
@@ -139,8 +152,8 @@ def test_leaving_stops_generation(scripted_server, stream):
 
 def test_pages(client):
     assert client.get("/card").text.startswith("# tiny")
-    assert client.get("/curves.png").content.startswith(b"\x89PNG")
-    assert client.get("/card/curves.png").content == client.get("/curves.png").content
+    assert client.get("/card?model=tiny").content == client.get("/card").content
+    assert client.get("/card/curves.png").content.startswith(b"\x89PNG")
     page = client.get("/")
     assert "script-src 'self'" in page.headers["content-security-policy"]
     for name in ("style.css", "playground.js", "icon.svg"):
@@ -192,7 +205,20 @@ BAD = {
     "seed as text": ({"prompt": "a", "seed": "lucky"}, 400, "seed", "must be an integer"),
     "huge seed": ({"prompt": "a", "seed": 1 << 64}, 400, "seed", "less than"),
     "penalty": ({"prompt": "a", "presence_penalty": 3}, 400, "presence_penalty", "less than or equal to 2"),
-    "logit_bias": ({"prompt": "a", "logit_bias": {"5": 1.0}}, 400, "logit_bias", "not supported"),
+    "logit_bias by text": ({"prompt": "a", "logit_bias": {"the": 1.0}}, 400, "logit_bias", "maps token ids"),
+    "huge logit_bias": ({"prompt": "a", "logit_bias": {"5": 101}}, 400, "logit_bias", "from -100 to 100"),
+    "logit_bias over the vocabulary": ({"prompt": "a", "logit_bias": {"263": 1}}, 400, "logit_bias", "0 and 262"),
+    "many biases": ({"prompt": "a", "logit_bias": {str(i): 1 for i in range(1025)}}, 400, "logit_bias", "at most 1024"),
+    "min_p": ({"prompt": "a", "min_p": 1.5}, 400, "min_p", "less than or equal to 1"),
+    "no repetition": ({"prompt": "a", "repetition_penalty": 0}, 400, "repetition_penalty", "greater than 0"),
+    "format a word": ({"prompt": "a", "response_format": "json"}, 400, "response_format", "must be an object"),
+    "unknown format": ({"prompt": "a", "response_format": {"type": "xml"}}, 400, "response_format", "should be"),
+    "no schema": ({"prompt": "a", "response_format": {"type": "json_schema"}}, 400, "response_format", "is required"),
+    "no regex": ({"prompt": "a", "response_format": {"type": "regex"}}, 400, "response_format", "is required"),
+    "bad regex": ({"prompt": "a", "response_format": {"type": "regex", "regex": "("}}, 400, "response_format",
+                  "cannot be followed"),
+    "bad schema": ({"prompt": "a", "response_format": {"type": "json_schema", "json_schema": {
+        "name": "a", "schema": {"type": "nothing"}}}}, 400, "response_format", "cannot be followed"),
     "suffix": ({"prompt": "a", "suffix": "z"}, 400, "suffix", "not supported"),
     "stream as text": ({"prompt": "a", "stream": "yes"}, 400, "stream", "must be true or false"),
     "stream option": ({"prompt": "a", "stream_options": {"usage": 1}}, 400, "stream_options", "Unrecognized"),
@@ -220,12 +246,14 @@ RAW = {
     "beyond floats": (b'{"prompt": "a", "temperature": 1e999}', 400, "temperature"),
     "endless number": (b'{"prompt": "a", "seed": ' + b"9" * 5000 + b"}", 400, "could not parse"),
     "deep": (b"[" * 100_000, 400, "nested too deeply"),
+    "deep enough": (b'{"prompt": "a", "logit_bias": ' + b'{"a":' * 99 + b"1" + b"}" * 100, 400, "nested too deeply"),
     "over-large": (b'{"prompt": "' + b"x" * (2 << 20) + b'"}', 413, "over the limit of 1048576 bytes"),
 }
 
 ROUTES = {
     "unknown route": ("GET", "/v1/nothing", 404, "unknown_url"),
-    "chat route": ("POST", "/v1/chat/completions", 404, "unknown_url"),
+    "wrong method for a chat": ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+    "another model's card": ("GET", "/card?model=gpt-4", 404, "model_not_found"),
     "wrong method": ("GET", "/v1/completions", 405, "method_not_allowed"),
     "wrong method for models": ("POST", "/v1/models", 405, "method_not_allowed"),
     "delete a model": ("DELETE", "/v1/models/tiny", 405, "method_not_allowed"),

@@ -1,13 +1,15 @@
 """Bundles: a good one loads, every kind of damage is refused with one line that says what is wrong."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+import tiny_bundle
 
 from data.errors import MetrolineError
-from serving.bundle import Bundle, locate
+from serving.bundle import Bundle, load_all, locate
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def without(folder: Path, name: str) -> None:
 
 def test_a_good_bundle(bundle):
     loaded = Bundle.load(bundle)
-    assert (loaded.name, loaded.precision, loaded.context, loaded.eos) == ("tiny", "int8", 64, 0)
+    assert (loaded.name, loaded.precision, loaded.context, loaded.eos) == ("tiny", "int8", 64, (0,))
     assert loaded.graph.name == "model.int8.onnx"
     assert loaded.reference == {"loss_mean": 5.5, "loss_std": 0.5, "tokens": 64}
     assert Bundle.load(bundle, "fp32").graph.name == "model.onnx"
@@ -74,7 +76,7 @@ BAD = {
     ),
     "no limit": (lambda b: (change(b / "serving.json", max_tokens=None), relist(b)), "lacks 'max_tokens'"),
     "no model": (lambda b: change(b / "manifest.json", model=None), "lacks 'model'"),
-    "nonsense": (lambda b: (change(b / "serving.json", eos="end"), relist(b)), "lacks invalid literal"),
+    "nonsense": (lambda b: (change(b / "serving.json", eos="end"), relist(b)), "lacks eos: a token id"),
 }
 
 
@@ -88,7 +90,22 @@ def test_a_bad_bundle_is_refused(copy, case):
     assert "\n" not in str(caught.value)
 
 
-def test_which_bundle(tmp_path):
-    assert locate({"METROLINE_BUNDLE": str(tmp_path), "METROLINE_MODEL": "speeches"}) == tmp_path
-    with pytest.raises(MetrolineError, match="which model"):
-        locate({})
+def test_several_ends(copy):
+    change(copy / "serving.json", eos=[0, 5])
+    tiny_bundle.write_manifest(copy, "tiny", json.loads((copy / "manifest.json").read_text())["model"])
+    assert Bundle.load(copy).eos == (0, 5)
+
+
+def test_which_bundles(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    both = os.pathsep.join(map(str, folders))
+    assert locate({"METROLINE_BUNDLES": both, "METROLINE_MODELS": "speeches"}) == folders
+    for nothing in ({}, {"METROLINE_MODELS": " , "}, {"METROLINE_BUNDLES": ""}):
+        with pytest.raises(MetrolineError, match="which model"):
+            locate(nothing)
+
+
+def test_two_bundles_of_one_name(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "copy")
+    with pytest.raises(MetrolineError, match="copy: another bundle is named tiny too"):
+        load_all([bundle, tmp_path / "copy"])

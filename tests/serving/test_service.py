@@ -248,7 +248,7 @@ def test_a_damaged_bundle_is_refused_before_any_worker(bundle, tmp_path, damage)
         (copy / "model.int8.onnx").write_bytes(b"something else")
     else:
         shutil.rmtree(copy)
-    environment = os.environ | {"METROLINE_BUNDLE": str(copy), "BENTOML_HOME": str(tmp_path), **serving.run.QUIET}
+    environment = os.environ | {"METROLINE_BUNDLES": str(copy), "BENTOML_HOME": str(tmp_path), **serving.run.QUIET}
     port = str(serving.run.free_port("127.0.0.1", 0))
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Metroline", "--port", port]
     ended = subprocess.run(command, env=environment, cwd=serving.run.ROOT, capture_output=True, text=True, timeout=60)
