@@ -122,7 +122,7 @@ def read(files: dict[str, Path], config: DocumentsConfig) -> Iterator[Document |
                 yield Unreadable(identity, piece.problem)
             else:
                 raise MetrolineError(
-                    f"{identity}: {piece.problem}", hint="mend the file, or set documents.errors: drop in the recipe"
+                    f"{identity}: {piece.problem}", hint=f"{piece.remedy}, or set documents.errors: drop in the recipe"
                 )
 
 

@@ -1,7 +1,7 @@
 """Files that are either whole or absent: write to a temporary name in the same folder, flush, rename.
 
-A process killed at any moment leaves the old file or the new one, never half of one; what it left under a temporary
-name is removed at the next write to the same path.
+A process killed at any moment leaves the old file or the new one, never half of one (a folder that replaces another is
+absent between two renames); what it left under a temporary name is removed at the next write to the same path.
 """
 
 import hashlib

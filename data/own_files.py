@@ -20,7 +20,9 @@ def own_files(path: Path, glob: str, *, name: str) -> list[Path]:
             raise MetrolineError(f"{name}: {path} is none of {', '.join(SUFFIXES)}", hint="convert or rename it")
         return [path]
     if not path.is_dir():
-        raise MetrolineError(f"{name}: there is no file or folder {path}", hint="check source.path in the recipe")
+        raise MetrolineError(
+            f"{name}: there is no file or folder {path}", hint="check the path; in a recipe it is source.path"
+        )
     found = [
         file
         for file in path.glob(glob)

@@ -19,12 +19,16 @@ ROWS = 256  # rows of a .parquet file read at once
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A document's text, or (`problem`) why there is none. `place` (`:12`, or nothing) is its place in the file."""
+    """A document's text, or (`problem`) why there is none and (`remedy`) what helps.
+
+    `place` (`:12`, or nothing) is its place in the file.
+    """
 
     place: str
     text: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
+    remedy: str = "mend the file"
 
 
 def read_text(path: Path, separator: str | None) -> Iterator[Piece]:
@@ -90,7 +94,10 @@ def _object(place: str, line: bytes, text_field: str, meta_fields: Sequence[str]
     if not isinstance(row, dict):
         return Piece(place, problem=f"not an object but {type(row).__name__}")
     if text_field not in row:
-        return Piece(place, problem=f"no field {text_field!r}, only {', '.join(list(row)[:5]) or 'nothing'}")
+        there = ", ".join(list(row)[:5]) or "nothing"
+        return Piece(
+            place, problem=f"no field {text_field!r}, only {there}", remedy="name the right one in documents.text_field"
+        )
     text = row[text_field]
     if not isinstance(text, str):
         return Piece(place, problem=f"{text_field!r} is not text but {type(text).__name__}")
@@ -111,7 +118,10 @@ def read_parquet(path: Path, text_column: str, meta_columns: Sequence[str]) -> I
             schema = table.schema_arrow
             for column in (text_column, *meta_columns):
                 if column not in schema.names:
-                    raise MetrolineError(f"{path}: no column {column!r}", hint=f"it has {', '.join(schema.names)}")
+                    raise MetrolineError(
+                        f"{path}: no column {column!r}",
+                        hint=f"documents names columns, it has {', '.join(schema.names)}",
+                    )
             kind = schema.field(text_column).type
             kind = kind.value_type if pa.types.is_dictionary(kind) else kind
             if not any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):

@@ -152,7 +152,7 @@ def fetch(source: Source, out: Path, *, name: str, mirror: Path | None = None) -
 
 def pin(path: Path, *, glob: str = "**/*") -> FileSource:
     """The source for a user's own file or folder, with the SHA-256 of what is there now."""
-    sha256 = digest(path, own_files(path, glob, name=str(path)))
+    sha256 = digest(path, own_files(path, glob, name="own files"))
     return FileSource(kind="file", path=str(path), glob=glob, sha256=sha256)
 
 

@@ -71,6 +71,8 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
         raise MetrolineError(
             f"{paths.prepared} has no text in its test split", hint="raise `test` in the recipe's split"
         )
+    if not paths.checkpoint.is_dir():
+        raise MetrolineError(f"{paths.checkpoint} is missing", hint=f"metroline run {recipe.name}")
     model = load(paths.checkpoint).eval()
     check_same_data(paths, test, model.config.vocab_size)
     tokenizer = Tokenizer.load(paths.prepared / "tokenizer.json")

@@ -143,7 +143,7 @@ def test_prompts_of_the_recipe_are_used(trained: Paths, tmp_path: Path) -> None:
 def test_no_checkpoint(trained: Paths, tmp_path: Path) -> None:
     paths = small_line.copy(trained, tmp_path / "line")
     shutil.rmtree(paths.checkpoint)
-    with pytest.raises(MetrolineError, match=r"checkpoint.* is not a model folder: config\.json is missing"):
+    with pytest.raises(MetrolineError, match=r"checkpoint is missing \(metroline run mini\)"):
         evaluate(small_line.recipe(), paths)
     assert not paths.metrics.exists()
 
