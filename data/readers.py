@@ -120,7 +120,7 @@ def read_parquet(path: Path, text_column: str, meta_columns: Sequence[str]) -> I
                 if column not in schema.names:
                     raise MetrolineError(
                         f"{path}: no column {column!r}",
-                        hint=f"documents names columns, it has {', '.join(schema.names)}",
+                        hint=f"it has {', '.join(schema.names)}: name the right one in documents",
                     )
             kind = schema.field(text_column).type
             kind = kind.value_type if pa.types.is_dictionary(kind) else kind
