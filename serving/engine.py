@@ -5,7 +5,7 @@
 
 Continuous batching: in every step a chunk of one waiting prompt is put into the cache, and every running sequence gets
 its next token from one call. Requests join and leave at every step. What a request gets does not depend on its
-neighbours: prompts are cut at fixed places, and the graph works on each row by itself.
+neighbours, to the last bit, as long as the graph works on each row by itself; only guessing (`speculative`) may differ.
 A completion may run past the model's context: then the model sees the last half of the text again and goes on from
 there. When a step fails as a whole, what was running is ended with an error, the cache is made empty, and the engine
 goes on with what was waiting. It knows neither HTTP nor BentoML.
@@ -37,6 +37,9 @@ PATIENCE = 4
 """Steps for which a free slot between running ones is computed in vain, before one of them is moved into it: most are
 taken by the next request, and moving costs about as much."""
 
+WIDE = 4
+"""How much longer the chunks of a prompt are while nobody waits for their next token."""
+
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts to start again, at most."""
 
@@ -46,11 +49,12 @@ class Engine:
 
     def __init__(
         self, graph: Graph, vocabulary: Vocabulary, eos: int | Iterable[int], metrics: EngineMetrics, drift: Drift,
-        *, queue: int = 64, deadline: float = 120.0, chunk: int = 64, kv_tokens: int = 0, speculative: int = 0,
+        *, queue: int = 64, deadline: float = 120.0, chunk: int = 32, kv_tokens: int = 0, speculative: int = 0,
     ) -> None:  # fmt: skip
         """`queue`: requests that may wait; `deadline`: seconds that a request may take, waiting included.
 
-        `chunk`: tokens of a prompt in one step; `kv_tokens`: what the cache may hold, 0: all that its slots can;
+        `chunk`: tokens of a prompt between two steps of others, and what is reused of one is a multiple of it;
+        `kv_tokens`: what the cache may hold, 0: all that its slots can;
         `speculative`: tokens to guess in one step when one sequence runs alone, 0: none.
         """
         ends = (eos,) if isinstance(eos, int) else tuple(eos)
@@ -237,7 +241,7 @@ class Engine:
         counted = request.logprobs if echoed else None  # all of the prompt's logits are wanted, not only the last
         if not run.begun:
             self._reuse(run, whole=counted is not None)
-        start, end = run.length, min(run.length + self._chunk, len(run.window))
+        start, end = run.length, self._border(run)
         last = end == len(run.window)
         targets = run.window[start + 1 : end + 1]
         first = targets[: max(0, self._drift.tokens - 1 - start)] if run.loss is not None else ()
@@ -262,6 +266,17 @@ class Engine:
             self._finish(run)
         else:
             self._draw(run, logits[-1])
+
+    def _border(self, run: Running) -> int:
+        """Where the next chunk of the window ends: soon when others wait for their next token, else later.
+
+        Where it is cut changes no bit, with one exception: a single token goes through the graph by another way (a
+        matrix-vector product). So one that is left over after whole chunks always goes alone.
+        """
+        size = self._chunk if any(other.ready for other in self._scheduler.running) else WIDE * self._chunk
+        window = len(run.window)
+        end = min(run.length + size, window)
+        return end - 1 if end == window and window % self._chunk == 1 and end - run.length > 1 else end
 
     def _reuse(self, run: Running, whole: bool) -> None:
         """Take the beginning of the window from a slot that holds it. `whole`: all of it is to be computed anew."""

@@ -42,8 +42,10 @@ class Graph:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Threads that spin between steps take the core that the event loop and the sampler need.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Waking threads for each product costs as much as small products do; but threads that spin between steps take
+        # the core that the event loop and the sampler need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = ort.InferenceSession(str(bundle.graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions have no common public base

@@ -1,0 +1,37 @@
+"""Bundles as `export` writes them, from small random decoders of each style."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tiny_bundle
+import torch
+
+from models.config import DecoderConfig
+from models.decoder import Decoder
+from models.export import CachedDecoder
+from pipelines.exporting import onnx_fp32, onnx_int8
+
+STYLES: dict[str, dict[str, Any]] = {
+    "llama": {"layers": 2, "width": 64, "heads": 4, "kv_heads": 2, "qk_norm": True},
+    "gpt2": {"layers": 1, "width": 32, "heads": 2, "positions": "learned", "norm": "layernorm", "activation": "gelu",
+             "bias": True},
+}  # fmt: skip
+
+
+def build(folder: Path, style: str, context: int = 48) -> Decoder:
+    """Write a bundle with the byte tokenizer to an empty `folder`; returns the model it was exported from."""
+    torch.set_num_threads(1)
+    tokenizer = tiny_bundle.byte_tokenizer()
+    vocab = tokenizer.get_vocab_size()
+    config = DecoderConfig(vocab_size=vocab, context=context, init_std=0.2, **STYLES[style])
+    model = Decoder(config, torch.Generator().manual_seed(0)).eval()
+    onnx_fp32.export(CachedDecoder(model), folder / "model.onnx")
+    onnx_int8.export(folder / "model.onnx", folder / "model.int8.onnx")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    serving = {"context": context, "max_tokens": 400, "precision": "int8", "eos": 0, "name": "exported"}
+    (folder / "serving.json").write_text(json.dumps(serving))
+    shape = {"layers": config.layers, "kv_heads": config.kv_heads, "head_dim": config.head_dim, "vocab_size": vocab,
+             "context": context, "eos": 0}  # fmt: skip
+    tiny_bundle.write_manifest(folder, "exported", shape)
+    return model
