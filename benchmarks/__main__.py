@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data.errors import MetrolineError, nearest
+from data.parallel import cores
 
 ROOT = Path(__file__).parent.parent
 KEYS = ("name", "value", "unit", "baseline", "ratio", "accept", "ok")
@@ -120,8 +121,7 @@ def machine() -> dict[str, Any]:
             line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
         ]
         model = names[0] if names else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": model, "cores": cores, "system": platform.system(), "python": platform.python_version()}
+    return {"processor": model, "cores": cores(), "system": platform.system(), "python": platform.python_version()}
 
 
 def number(value: Any) -> str:

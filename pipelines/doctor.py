@@ -20,6 +20,8 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
+from data.parallel import cores
+
 Level = Literal["ok", "optional", "missing"]
 MARK: dict[Level, str] = {"ok": "[green]✓[/]", "optional": "[yellow]○[/]", "missing": "[red]✗[/]"}
 PYTHONS = ((3, 11), (3, 13))
@@ -108,8 +110,7 @@ def accelerator() -> Finding:
         except (OSError, subprocess.SubprocessError):
             continue
         return Finding("ok", "gpu", "; ".join(done.stdout.strip().splitlines()[:4]))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Finding("ok", "gpu", f"none; {cores} CPU cores train the shipped recipes in minutes")
+    return Finding("ok", "gpu", f"none; {cores()} CPU cores train the shipped recipes in minutes")
 
 
 def writable(root: Path) -> Finding:

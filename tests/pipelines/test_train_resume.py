@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from contextlib import contextmanager
 
 import pytest
 import small_runs
@@ -46,6 +47,22 @@ def whole(tmp_path_factory):
 
 class Killed(BaseException):
     """Stands for a process that ends between two instructions: nothing may handle it."""
+
+
+@contextmanager
+def killed_after(number):
+    """Inside, a run ends between this step and the next."""
+    step = loop.Trainer.step
+
+    def stop(self):
+        if self.counters.step == number:
+            raise Killed
+        step(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Trainer, "step", stop)
+        with pytest.raises(Killed):
+            yield
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw", "lamb"])
@@ -197,18 +214,10 @@ def damage(path, how):
 
 @pytest.mark.parametrize("how", ["cut", "changed", "empty", "gone"])
 @pytest.mark.parametrize("name", ["step-{}.safetensors", "step-{}.json", "best-{}.safetensors"])
-def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, monkeypatch, capsys, whole, how, name):
-    def stop(self):
-        if self.counters.step == 11:
-            raise Killed
-        step(self)
-
-    step = loop.Trainer.step
+def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, capsys, whole, how, name):
     options = {**HARD, "keep": 3}
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "step", stop)
-        with pytest.raises(Killed):
-            run(tmp_path, MODEL, **options)
+    with killed_after(11):
+        run(tmp_path, MODEL, **options)
     states = folder(Paths("mini", tmp_path))
     assert sorted(path.name for path in states.glob("step-*.json")) == ["step-00000004.json", "step-00000008.json"]
     damage(states / name.format("00000005" if "best" in name else "00000008"), how)
@@ -269,35 +278,18 @@ def test_what_does_not_change_the_numbers_does_not_begin_anew(tmp_path, capsys, 
     assert small_runs.hashes(paths.checkpoint) == whole
 
 
-def test_other_precision_is_said(tmp_path, monkeypatch, capsys):
-    def stop(self):
-        if self.counters.step == 9:
-            raise Killed
-        step(self)
-
-    step = loop.Trainer.step
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "step", stop)
-        with pytest.raises(Killed):
-            run(tmp_path, **HARD)
+def test_other_precision_is_said(tmp_path, capsys):
+    with killed_after(9):
+        run(tmp_path, **HARD)
     run(tmp_path, **{**HARD, "precision": "bf16"})
     assert "note: precision was fp32 and is bf16" in capsys.readouterr().err
 
 
-def test_fp16_resumes_with_its_loss_scale(tmp_path, monkeypatch):
+def test_fp16_resumes_with_its_loss_scale(tmp_path):
     options = {**HARD, "precision": "fp16"}
     expected = small_runs.hashes(run(tmp_path / "whole", **options).checkpoint)
-
-    def stop(self):
-        if self.counters.step == 13:
-            raise Killed
-        step(self)
-
-    step = loop.Trainer.step
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "step", stop)
-        with pytest.raises(Killed):
-            run(tmp_path / "pieces", **options)
+    with killed_after(13):
+        run(tmp_path / "pieces", **options)
     saved = read_json(next((tmp_path / "pieces/artifacts/mini/training/states").glob("*/step-00000012.json")))
     assert saved["counters"]["scaler"]["scale"] > 1
     assert small_runs.hashes(run(tmp_path / "pieces", **options).checkpoint) == expected
