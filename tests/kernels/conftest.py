@@ -1,3 +1,5 @@
+"""One thread for every kernel test: small products, and other tests run beside."""
+
 import pytest
 import torch
 

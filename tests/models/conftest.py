@@ -1,3 +1,5 @@
+"""One thread for every model test: small products, and other tests run beside."""
+
 import pytest
 import torch
 

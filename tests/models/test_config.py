@@ -1,3 +1,5 @@
+"""A decoder's configuration: what follows from what, and what is refused."""
+
 import pytest
 from pydantic import ValidationError
 

@@ -1,3 +1,5 @@
+"""The decoder: causal, the same with and without a cache, packed or ragged; checkpointing and dropout by seed."""
+
 from itertools import accumulate, chain
 
 import pytest

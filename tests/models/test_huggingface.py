@@ -1,3 +1,5 @@
+"""Hugging Face folders: there and back, against `transformers` itself, and one clear line for each damage."""
+
 import json
 import shutil
 

@@ -1,3 +1,5 @@
+"""Weights of others: read, mapped, and compared; one clear line for each damage."""
+
 import json
 import os
 import shutil

@@ -1,3 +1,5 @@
+"""Bigram counts and xz, checked by hand, by sums of probabilities, and in chunks."""
+
 import lzma
 import math
 from pathlib import Path

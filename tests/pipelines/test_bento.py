@@ -1,3 +1,5 @@
+"""A real Bento: its code, its pinned requirements without torch, its containerfile; and that it serves."""
+
 import ast
 import json
 import os

@@ -1,3 +1,5 @@
+"""Deployment against a small endpoint that obeys or not: smoke request, rollback, what is said."""
+
 import json
 import threading
 from collections.abc import Callable, Iterator

@@ -1,3 +1,5 @@
+"""Stage evaluate: its numbers against the model's own, its files, and what it refuses."""
+
 import lzma
 import math
 import shutil

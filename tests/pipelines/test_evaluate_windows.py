@@ -1,3 +1,5 @@
+"""Windows over the test split: every token scored once, with context, whatever the batch."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""Stage export: a whole bundle, or none; every wrong form is caught here."""
+
 import json
 import shutil
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""Gates: their syntax, their comparisons, their table, and the names that they may use."""
+
 import math
 
 import pytest

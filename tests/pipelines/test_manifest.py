@@ -1,3 +1,5 @@
+"""manifest.json: any change of a bundle's files is refused and named."""
+
 import subprocess
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""The model card: a head that a hub can read, and only what was measured."""
+
 import pytest
 import small_line
 import yaml

@@ -1,3 +1,5 @@
+"""Parity: the cases that are compared, and that a broken form of each kind is found."""
+
 from collections.abc import Sequence
 
 import pytest

@@ -1,3 +1,5 @@
+"""Stage release, rollback and the model store: whole at any moment, also when killed or raced."""
+
 import os
 import subprocess
 import sys

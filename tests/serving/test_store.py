@@ -1,3 +1,5 @@
+"""The reading side of the model store: live, previous, and where it lies."""
+
 import json
 from pathlib import Path
 
