@@ -116,8 +116,8 @@ Source = Annotated[PypiSource | HttpsSource | HubSource | FileSource, Field(disc
 def fetch(source: Source, out: Path, *, name: str, mirror: Path | None = None) -> None:
     """Put the source's files below `out`/files and list them in `out`/source.json; or leave `out` as it was and raise.
 
-    What `mirror` holds is taken before the network is asked: `mirror/host/path` of a web address, a wheel wherever it lies
-    below. `name` (the recipe's) opens every error: unreachable, missing, wrong hash, unsafe archive, disk full.
+    What `mirror` holds is taken before the network is asked: `mirror/host/path` of a web address, a wheel wherever it
+    lies below. `name` (the recipe's) opens every error: unreachable, missing, wrong hash, unsafe archive, disk full.
     """
     try:
         with atomic_folder(out) as folder, Progress("fetch", total=None, unit="kB") as progress:
