@@ -1,6 +1,7 @@
 """The engine on a real graph: what it generates, in which order, and how it stops."""
 
 import asyncio
+import re
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from serving.bundle import Bundle
 from serving.drift import Drift
 from serving.engine import Engine
 from serving.errors import ApiError
+from serving.grammar import Grammar
 from serving.graph import Graph
 from serving.sampling import SamplingParameters, log_softmax
 from serving.sequence import FinishEvent, Request, TokenEvent
@@ -262,6 +264,110 @@ def test_the_deadline_ends_a_request(make, scripted, waiting):
         assert not engine._metrics.named("cancelled")
 
     asyncio.run(main())
+
+
+def test_a_request_may_want_a_shorter_deadline_but_no_longer_one(make, scripted):
+    engine = make(folder=scripted, deadline=1.0)
+
+    async def main() -> None:
+        for wanted, told in ((0.2, "0.2 s"), (60.0, "1 s")):
+            with pytest.raises(ApiError, match=told) as caught:
+                await collect(engine, request(n=8, max_tokens=1000, deadline=wanted))
+            assert caught.value.status == 504
+
+    asyncio.run(main())
+
+
+def test_a_grammar_is_followed(make):
+    engine = make()
+    sampled = SamplingParameters(temperature=1.0, seed=1)
+
+    async def main() -> None:
+        grammar = Grammar("regex", "(yes|no), [0-9]{2}!")
+        wanted = request(grammar=grammar, sampling=sampled, max_tokens=40, n=3, ignore_eos=False)
+        free = request(max_tokens=40)
+        answers, other = await asyncio.gather(collect(engine, wanted), collect(engine, free))
+        for choice in range(3):
+            text = "".join(e.text for e in answers if e.choice == choice)
+            assert re.fullmatch("(yes|no), [0-9]{2}!", text)
+        assert {e.reason for e in answers if isinstance(e, FinishEvent)} == {"stop"}
+        assert tokens(other) == tokens(await collect(make(), free))
+        cut = await collect(engine, request(grammar=grammar, max_tokens=2))
+        assert cut[-1].reason == "length"
+
+    asyncio.run(main())
+
+
+def test_a_wrong_grammar_is_a_400_and_takes_nothing(make):
+    engine = make()
+
+    async def main() -> None:
+        with pytest.raises(ApiError) as caught:
+            await collect(engine, request(grammar=Grammar("regex", "(")))
+        assert caught.value.status == 400
+        assert engine.idle
+
+    asyncio.run(main())
+
+
+def test_the_cache_budget_lets_in_what_fits(make, bundle):
+    """Four slots, but room for two of these at a time; all are answered, in order, as if each were alone."""
+    engine = make(kv_tokens=64)
+    prompts = [tuple(range(20 * i + 1, 20 * i + 21)) for i in range(5)]
+
+    async def main() -> None:
+        answers = await asyncio.gather(*(collect(engine, request(each, max_tokens=12)) for each in prompts))
+        for prompt, events in zip(prompts, answers, strict=True):
+            assert tokens(events) == greedy(bundle, prompt, 12)
+
+    asyncio.run(main())
+    running = engine._metrics.named("running")
+    assert max(sequences for sequences, _ in running) == 2
+    assert max(reserved for _, reserved in running) == 64
+
+
+def test_a_shared_beginning_is_computed_once(make, bundle):
+    engine = make(chunk=16)
+    system = tuple(int(t) for t in np.random.default_rng(3).integers(1, 263, 40))
+    computed = []
+    extend = engine._graph.extend
+    engine._graph.extend = lambda *values: (computed.append(len(values[1])), extend(*values))[1]
+
+    async def main() -> None:
+        prompts = [(*system, i, i + 1) for i in range(1, 7)]
+        assert tokens(await collect(engine, request(prompts[0]))) == greedy(bundle, prompts[0], 8)
+        answers = await asyncio.gather(*(collect(engine, request(each)) for each in prompts[1:]))
+        for prompt, events in zip(prompts[1:], answers, strict=True):
+            assert tokens(events) == greedy(bundle, prompt, 8)
+
+    asyncio.run(main())
+    assert sum(computed) == 42 + 5 * 10
+    assert [tokens for (tokens,) in engine._metrics.named("prefix")] == [0] + [32] * 5
+
+
+def test_a_stream_is_moved_when_others_leave(make, bundle):
+    engine = make(slots=4)
+    moved = []
+    move = engine._slots.move
+    engine._slots.move = lambda *values: (moved.append(values), move(*values))[1]
+
+    async def main() -> None:
+        short = [request((i, i + 1), max_tokens=5) for i in range(1, 4)]
+        answers = await asyncio.gather(*(collect(engine, each) for each in [*short, request(max_tokens=40)]))
+        assert tokens(answers[-1]) == greedy(bundle, PROMPT, 40)
+
+    asyncio.run(main())
+    # Three left, so it ran alone, and there was no hole: only a second one on the other side makes one.
+    assert moved == []
+
+    async def other_side() -> None:
+        long = [request(PROMPT, max_tokens=40), request((5, 6), max_tokens=3), request((7, 8, 9), max_tokens=40)]
+        answers = await asyncio.gather(*(collect(engine, each) for each in long))
+        assert tokens(answers[0]) == greedy(bundle, PROMPT, 40)
+        assert tokens(answers[2]) == greedy(bundle, (7, 8, 9), 40)
+
+    asyncio.run(other_side())
+    assert len(moved) == 1
 
 
 def test_abort_ends_what_runs_and_what_waits(make, scripted):
