@@ -26,6 +26,8 @@ from data.documents import Document, DocumentsConfig, Unreadable, raw_files, rea
 from data.errors import MetrolineError
 from data.files import atomic_folder, write_json
 from data.parallel import cores, ordered_map, worker_pool
+from data.pretrained import find as find_pretrained
+from data.pretrained import read as read_pretrained
 from data.progress import Progress
 from data.shards import SHARD_TOKENS, ShardWriter, write_index
 from data.split import SPLITS, SplitConfig
@@ -46,13 +48,16 @@ def prepare(
     clean: CleanConfig,
     split: SplitConfig,
     tokenizer: TokenizerConfig,
+    pretrained: Path | None = None,
     workers: int | None = None,
     shard_tokens: int = SHARD_TOKENS,
 ) -> dict[str, Any]:
     """Fill the folder `out` (see data/shards.py) from the fetched folder `raw`; return the content of stats.json.
 
-    `workers`: processes, by default one a core (one alone for small corpora). Raises MetrolineError: nothing fetched,
-    unreadable documents, nothing left after cleaning, an empty split, disk full. `out` then stays as it was.
+    `pretrained`: fetched folder of pretrained weights, whose tokenizer is taken when `tokenizer.kind` says so; all that
+    belongs to it is written beside it. `workers`: processes, by default one a core (one alone for small corpora).
+    Raises MetrolineError: nothing fetched, unreadable documents, nothing left after cleaning, an empty split, an
+    unsupported tokenizer, disk full. `out` then stays as it was.
     """
     files = raw_files(raw)
     size = sum(path.stat().st_size for path in files.values() if path.is_file())
@@ -67,8 +72,11 @@ def prepare(
                 raise _nothing_left(statistics, len(files))
             sizes = Counter(document.split for document in spool.read())
             _refuse_empty_splits(sizes, split)
-            made = _train_tokenizer(spool, tokenizer, sizes["train"])
-            save(made, folder / "tokenizer.json")
+            if tokenizer.kind == "pretrained":
+                made = _pretrained_tokenizer(pretrained, folder)
+            else:
+                made = _train_tokenizer(spool, tokenizer, sizes["train"])
+                save(made, folder / "tokenizer.json")
             entries = _encode_all(spool, made, folder, statistics, pool, workers, shard_tokens, sizes.total())
             spool.path.unlink()
             write_index(folder, entries, vocab_size=made.vocab_size, eos=made.eos)
@@ -139,6 +147,13 @@ def _train_tokenizer(spool: Spool, config: TokenizerConfig, documents: int) -> T
                     yield document.text
 
         return train(texts(), config)
+
+
+def _pretrained_tokenizer(fetched: Path | None, folder: Path) -> Tokenizer:
+    """The tokenizer of the fetched weights, written to `folder` with what belongs to it."""
+    if fetched is None or not fetched.is_dir():
+        raise MetrolineError(f"no pretrained weights in {fetched}", hint="run `metroline stage fetch` again")
+    return Tokenizer.load(read_pretrained(find_pretrained(fetched / "files")).save(folder))
 
 
 def _encode_all(

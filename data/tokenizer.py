@@ -24,11 +24,14 @@ EOS = 0
 
 
 class TokenizerConfig(BaseModel):
-    """Which tokenizer is made from the train split."""
+    """Which tokenizer is made from the train split, or that it comes with pretrained weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["bpe", "char"] = Field(default="bpe", description="byte-level BPE, or one token a character")
+    kind: Literal["bpe", "char", "pretrained"] = Field(
+        default="bpe",
+        description="byte-level BPE, one token a character, or what the pretrained weights were made with",
+    )
     vocabulary: int = Field(
         default=4096, ge=258, le=1 << 20, description="most tokens of a BPE; a small corpus may give fewer"
     )

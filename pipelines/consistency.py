@@ -27,6 +27,7 @@ def problems(recipe: "Recipe") -> Iterator[str]:
         )
     if train.sequence > model.context:
         yield f"train.sequence: {train.sequence} is longer than model.context ({model.context})"
+    yield from _pretrained(recipe)
     if not recipe.split.test:
         yield "split.test: evaluate needs a test split, so it must be above 0"
     if (group := recipe.evaluate.group_by) is not None and group not in (noted := meta_names(recipe.documents)):
@@ -36,6 +37,19 @@ def problems(recipe: "Recipe") -> Iterator[str]:
         for name in (gate.metric, gate.bound):
             if isinstance(name, str) and not known_metric(name):
                 yield f"gates: '{gate}': nothing measured is called {name}; {nearest(name, MEASURED)}"
+
+
+def _pretrained(recipe: "Recipe") -> Iterator[str]:
+    """Shape and tokenizer come along with pretrained weights."""
+    if recipe.pretrained.source is None:
+        if recipe.tokenizer.kind == "pretrained":
+            yield "tokenizer.kind: pretrained needs pretrained.source"
+        return
+    if recipe.tokenizer.kind != "pretrained":
+        yield f"tokenizer.kind: with pretrained.source it must be pretrained, not {recipe.tokenizer.kind}"
+    for name in ("model", "train"):
+        if keys := sorted(getattr(recipe, name).model_fields_set):
+            yield f"{name}.{keys[0]}: has no effect with pretrained.source, so {name} must be {{}}"
 
 
 def meta_names(documents: DocumentsConfig) -> list[str]:

@@ -141,6 +141,8 @@ def write_papers(recipe: "Recipe", paths: Paths, folder: Path, parity: dict[str,
 
     for name in FROM_CHECKPOINT:
         shutil.copyfile(paths.checkpoint / name, folder / name)
+    if (template := paths.checkpoint / "chat_template.jinja").is_file():
+        shutil.copyfile(template, folder / template.name)
     shutil.copyfile(paths.metrics, folder / "metrics.json")
     shutil.copyfile(paths.evaluation / "reference.json", folder / "reference.json")
     pictures = [path for path in (paths.checkpoint / "curves.png", paths.evaluation / "groups.png") if path.is_file()]
@@ -166,7 +168,7 @@ def write_papers(recipe: "Recipe", paths: Paths, folder: Path, parity: dict[str,
             "context": shape.context,
             "max_tokens": recipe.serving.max_tokens,
             "precision": recipe.serving.precision,
-            "eos": index["eos"],
+            "eos": read_json(folder / "generation_config.json")["eos_token_id"],
         },
     )
     values = {

@@ -29,6 +29,7 @@ source:
   path: {path}
   sha256: {sha256} # of the data as it is now; after a change: metroline init {name} --data PATH --update
 
+pretrained: {{}}
 documents: {{}} # text_field: for .jsonl and .parquet; separator: "\\n\\n" makes many documents of one .txt
 clean: {{}} # what is dropped, and the near duplicates
 split: {split}

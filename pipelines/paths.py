@@ -17,6 +17,11 @@ class Paths:
         return self.root / "data/raw" / self.recipe
 
     @property
+    def pretrained(self) -> Path:
+        """Fetched weights of others, as they came; only for a recipe with `pretrained.source`."""
+        return self.raw / "pretrained"
+
+    @property
     def prepared(self) -> Path:
         """Token shards, `tokenizer.json`, `stats.json`."""
         return self.root / "data/prepared" / self.recipe

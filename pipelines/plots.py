@@ -13,8 +13,10 @@ from pipelines.paths import Paths
 
 
 def write_curves(paths: Paths) -> None:
-    """`plots/loss.csv` and `plots/valid_loss.csv` out of the checkpoint's `curves.jsonl`."""
-    lines = (paths.checkpoint / "curves.jsonl").read_text(encoding="utf-8").splitlines()
+    """`plots/loss.csv` and `plots/valid_loss.csv` out of the checkpoint's `curves.jsonl`; only head lines for weights
+    that were imported, which have none."""
+    curves = paths.checkpoint / "curves.jsonl"
+    lines = curves.read_text(encoding="utf-8").splitlines() if curves.is_file() else []
     rows = [json.loads(line) for line in lines]
     for name in ("loss", "valid_loss"):
         found = [(row["step"], row[name]) for row in rows if row.get(name) is not None]

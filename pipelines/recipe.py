@@ -41,6 +41,18 @@ class ServingConfig(BaseModel):
     precision: Literal["fp32", "int8"] = Field(default="int8", description="which graph of the bundle answers")
 
 
+class PretrainedConfig(BaseModel):
+    """Weights that others have trained. Stage `train` then imports them; `model` and `train` stay empty."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Source | None = Field(
+        default=None,
+        description="one .gguf file (Llama) or the files of a Hugging Face folder (Llama, Qwen3, Arcee, GPT-2; "
+        "safetensors); null: weights are trained",
+    )
+
+
 class Recipe(BaseModel):
     """A model's whole line: where its data comes from, how it is trained, exported, judged and served."""
 
@@ -49,7 +61,8 @@ class Recipe(BaseModel):
     name: str
     description: str
     licence: str = Field(description="licence of the data, shown in the model card")
-    source: Source
+    source: Source = Field(description="the text; with pretrained weights it is what they are judged on")
+    pretrained: PretrainedConfig = PretrainedConfig()
     documents: DocumentsConfig = DocumentsConfig()
     clean: CleanConfig = CleanConfig()
     split: SplitConfig = SplitConfig()

@@ -32,7 +32,9 @@ def _fetch(recipe: Recipe, paths: Paths) -> None:
     from data.sources import fetch
 
     mirror = os.environ.get("METROLINE_MIRROR")
-    fetch(recipe.source, paths.raw, name=recipe.name, mirror=Path(mirror) if mirror else None)
+    for source, folder in ((recipe.source, paths.raw), (recipe.pretrained.source, paths.pretrained)):
+        if source is not None:  # in this order: the second folder is inside the first, which is replaced as a whole
+            fetch(source, folder, name=recipe.name, mirror=Path(mirror) if mirror else None)
 
 
 def _prepare(recipe: Recipe, paths: Paths) -> None:
@@ -45,14 +47,16 @@ def _prepare(recipe: Recipe, paths: Paths) -> None:
         clean=recipe.clean,
         split=recipe.split,
         tokenizer=recipe.tokenizer,
+        pretrained=paths.pretrained if recipe.pretrained.source else None,
     )
 
 
 def _train(recipe: Recipe, paths: Paths) -> None:
     from pipelines.plots import write_curves
+    from pipelines.pretrained import import_weights
     from pipelines.train import train
 
-    train(recipe, paths)
+    (import_weights if recipe.pretrained.source else train)(recipe, paths)
     write_curves(paths)
 
 

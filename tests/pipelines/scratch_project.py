@@ -94,6 +94,7 @@ RECIPE = """
 description: a test
 licence: none
 source: {kind: file, path: corpus.txt, sha256: "%s"}
+pretrained: {}
 documents: {}
 clean: {}
 split: {}

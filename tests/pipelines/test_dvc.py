@@ -15,7 +15,7 @@ STAGES_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ENTRY = {
     "fetch": {"data.sources"},
     "prepare": {"data.prepare"},
-    "train": {"pipelines.train", "pipelines.plots"},
+    "train": {"pipelines.train", "pipelines.pretrained", "pipelines.plots"},
     "evaluate": {"pipelines.evaluate", "pipelines.plots"},
     "export": {"pipelines.export"},
     "release": {"pipelines.release"},
