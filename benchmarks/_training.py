@@ -21,25 +21,25 @@ RECIPE = "shakespeare"
 
 
 @contextmanager
-def workplace() -> Iterator[Path]:
+def workplace(name: str = RECIPE) -> Iterator[Path]:
     """A temporary folder; the recipe's data is in `prepared` below it, taken from the project when it is there."""
-    with TemporaryDirectory(prefix="metroline-benchmark-") as name:
-        folder = Path(name)
-        done = Paths(RECIPE, ROOT).prepared
+    with TemporaryDirectory(prefix="metroline-benchmark-") as temporary:
+        folder = Path(temporary)
+        done = Paths(name, ROOT).prepared
         if (done / "index.json").is_file():
             (folder / "prepared").symlink_to(done)
         else:
-            recipe = Recipe.load(RECIPE, ROOT)
+            recipe = Recipe.load(name, ROOT)
             mirror = os.environ.get("METROLINE_MIRROR")
-            fetch(recipe.source, folder / "raw", name=RECIPE, mirror=Path(mirror) if mirror else None)
+            fetch(recipe.source, folder / "raw", name=name, mirror=Path(mirror) if mirror else None)
             parts = {"documents": recipe.documents, "clean": recipe.clean, "split": recipe.split}
             prepare(folder / "raw", folder / "prepared", **parts, tokenizer=recipe.tokenizer)
         yield folder
 
 
-def project(folder: Path, name: str) -> Paths:
+def project(folder: Path, name: str, recipe: str = RECIPE) -> Paths:
     """A project of its own in `folder` with the recipes and the prepared data, but no checkpoint or state."""
-    paths = Paths(RECIPE, folder / name)
+    paths = Paths(recipe, folder / name)
     paths.prepared.parent.mkdir(parents=True)
     paths.prepared.symlink_to((folder / "prepared").resolve())
     (paths.root / "pipelines").mkdir()
@@ -49,7 +49,7 @@ def project(folder: Path, name: str) -> Paths:
 
 def start(paths: Paths) -> subprocess.Popen[str]:
     """Begin, or go on, to train the recipe in a process of its own."""
-    command = [sys.executable, "-m", "pipelines.train", RECIPE, "--root", str(paths.root)]
+    command = [sys.executable, "-m", "pipelines.train", paths.recipe, "--root", str(paths.root)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
