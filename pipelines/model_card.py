@@ -88,14 +88,15 @@ def _data(recipe: "Recipe", index: Mapping[str, Any]) -> str:
         ("split", "documents", "tokens", "bytes of text"),
         ((name, part["documents"], part["tokens"], part["bytes"]) for name, part in index["splits"].items()),
     )
+    made = "which came with the weights" if recipe.pretrained.source else "made from the train split only"
     apart = "No document is in two splits."
     if recipe.split.method == "tail":
         apart = "The splits are parts of the text in reading order: test, train, validation."
     return f"""## Data
 
 Source: {said}.
-Licence of the data: {recipe.licence}.
-Tokenizer: {recipe.tokenizer.kind}, {index["vocab_size"]:,} tokens, made from the train split only.
+Licence: {recipe.licence}.
+Tokenizer: {recipe.tokenizer.kind}, {index["vocab_size"]:,} tokens, {made}.
 {apart} Hash of the data: `{index["data_hash"]}`.
 
 {splits}"""
@@ -114,8 +115,14 @@ def _model(config: Mapping[str, Any], training: Mapping[str, Any], pictures: set
         )
         if training.get(key) is not None
     ]
+    facts += [
+        (f"imported from `{name}`", f"sha256 `{digest}`") for name, digest in training.get("imported", {}).items()
+    ]
+    said = ""
+    if "imported" in training:
+        said = "\n\nThe weights are others' work, taken as they are; the data above only serve to judge them."
     picture = "\n\n![Loss over training](curves.png)" if "curves.png" in pictures else ""
-    return f"## Model and training\n\n{table(('', ''), facts)}{picture}"
+    return f"## Model and training\n\n{table(('', ''), facts)}{said}{picture}"
 
 
 def _metrics(metrics: Mapping[str, Any], pictures: set[str]) -> str:
@@ -164,9 +171,14 @@ def _samples(samples: Iterable[Mapping[str, str]]) -> str:
 def _limits(recipe: "Recipe", config: Mapping[str, Any], metrics: Mapping[str, Any], parity: Mapping[str, Any]) -> str:
     groups = metrics.get("groups", {})
     worst = max(groups, key=lambda name: groups[name]["bits_per_byte"], default=None)
+    manner = (
+        "What it writes may be false or offensive as the data are that others trained it on."
+        if recipe.pretrained.source
+        else "It continues text in the manner of its data. It does not answer questions, follow instructions or know "
+        "facts, and what it writes may be false or offensive as its data are."
+    )
     limits = [
-        "It continues text in the manner of its data. It does not answer questions, follow instructions or know facts, "
-        "and what it writes may be false or offensive as its data are.",
+        manner,
         f"It sees at most {metrics['test']['context']:,} tokens at a time.",
         f"The endpoint writes at most {recipe.serving.max_tokens:,} tokens a request.",
         "Nothing was done to find or remove personal data, bias or copied passages beyond what the recipe's "

@@ -29,12 +29,14 @@ ERROR_MARKER = "@error "
 
 
 def _fetch(recipe: Recipe, paths: Paths) -> None:
+    from data.own_files import WEIGHTS
     from data.sources import fetch
 
-    mirror = os.environ.get("METROLINE_MIRROR")
-    for source, folder in ((recipe.source, paths.raw), (recipe.pretrained.source, paths.pretrained)):
-        if source is not None:  # in this order: the second folder is inside the first, which is replaced as a whole
-            fetch(source, folder, name=recipe.name, mirror=Path(mirror) if mirror else None)
+    variable = os.environ.get("METROLINE_MIRROR")
+    mirror = Path(variable) if variable else None
+    fetch(recipe.source, paths.raw, name=recipe.name, mirror=mirror)
+    if recipe.pretrained.source is not None:  # now, because its folder is inside the one that was just replaced
+        fetch(recipe.pretrained.source, paths.pretrained, name=recipe.name, mirror=mirror, suffixes=WEIGHTS)
 
 
 def _prepare(recipe: Recipe, paths: Paths) -> None:
