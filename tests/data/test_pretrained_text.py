@@ -9,8 +9,10 @@ import tokenizers
 from tokenizers import pre_tokenizers
 
 from data.errors import MetrolineError
+from data.files import sha256
 from data.gguf_tokenizer import PRE_TOKENIZERS
 from data.pretrained import find, read
+from data.sources import HubSource, fetch
 from data.tokenizer import Tokenizer
 from tests.gguf_files import TEMPLATE, TEXTS, add_tokenizer, finish, write_tokenizer
 
@@ -204,3 +206,15 @@ def test_which_weights_are_found(weights, folder, tmp_path):
     shutil.copyfile(weights, tmp_path / "b.gguf")
     with pytest.raises(MetrolineError, match=r"has 2 \.gguf files, a\.gguf and others"):
         find(tmp_path)
+
+
+def test_from_a_model_repository_of_the_hub(folder, tmp_path):
+    commit, names = "c" * 40, ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"]
+    copy = tmp_path / "mirror/huggingface.co/someone/model/resolve" / commit
+    copy.mkdir(parents=True)
+    for name in names:
+        shutil.copyfile(folder / name, copy / name)
+    files = tuple({"path": name, "sha256": sha256(copy / name)} for name in names)
+    source = HubSource(kind="hf", type="model", repository="someone/model", revision=commit, files=files)
+    fetch(source, tmp_path / "fetched", name="demo", mirror=tmp_path / "mirror")
+    assert read(find(tmp_path / "fetched/files")).special == read(folder).special
