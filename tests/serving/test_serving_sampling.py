@@ -139,6 +139,26 @@ def test_the_nucleus_is_the_fewest_that_reach_p(values, top_p):
     assert weights[weights > least].sum() <= top_p * weights.sum() * (1 + 1e-12)
 
 
+@given(
+    st.lists(st.sampled_from([0.0, 1e-6, 0.25, 1.0, 1.5]), min_size=1, max_size=700), st.floats(0, 1, exclude_max=True)
+)
+def test_a_point_of_the_running_sum_is_picked(values, point):
+    weights = np.array([1.0, *values], np.float32)
+    index = sampling._pick(weights, point)
+    cumulative = np.cumsum(weights, dtype=np.float64)
+    assert weights[index] > 0
+    assert cumulative[index] >= point * cumulative[-1] - 1e-9
+    assert cumulative[index] - weights[index] <= point * cumulative[-1] + 1e-9
+
+
+def test_the_whole_of_a_large_vocabulary_is_drawn_from():
+    logits = np.log(np.tile(PROBABILITIES, 300)).astype(np.float32)
+    sampler = Sampler(SamplingParameters(seed=2))
+    drawn = np.array([sampler(logits) for _ in range(4000)])
+    assert np.abs(np.bincount(drawn % 5, minlength=5) / 4000 - PROBABILITIES).max() < 0.03
+    assert len(np.unique(drawn // 50)) == 30
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_logits_that_are_not_finite_are_refused(temperature, bad):
