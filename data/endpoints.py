@@ -1,14 +1,16 @@
-"""Which endpoints run on this machine: a note per server process, so that a new release can reach them.
+"""Which endpoints run on this machine: a note per server process and model, so that a new release can reach them.
 
-    <BENTOML_HOME>/metroline/endpoints/<process number>.json     {"model": "speeches", "pid": 17, "url": "http://..."}
+    <BENTOML_HOME>/metroline/endpoints/<process number>-<model>.json
+        {"model": "speeches", "pid": 17, "url": "http://...", "key": "..."}
 
 The endpoint writes its note (serving/run.py) and takes SIGUSR1 as "serve what is live now"; the line's deployment
-(pipelines/deployment.py) reads the notes and sends the signal.
+(pipelines/deployment.py) reads the notes and sends the signal. With the note's key, which only this user can read, the
+line may ask an endpoint that wants API keys.
 """
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ class Endpoint:
     pid: int
     model: str
     url: str
+    key: str = ""
 
     def reload(self) -> None:
         """Make it serve what is live now; requests that run are finished by the old workers."""
@@ -34,14 +37,29 @@ class Endpoint:
 
 
 @contextmanager
-def announced(home: Path, model: str, url: str) -> Iterator[None]:
-    """While inside, this process's note is there."""
-    note = _folder(home) / f"{os.getpid()}.json"
-    write_json(note, asdict(Endpoint(os.getpid(), model, url)))
+def announced(home: Path, model: str, url: str, key: str = "") -> Iterator[None]:
+    """While inside, this process's note for a model is there."""
+    folder = _folder(home)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    note = folder / f"{os.getpid()}-{model}.json"
+    write_json(note, asdict(Endpoint(os.getpid(), model, url, key)))
     try:
         yield
     finally:
         note.unlink(missing_ok=True)
+
+
+def authorization(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Headers for a request of this user to an endpoint: METROLINE_API_KEY, else the key in its note, else none."""
+    key = environment.get("METROLINE_API_KEY")
+    home = Path(environment.get("BENTOML_HOME") or ".metroline/bentoml").expanduser()
+    for note in sorted(_folder(home).glob("*.json")) if not key else ():
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            endpoint = Endpoint(**read_json(note))
+            if endpoint.url == url.rstrip("/") and endpoint.key and _runs(endpoint.pid):
+                key = endpoint.key
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def endpoints(home: Path, model: str) -> list[Endpoint]:

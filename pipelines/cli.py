@@ -155,23 +155,38 @@ def status(
 
 @app.command(
     epilog="The live release:  metroline serve speeches\n\n"
+    "Several, picked by name:  metroline serve speeches shakespeare\n\n"
     "Any bundle:  metroline serve --bundle artifacts/speeches/bundle --port 0"
 )
 def serve(
-    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="serve its live release")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="serve this folder instead of a release")] = None,
+    recipes: Annotated[list[str] | None, typer.Argument(metavar="RECIPE...", help="serve its live release")] = None,
+    bundle: Annotated[list[Path] | None, typer.Option(help="serve this folder instead of a release")] = None,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in")] = "127.0.0.1",
     port: Port = 3000,
     workers: Annotated[int, typer.Option(min=1, help="processes, each with its own copy of the model")] = 1,
 ) -> None:
     """Serve a release over HTTP (OpenAI's completions, a playground at /, metrics at /metrics) until Ctrl-C."""
-    bundle = bundle.expanduser().resolve() if bundle else None
+    bundles = [each.expanduser().resolve() for each in bundle or []]
     root = enter()
     from pipelines.endpoint import command
 
     sys.stdout.flush()
-    arguments = command(recipe, bundle, host, port, workers, root)
+    arguments = command(recipes or [], bundles, host, port, workers, root)
     os.execv(arguments[0], arguments)
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="A new key, shown once:  metroline keys add alice --requests-per-minute 60\n\n"
+    "Who has one:  metroline keys list\n\nTake it back:  metroline keys remove alice",
+)
+def keys(
+    arguments: Annotated[list[str], typer.Argument(metavar="add|list|remove [NAME]", help="what to do")],
+) -> None:
+    """Make, list and remove API keys. As soon as there is one, endpoints ask for it."""
+    enter()
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "serving.keys", *arguments])
 
 
 @app.command(epilog='To try things out:  metroline chat\n\nFor a script:  metroline chat "The state of the Union is"')

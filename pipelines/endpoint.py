@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from data.endpoints import authorization
 from data.errors import MetrolineError
 from pipelines.line import stop_group
 from pipelines.recipe import unknown_recipe
@@ -22,16 +23,18 @@ from pipelines.recipe import unknown_recipe
 LOG = Path(".metroline/endpoint.log")
 
 
-def command(recipe: str | None, bundle: Path | None, host: str, port: int, workers: int, root: Path) -> list[str]:
-    """The command line that serves a recipe's live release or a folder. Raises MetrolineError unless it is one."""
-    if (recipe is None) == (bundle is None):
+def command(
+    recipes: Sequence[str], bundles: Sequence[Path], host: str, port: int, workers: int, root: Path
+) -> list[str]:
+    """The command line that serves live releases of recipes, or folders. Raises MetrolineError unless it is one."""
+    if bool(recipes) == bool(bundles):
         raise MetrolineError("name either a recipe or --bundle FOLDER", hint="metroline serve speeches")
-    if recipe is not None:
-        from pipelines.recipe import names
+    from pipelines.recipe import names
 
+    for recipe in recipes:
         if recipe not in names(root):
             raise unknown_recipe(recipe, root)
-    what = ["--model", recipe] if recipe is not None else [str(bundle)]
+    what = [*map(str, bundles), *(word for recipe in recipes for word in ("--model", recipe))]
     return [sys.executable, "-m", "serving.run", *what, "--host", host, "--port", str(port), "--workers", str(workers)]
 
 
@@ -65,7 +68,7 @@ class Served:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
-                command(self.recipe, None, "127.0.0.1", self.port, 1, self.root), stdin=subprocess.DEVNULL,
+                command([self.recipe], [], "127.0.0.1", self.port, 1, self.root), stdin=subprocess.DEVNULL,
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + wait
@@ -100,7 +103,7 @@ def is_ready(url: str) -> bool:
 def served(url: str) -> dict[str, Any] | None:
     """What `/v1/models` says about the model there; None where nothing (or something else) answers."""
     with suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
-        model = httpx.get(f"{url}/v1/models", timeout=2, trust_env=False).json()["data"][0]
+        model = httpx.get(f"{url}/v1/models", headers=authorization(url), timeout=2, trust_env=False).json()["data"][0]
         return dict(model)
     return None
 
@@ -109,7 +112,8 @@ def complete(url: str, prompt: str, **options: Any) -> Iterator[str]:
     """Stream a completion: pieces of text as they come. Raises MetrolineError: nobody there, a refused request."""
     body = {"prompt": prompt, "stream": True, **{name: value for name, value in options.items() if value is not None}}
     try:
-        with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=120, trust_env=False) as answer:
+        with httpx.stream("POST", f"{url}/v1/completions", json=body, headers=authorization(url), timeout=120,
+                          trust_env=False) as answer:  # fmt: skip
             if answer.status_code != 200:
                 answer.read()
                 raise MetrolineError(f"{url} refused: {_message(answer)}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data.endpoints import authorization
 from data.errors import MetrolineError
 from data.files import write_json
 from pipelines import gates, manifest
@@ -134,6 +135,7 @@ def smoke(base_url: str, tag: str, timeout: float) -> dict[str, Any]:
     give_up, problem = time.monotonic() + timeout, "no answer"
     with httpx.Client(base_url=base_url, timeout=min(timeout, 30.0), trust_env=False) as client:
         while True:
+            client.headers.update(authorization(base_url))  # it may come with the endpoint's note
             try:
                 served = client.get(f"/v1/models/{name}").raise_for_status().json()
                 if served.get("version") != version:

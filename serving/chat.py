@@ -2,6 +2,7 @@
 
     metroline chat                                  # or: python -m serving.chat --url http://127.0.0.1:3000
 
+An endpoint that asks for an API key gets the one in METROLINE_API_KEY.
 It is a completion client: what is typed is the beginning, not a question. Ctrl-C stops a completion, Ctrl-D leaves.
 """
 
@@ -19,6 +20,7 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
+from data.endpoints import authorization
 from data.errors import MetrolineError
 
 HELP = """Type the beginning of a text and press Enter; the model continues it.
@@ -65,7 +67,8 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(10, read=130), trust_env=False)
+        timeout = httpx.Timeout(10, read=130)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout, headers=authorization(url), trust_env=False)
 
     def model(self) -> dict[str, Any]:
         """What is served there. Raises MetrolineError when nothing answers."""

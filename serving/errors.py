@@ -80,6 +80,19 @@ def queue_full(waiting: int, retry_after: int) -> ApiError:
                     headers={"Retry-After": str(retry_after)})  # fmt: skip
 
 
+def unauthorized(*, given: bool) -> ApiError:
+    """401: no API key, or one that is not known here."""
+    why = "This API key is not known here." if given else "Send an API key, as in Authorization: Bearer KEY."
+    return ApiError(401, why, code="invalid_api_key", reason="unauthorized", headers={"WWW-Authenticate": "Bearer"})
+
+
+def rate_limited(what: str, per_minute: int, retry_after: int) -> ApiError:
+    """429: a caller's limit. `what`: requests or tokens."""
+    message = f"The limit of {per_minute} {what} a minute is reached. Try again in {retry_after} s."
+    return ApiError(429, message, kind="rate_limit_error", code="rate_limit_exceeded", reason="rate_limit",
+                    headers={"Retry-After": str(retry_after)})  # fmt: skip
+
+
 def unavailable(reason: str) -> ApiError:
     """503: the model is still being loaded, or the server is going down. `reason`: loading | draining | failed."""
     why = {

@@ -60,6 +60,11 @@ class Job:
         """Tokens of all prompts."""
         return sum(map(len, self.wanted.prompts))
 
+    @property
+    def most_tokens(self) -> int:
+        """What the request may come to, prompts and answers."""
+        return self.tokens_in + len(self.wanted.prompts) * self.wanted.n * self.wanted.max_tokens
+
 
 async def read(runtime: Runtime, request: Request, schema: type[Parsed]) -> "tuple[Parsed, Served]":
     """The request's body, checked, and the model that it is for. Raises ApiError."""
@@ -98,6 +103,7 @@ def engine_request(
 async def respond(request: Request, job: Job, *, stream: bool) -> Response:
     """Generate, and answer in one piece or as a stream. Raises ApiError."""
     job.fields.update(stream=stream, prompt_tokens=job.tokens_in)
+    request.scope["metroline"]["caller"].spend(job.most_tokens)
     if stream:
         return EventStream(_chunks(job))
     return await while_connected(request.receive, _whole(job))

@@ -1,4 +1,4 @@
-"""The outermost layer of a worker: request ids, one log line and one count per request, 503 while going down.
+"""The outermost layer of a worker: request ids, one log line and one count per request, 503 while going down, keys.
 
 It also keeps BentoML's own metrics bounded. Those label every request with its path, which a client chooses; so BentoML
 sees a template (`/v1/models/{model}`, `/unknown`), and `restore_path` gives the mounted app the real path back.
@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from serving.access import Headers
 from serving.errors import ApiError, unavailable
 from serving.runtime import Runtime
 
@@ -71,7 +72,8 @@ class Guard:
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status, complete = time.monotonic(), GONE, False
         route = template(scope["path"])
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        headers, more = dict(scope["headers"]), self._runtime.access.cors(dict(scope["headers"]))
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
         fields: dict[str, Any] = {"request_id": request_id, "method": scope["method"][:20], "route": route}
         scope = {**scope, "path": route, "metroline": {"path": scope["path"], "fields": fields}}
@@ -80,24 +82,32 @@ class Guard:
             nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
+                sent = [*message["headers"], (b"x-request-id", request_id.encode()), *more]
                 if self._runtime.leaving:
-                    headers = [(name, value) for name, value in headers if name != b"connection"]
-                    headers.append((b"connection", b"close"))
-                message = {**message, "headers": headers}
+                    sent = [(name, value) for name, value in sent if name != b"connection"]
+                    sent.append((b"connection", b"close"))
+                message = {**message, "headers": sent}
             elif not message.get("more_body"):
                 complete = True
             await send(message)
 
         try:
-            if self._runtime.draining:
-                error = unavailable("draining")
-                fields["reason"] = error.reason
-                await send_error(error, counted)
-            else:
-                await self._app(scope, receive, counted)
+            if (granted := self._runtime.access.preflight(scope["method"], headers)) is not None:
+                more = granted
+                await counted({"type": "http.response.start", "status": 204, "headers": []})
+                await counted({"type": "http.response.body", "body": b""})
+                return
+            more += self._admit(scope, headers, fields)
+            await self._app(scope, receive, counted)
+        except ApiError as error:
+            fields["reason"], fields["code"] = error.reason, error.code
+            await send_error(error, counted)
         finally:
             seconds = time.monotonic() - started
+            if caller := scope["metroline"].get("caller"):
+                # A request that the engine did not take has no completion_tokens, and has used none.
+                out = fields.get("completion_tokens")
+                caller.settle(0 if out is None else fields["prompt_tokens"] + out)
             if models := self._runtime.models:
                 # What is for no model in particular counts for the first, as does a request that names none.
                 metrics = scope["metroline"].get("served", models[0]).metrics
@@ -109,6 +119,16 @@ class Guard:
             if not complete:
                 fields["client_gone"] = True
             log.info("request", extra={"fields": {**fields, "status": status, "seconds": round(seconds, 4)}})
+
+    def _admit(self, scope: Scope, headers: dict[bytes, bytes], fields: dict[str, Any]) -> Headers:
+        """Let a request in. Returns headers for its answer. Raises ApiError: 503 while draining, 401, 429."""
+        if self._runtime.draining:
+            raise unavailable("draining")
+        if not scope["metroline"]["path"].startswith("/v1/"):
+            return []
+        caller = scope["metroline"]["caller"] = self._runtime.access.caller(headers)
+        fields["caller"] = caller.name
+        return caller.request() if scope["method"] == "POST" else []
 
 
 def restore_path(app: App) -> App:

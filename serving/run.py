@@ -10,7 +10,9 @@ The server itself is `serving/service.py`, run by BentoML.
 """
 
 import argparse
+import ipaddress
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +30,8 @@ import httpx
 
 from data.endpoints import RELOAD, announced
 from data.errors import MetrolineError
-from serving.bundle import Bundle
+from serving.bundle import load_all, locate
+from serving.keys import key_file
 from serving.processes import end_with_parent
 from serving.settings import Settings
 
@@ -41,9 +44,9 @@ class Server:
     """A running server. As a context manager it is stopped at the end."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], url: str, log: Path | None, folder: Path, drain: float
+        self, process: subprocess.Popen[bytes], url: str, log: Path | None, folder: Path, drain: float, key: str
     ) -> None:
-        self.process, self.url, self.log = process, url, log
+        self.process, self.url, self.log, self.key = process, url, log, key
         self._folder, self._drain = folder, drain
 
     def __enter__(self) -> "Server":
@@ -96,9 +99,8 @@ class Server:
 
 
 def start(
-    bundle: Path | None = None,
-    *,
-    model: str | None = None,
+    *bundles: Path,
+    models: Sequence[str] = (),
     host: str = "127.0.0.1",
     port: int = 3000,
     workers: int = 1,
@@ -109,8 +111,8 @@ def start(
     """Start a server and return at once.
 
     Args:
-        bundle: folder to serve; or
-        model: recipe whose live release is served, and again looked up on `reload`.
+        bundles: folders to serve, each a model that requests pick by name; or
+        models: recipes whose live releases are served, and again looked up on `reload`.
         host: IP address or `localhost`.
         port: 0: any free one.
         workers: processes, each with its own copy of the model.
@@ -118,26 +120,25 @@ def start(
         environment: more variables, such as METROLINE_PRECISION.
         tied: end the server when the calling thread ends, however it ends (Linux only).
 
-    Raises MetrolineError: no or damaged bundle, a setting that makes no sense, a port in use.
+    Raises MetrolineError: no or damaged bundle, a setting that makes no sense, a port in use, an address that other
+    machines reach without there being API keys.
     """
     child = {**os.environ, **QUIET, **(environment or {}), "METROLINE_WORKERS": str(workers)}
     child.setdefault("BENTOML_HOME", str(Path(".metroline/bentoml").resolve()))
     for name in ("METROLINE_BUNDLES", "METROLINE_MODELS"):
         child.pop(name, None)
-    if bundle is not None:
-        child["METROLINE_BUNDLES"] = str(bundle.resolve())
-        settings = Settings.from_environment(child)
-        Bundle.load(bundle, settings.precision)
-    elif model is not None:
-        from serving.store import resolve
-
-        child["METROLINE_MODELS"] = model
-        settings = Settings.from_environment(child)
-        Bundle.load(resolve(model, environment=child), settings.precision)
+    if bundles:
+        child["METROLINE_BUNDLES"] = os.pathsep.join(str(bundle.resolve()) for bundle in bundles)
+    elif models:
+        child["METROLINE_MODELS"] = ",".join(models)
     else:
         raise MetrolineError("nothing to serve: neither a bundle nor a model is given")
+    settings = Settings.from_environment(child)
+    load_all(locate(child), settings.precision)
     host = "127.0.0.1" if host == "localhost" else host
+    _check_keys(host, settings, child)
     port = free_port(host, port)
+    child["METROLINE_LINE_KEY"] = secrets.token_urlsafe(32)
     folder = Path(tempfile.mkdtemp(prefix="metroline-metrics-"))
     child["METROLINE_METRICS_FOLDER"] = str(folder)
     command = [sys.executable, "-m", "bentoml", "serve", "--quiet", "serving.service:Metroline",
@@ -154,24 +155,37 @@ def start(
         if output:
             output.close()
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    return Server(process, f"http://{f'[{shown}]' if ':' in shown else shown}:{port}", log, folder, settings.drain)
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    return Server(process, url, log, folder, settings.drain, child["METROLINE_LINE_KEY"])
 
 
-def run(bundle: Path | None, host: str, port: int, workers: int, *, model: str | None = None) -> int:
+def _check_keys(host: str, settings: Settings, environment: Mapping[str, str]) -> None:
+    """Raise MetrolineError where other machines could use the endpoint without anybody having said so."""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if settings.auth == "auto" and not loopback and not key_file(environment).exists():
+        hint = "metroline keys add NAME makes one; METROLINE_AUTH=off lets everybody in"
+        raise MetrolineError(f"{host} is open to other machines, but there are no API keys", hint=hint)
+
+
+def run(bundles: Sequence[Path], models: Sequence[str], host: str, port: int, workers: int) -> int:
     """Serve in the foreground until Ctrl-C or SIGTERM; a second Ctrl-C does not wait for running requests.
 
-    With `model`, a new release reaches it while it runs: see data/endpoints.py. Returns the exit code: 0 after Ctrl-C
+    With `models`, new releases reach it while it runs: see data/endpoints.py. Returns the exit code: 0 after Ctrl-C
     or SIGTERM. Raises MetrolineError as `start` does.
     """
-    server = start(bundle, model=model, host=host, port=port, workers=workers, tied=True)
+    server = start(*bundles, models=models, host=host, port=port, workers=workers, tied=True)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         server.wait_ready()
         with ExitStack() as note:
-            if model is not None:
+            if models:
                 signal.signal(RELOAD, lambda number, frame: server.reload())
-                home = Path(os.environ.get("BENTOML_HOME") or ".metroline/bentoml").expanduser()
-                note.enter_context(announced(home, model, server.url))
+            home = Path(os.environ.get("BENTOML_HOME") or ".metroline/bentoml").expanduser()
+            for model in models:
+                note.enter_context(announced(home, model, server.url, server.key))
             print(f"serving at {server.url}, with a playground there; Ctrl-C ends it", file=sys.stderr, flush=True)
             return server.process.wait()
     except KeyboardInterrupt:
@@ -186,16 +200,16 @@ def run(bundle: Path | None, host: str, port: int, workers: int, *, model: str |
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve a bundle's folder, or with --model the live release of a recipe. Returns the exit code."""
+    """Serve folders of bundles, or with --model the live releases of recipes. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m serving.run", description=main.__doc__)
-    parser.add_argument("bundle", type=Path, nargs="?", help="folder of a bundle")
-    parser.add_argument("--model", help="recipe whose live release is served instead")
+    parser.add_argument("bundles", type=Path, nargs="*", metavar="bundle", help="folder of a bundle")
+    parser.add_argument("--model", action="append", default=[], help="recipe whose live release is served instead")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=3000, help="0: any free one")
     parser.add_argument("--workers", type=int, default=1, help="processes, each with its own copy of the model")
     given = parser.parse_args(arguments)
     try:
-        return run(given.bundle, given.host, given.port, given.workers, model=given.model)
+        return run(given.bundles, given.model, given.host, given.port, given.workers)
     except MetrolineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from data.errors import MetrolineError
+from serving.access import Access
 from serving.errors import unavailable, unknown_model
 from serving.settings import Settings
 
@@ -27,6 +28,9 @@ PATIENCE = 10.0
 class Runtime:
     """The state of this process. Made when the service is imported, filled by `start` in a worker."""
 
+    settings: Settings
+    access: Access
+
     def __init__(self) -> None:
         self.state: Literal["new", "loading", "ready", "failed"] = "new"
         self.draining = False  # new requests get 503
@@ -37,7 +41,7 @@ class Runtime:
 
     def start(self, settings: Settings) -> None:
         """Begin to load, from the event loop's thread."""
-        self.settings, self.state = settings, "loading"
+        self.settings, self.state, self.access = settings, "loading", Access(settings)
         loop = asyncio.get_running_loop()
 
         def load() -> None:

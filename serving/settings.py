@@ -4,6 +4,7 @@ What belongs to the model (context, most tokens of a request, default precision)
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -24,7 +25,7 @@ class Settings:
     """That this process may use, shared out among the workers; not a setting but found out."""
     slots: int = 16
     kv_tokens: int = 0
-    prefill_chunk: int = 64
+    prefill_chunk: int = 32
     speculative: int = 0
     queue: int = 64
     deadline: float = 120.0
@@ -32,6 +33,11 @@ class Settings:
     body_limit: int = 1 << 20
     body_seconds: float = 10.0
     prompts: int = 16
+    auth: str = "auto"
+    keys: str = ""
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    cors: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -44,7 +50,7 @@ class Settings:
             workers=workers,
             slots=_number(environment, "slots", 16, int, 1),
             kv_tokens=_number(environment, "kv_tokens", 0, int, 0),
-            prefill_chunk=_number(environment, "prefill_chunk", 64, int, 1),
+            prefill_chunk=_number(environment, "prefill_chunk", 32, int, 2),
             speculative=_number(environment, "speculative", 0, int, 0),
             queue=_number(environment, "queue", 64, int, 0),
             deadline=_number(environment, "deadline", 120.0, float, 0.1),
@@ -52,6 +58,11 @@ class Settings:
             body_limit=_number(environment, "body_limit", 1 << 20, int, 1),
             body_seconds=_number(environment, "body_seconds", 10.0, float, 0.1),
             prompts=_number(environment, "prompts", 16, int, 1),
+            auth=_word(environment, "auth", ("auto", "on", "off")),
+            keys=environment.get("METROLINE_KEYS", ""),
+            requests_per_minute=_number(environment, "requests_per_minute", 0, int, 0),
+            tokens_per_minute=_number(environment, "tokens_per_minute", 0, int, 0),
+            cors=_origins(environment.get("METROLINE_CORS", "")),
         )
 
     def share(self, models: int) -> "Settings":
@@ -70,7 +81,7 @@ DESCRIPTIONS = {
     "METROLINE_WORKERS": "server processes, each with its own model and queue",
     "METROLINE_SLOTS": "sequences that each model of a worker runs at once; more wait",
     "METROLINE_KV_TOKENS": "tokens that a worker's key/value caches hold, shared out to its models; 0: 1,024 a slot",
-    "METROLINE_PREFILL_CHUNK": "tokens of a prompt in one step: more read prompts faster, fewer let streams run evenly",
+    "METROLINE_PREFILL_CHUNK": "tokens of a prompt between two steps of running streams; four times that if none runs",
     "METROLINE_SPECULATIVE": "tokens that are guessed from the text so far while one sequence runs alone; 0: none",
     "METROLINE_QUEUE": "requests that may wait in a worker; more get 429",
     "METROLINE_DEADLINE": "seconds from arrival after which a request is stopped with 504",
@@ -78,6 +89,11 @@ DESCRIPTIONS = {
     "METROLINE_BODY_LIMIT": "bytes of a request body; more gets 413",
     "METROLINE_BODY_SECONDS": "seconds in which a request body must arrive; slower gets 408",
     "METROLINE_PROMPTS": "most completions (prompts × n) that one request may ask for",
+    "METROLINE_AUTH": "on: /v1/ needs an API key; off: it needs none; auto: as soon as `metroline keys add` made one",
+    "METROLINE_KEYS": "file with the hashes of API keys; unset: metroline/keys.json in the model store",
+    "METROLINE_REQUESTS_PER_MINUTE": "requests that a key may send in a minute, unless it has its own limit; 0: any",
+    "METROLINE_TOKENS_PER_MINUTE": "tokens of prompts and answers that a key may use in a minute; 0: any",
+    "METROLINE_CORS": "origins whose web pages may use the endpoint, as in https://a.example,https://b.example; or *",
 }
 
 
@@ -94,6 +110,24 @@ def _number(environment: Mapping[str, str], name: str, default: Number, kind: ty
         pass
     word = "a whole number" if kind is int else "a number"
     raise MetrolineError(f"{variable}={text!r} is not {word} from {least} up", hint=DESCRIPTIONS[variable])
+
+
+def _word(environment: Mapping[str, str], name: str, words: tuple[str, ...]) -> str:
+    """One of some words; the first one by default."""
+    variable = f"METROLINE_{name.upper()}"
+    text = environment.get(variable) or words[0]
+    if text not in words:
+        raise MetrolineError(f"{variable}={text!r} is none of {', '.join(words)}", hint=DESCRIPTIONS[variable])
+    return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin for each in text.split(",") if (origin := each.strip()))
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^/\s,*]+", origin):
+            hint = DESCRIPTIONS["METROLINE_CORS"]
+            raise MetrolineError(f"METROLINE_CORS: {origin!r} is no origin: scheme and host, no path", hint=hint)
+    return origins
 
 
 def _precision(text: str | None) -> str | None:

@@ -19,7 +19,7 @@ from pipelines import cli
 from pipelines.endpoint import next_free_port
 from pipelines.recipe import Recipe
 
-COMMANDS = ("init", "run", "stage", "status", "serve", "chat", "rollback", "schedule", "doctor", "demo")
+COMMANDS = ("init", "run", "stage", "status", "serve", "keys", "chat", "rollback", "schedule", "doctor", "demo")
 
 
 def plain(text: str) -> str:

@@ -36,16 +36,16 @@ def _stand_ins(raw: bytes) -> list[str]:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """Starts a server for a bundle; all are killed at the end of the session."""
+    """Starts a server for a bundle, or several; all are killed at the end of the session."""
     servers: list[Server] = []
 
-    def start_one(bundle: Path, *, workers: int = 1, ready: bool = True, **settings: str) -> Server:
+    def start_one(*bundles: Path, workers: int = 1, ready: bool = True, **settings: str) -> Server:
         home = tmp_path_factory.mktemp("home")
         environment = {"BENTOML_HOME": str(home), "METROLINE_THREADS": "1", "OMP_NUM_THREADS": "1"}
         environment |= {f"METROLINE_{name.upper()}": value for name, value in settings.items() if name != "pythonpath"}
         if "pythonpath" in settings:
             environment["PYTHONPATH"] = os.pathsep.join([settings["pythonpath"], os.environ.get("PYTHONPATH", "")])
-        server = start(bundle, port=0, workers=workers, log=home / "log", environment=environment, tied=True)
+        server = start(*bundles, port=0, workers=workers, log=home / "log", environment=environment, tied=True)
         servers.append(server)
         if ready:
             server.wait_ready(60)
