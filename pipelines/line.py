@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import yaml
 
 from data.errors import MetrolineError
 from pipelines.recipe import RECIPES, Recipe
 from pipelines.stages import ERROR_MARKER, OWNER
+from pipelines.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -110,7 +110,7 @@ def check_recipe(name: str) -> None:
     """
     Recipe.load(name)
     path = RECIPES / f"{name}.yaml"
-    there = yaml.safe_load(path.read_text(encoding="utf-8"))
+    there = read_yaml(path)
     missing = [section for section in Recipe.model_fields if section not in there and section != "name"]
     if missing:
         hint = f"for the defaults write an empty one, such as `{missing[0]}: {{}}`"
@@ -122,10 +122,7 @@ def check_recipe(name: str) -> None:
 
 def read_params() -> dict[str, Any]:
     """The contents of params.yaml. Raises MetrolineError when it cannot be read."""
-    try:
-        values = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise MetrolineError(f"params.yaml: {' '.join(str(error).split())}") from None
+    values = read_yaml(Path("params.yaml"))
     if not isinstance(values, dict):
         raise MetrolineError("params.yaml: not a mapping", hint="it needs a list `recipes:`")
     return values

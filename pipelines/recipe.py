@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data.clean import CleanConfig
@@ -27,6 +26,7 @@ from pipelines.export import ExportConfig
 from pipelines.gates import Gate
 from pipelines.release import ReleaseConfig
 from pipelines.training.config import TrainConfig
+from pipelines.yaml_files import read_yaml
 
 RECIPES = Path("pipelines/recipes")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
@@ -94,10 +94,7 @@ class Recipe(BaseModel):
         path = root / RECIPES / f"{name}.yaml"
         if not path.is_file():
             raise unknown_recipe(name, root)
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise MetrolineError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        values = read_yaml(path)
         if not isinstance(values, dict):
             raise MetrolineError(f"{path}: a recipe is a mapping of sections, not {type(values).__name__}")
         try:

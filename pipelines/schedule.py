@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import yaml
-
 from data.errors import MetrolineError
 from pipelines.endpoint import next_free_port
 from pipelines.line import check_recipe
 from pipelines.servers import HEARTBEAT, answers, local_server, local_worker, shared_server, stay, worker
+from pipelines.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -55,12 +54,13 @@ class Deployment:
     def read(cls, root: Path) -> "Deployment":
         """Out of prefect.yaml's first deployment. Raises MetrolineError when a key that is needed is missing."""
         path = root / "prefect.yaml"
+        contents = read_yaml(path)
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"][0]
+            values = contents["deployments"][0]
             limit = values["concurrency_limit"]
             return cls(values["entrypoint"], values["work_pool"]["name"], limit["limit"], limit["collision_strategy"],
                        values.get("description", ""), tuple(values.get("tags", ())))  # fmt: skip
-        except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
+        except (LookupError, TypeError) as error:
             what = f"lacks {error}" if isinstance(error, LookupError) else " ".join(str(error).split())
             raise MetrolineError(f"{path}: {what}", hint="`git checkout prefect.yaml` brings it back") from None
 

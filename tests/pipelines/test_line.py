@@ -65,7 +65,7 @@ def test_new_stale_fresh(project: Path) -> None:  # noqa: F811
         (lambda: None, "no recipe 'speches'"),
         (lambda: Path("params.yaml").write_text("recipes: [two]\n"), "recipe one is not in params.yaml"),
         (lambda: Path("params.yaml").write_text("- one\n"), "params.yaml: not a mapping"),
-        (lambda: Path("params.yaml").write_text("recipes: [\n"), "params.yaml: while parsing"),
+        (lambda: Path("params.yaml").write_text("recipes: [\n"), "params.yaml: not valid YAML: while parsing"),
         (lambda: Path("params.yaml").unlink(), "params.yaml: "),
         (lambda: Path("dvc.yaml").write_text("stages: [\n"), "DVC: "),
         (lambda: Path("dvc.yaml").write_text("stages: 3\n"), "DVC: "),
