@@ -20,7 +20,7 @@ ENTRY = {
     "export": {"pipelines.export"},
     "release": {"pipelines.release"},
 }
-PLUMBING = {"data.errors", "data.files", "data.progress", "pipelines.paths"}
+PLUMBING = {"data.endpoints", "data.errors", "data.files", "data.progress", "pipelines.paths"}
 """Decide where and how safely something is written or shown, not what."""
 
 
