@@ -1,8 +1,9 @@
 """Train, validation and test splits that stay put.
 
 `hash` gives every document to a split by a salted hash of its text: adding documents moves no other one, and equal
-texts always share a split. `tail` cuts the corpus in reading order into test | train | valid, for a corpus that is one
-text: validation is its end and right behind train, as in nanoGPT, so that losses can be compared with what others report. What counts as a document is data/documents.py's.
+texts always share a split. `tail` cuts the corpus in reading order into test | train | valid, for a corpus that is
+one text: validation is its end and right behind train, as in nanoGPT, so that losses can be compared with what others
+report. What counts as a document is data/documents.py's.
 """
 
 import hashlib
