@@ -162,9 +162,10 @@ def start(
 def _check_keys(host: str, settings: Settings, environment: Mapping[str, str]) -> None:
     """Raise MetrolineError where other machines could use the endpoint without anybody having said so."""
     try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
+        addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except OSError:
+        return  # no address at all; listening there says so
+    loopback = all(ipaddress.ip_address(address).is_loopback for address in addresses)
     if settings.auth == "auto" and not loopback and not key_file(environment).exists():
         hint = "metroline keys add NAME makes one; METROLINE_AUTH=off lets everybody in"
         raise MetrolineError(f"{host} is open to other machines, but there are no API keys", hint=hint)

@@ -17,6 +17,7 @@ from _bentoml_sdk import Service
 from data.errors import MetrolineError
 from serving.guard import Guard, Receive, Scope, Send, restore_path
 from serving.lifecycle import Lifecycle
+from serving.processes import look_closely
 from serving.runtime import Runtime
 from serving.settings import Settings
 
@@ -67,6 +68,7 @@ class Metroline:
         except MetrolineError as error:
             print(f"metroline: {error}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None
+        look_closely()
 
     @bentoml.on_startup
     async def start(self) -> None:

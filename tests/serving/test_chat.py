@@ -38,7 +38,7 @@ def test_a_conversation(scripted_server):
     assert "scripted" in shown
     assert "x" + SCRIPT[1:10] + "\n" in shown
     assert "x" + SCRIPT[1:19].rstrip() in shown.replace("\n", "")
-    assert shown.count("9 tokens") == 3
+    assert shown.count("── 9 tokens") == 3
     assert "ended at its length" in shown
     assert "temperature 0" in shown
 

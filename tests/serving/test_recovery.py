@@ -1,0 +1,108 @@
+"""A worker that is killed, and streams that run while the server goes down."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import chat_bundle
+import httpx
+import psutil
+import pytest
+
+from serving.run import Server
+
+HELLO = {"messages": [{"role": "user", "content": "hello"}], "temperature": 0}
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    return [each for each in children if "_bentoml_impl.worker.service" in " ".join(each.cmdline())]
+
+
+def ready(server: Server) -> bool:
+    try:
+        return httpx.get(f"{server.url}/readyz", timeout=2, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_killed_worker_is_back_within_ten_seconds(bundle, serve):
+    server = serve(bundle)
+    (worker,) = workers(server)
+    os.kill(worker.pid, signal.SIGKILL)
+    killed = time.monotonic()
+    worker.wait(5)
+    while not ready(server):
+        assert time.monotonic() - killed < 10
+        time.sleep(0.05)
+    (fresh,) = workers(server)
+    assert fresh.pid != worker.pid
+    answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": "a", "max_tokens": 2}, trust_env=False)
+    assert answer.status_code == 200
+    text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    assert sum(line.startswith("metroline_model_info{") for line in text.splitlines()) == 1
+
+
+def test_the_other_worker_answers_meanwhile(bundle, serve):
+    server = serve(bundle, workers=2)
+    while len(workers(server)) < 2:
+        time.sleep(0.05)
+    os.kill(workers(server)[0].pid, signal.SIGKILL)
+    statuses = []
+    for _ in range(20):
+        answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": "a", "max_tokens": 2}, trust_env=False)
+        statuses.append(answer.status_code)
+    assert statuses.count(200) == 20
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    return chat_bundle.build(tmp_path_factory.mktemp("slow") / "bundle", context=512, max_tokens=400, delay_nodes=4)
+
+
+def test_sigterm_under_load_loses_no_admitted_stream(slow, serve):
+    """Chats in every state, running and queued; those that were let in are answered completely, others get 503."""
+    server = serve(slow, slots="4", drain="60")
+    ended: list[tuple[int, str]] = []
+    started = threading.Semaphore(0)
+
+    def talk(tokens: int) -> None:
+        body = HELLO | {"max_tokens": tokens, "stream": True}
+        url = f"{server.url}/v1/chat/completions"
+        with httpx.stream("POST", url, json=body, timeout=60, trust_env=False) as answer:
+            text, line = "", ""
+            for line in filter(None, answer.iter_lines()):
+                started.release()
+                if line.startswith("data: {"):
+                    for choice in json.loads(line.removeprefix("data: "))["choices"]:
+                        text += choice["delta"].get("content", "")
+            ended.append((tokens, text if line == "data: [DONE]" else f"cut off after {text!r}"))
+
+    threads = [threading.Thread(target=talk, args=(40 + 5 * number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for _ in range(8):
+        started.acquire(timeout=30)
+
+    def admitted() -> float:
+        text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+        names = ("metroline_active_streams", "metroline_queued_requests")
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.split("{")[0] in names)
+
+    deadline = time.monotonic() + 20
+    while admitted() + len(ended) < 16 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    server.process.terminate()
+    refused = None
+    while refused is None or refused.status_code == 200:
+        refused = httpx.post(f"{server.url}/v1/chat/completions", json=HELLO | {"max_tokens": 1}, timeout=30,
+                             trust_env=False)  # fmt: skip
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    assert httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 503
+    for thread in threads:
+        thread.join(60)
+    assert sorted(ended) == [(40 + 5 * number, chat_bundle.said(24, 40 + 5 * number)) for number in range(16)]
+    assert server.process.wait(20) == 0
