@@ -42,7 +42,10 @@ def engine(folder, precision: str, slots: int = 16, **options) -> Engine:
     bundle = Bundle.load(folder, precision)
     vocabulary = Vocabulary(bundle.path / "tokenizer.json", bundle.vocab_size)
     options = {"chunk": 16, "queue": 64, "deadline": 200.0} | options
-    made = Engine(Graph(bundle, 2, slots), vocabulary, 0, Recorder(), Drift(None), **options)
+    return Engine(Graph(bundle, 2, slots), vocabulary, 0, Recorder(), Drift(None), **options)
+
+
+def started(made: Engine) -> Engine:
     made.start()
     return made
 
@@ -77,27 +80,34 @@ def test_alone_and_among_fifteen_others(exported, precision):
     async def alone() -> list:
         answers = []
         for request in wanted:
-            answers.append(await generate(engine(exported, precision, slots=1), request))  # an empty cache each
+            made = started(engine(exported, precision, slots=1))  # an empty cache for each
+            answers.append(await generate(made, request))
         return answers
 
-    async def together(made: Engine, seed: int) -> list:
-        """They come in any order, at any time, so that prompts are cut and slots are moved differently each time."""
+    async def together(made: Engine, seed: int | None) -> list:
+        """All at once, before the engine starts; with a seed at any time and in any order, so that prompts are cut and
+        slots are moved differently each time."""
         chance = random.Random(seed)
 
         async def one(request: Request) -> tuple:
-            await asyncio.sleep(chance.random() * 0.05)
+            if seed is not None:
+                await asyncio.sleep(chance.random() * 0.05)
             return await generate(made, request)
 
-        return await asyncio.gather(*(one(request) for request in wanted))
+        tasks = [asyncio.create_task(one(request)) for request in wanted]
+        if seed is None:
+            await asyncio.sleep(0)
+            made.start()
+        return await asyncio.gather(*tasks)
 
     expected = asyncio.run(alone())
     made = engine(exported, precision)
-    for seed in range(4):
-        assert asyncio.run(together(made, seed)) == expected
+    for seed in (None, 0, 1, 2):
+        for request, got, wants in zip(wanted, asyncio.run(together(made, seed)), expected, strict=True):
+            assert got == wants, (seed, request.id)
     assert max(size for (size,) in made._metrics.named("batch")) >= 8
     assert sum(tokens for (tokens,) in made._metrics.named("prefix")) > 0  # the cache was used, and changed nothing
-    few = engine(exported, precision, slots=3, chunk=16)
-    assert asyncio.run(together(few, 9)) == expected
+    assert asyncio.run(together(started(engine(exported, precision, slots=3)), 9)) == expected
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -133,7 +143,7 @@ def test_guessing_changes_no_greedy_result(exported):
     ]  # fmt: skip
     wanted.append(Request(id="s", prompts=(pattern * 4,), max_tokens=60, ignore_eos=True, logprobs=0,
                           sampling=SamplingParameters(temperature=0.7, seed=1, frequency_penalty=-1.0)))  # fmt: skip
-    plain, guessing = engine(exported, "fp32"), engine(exported, "fp32", speculative=6)
+    plain, guessing = started(engine(exported, "fp32")), started(engine(exported, "fp32", speculative=6))
 
     async def main() -> None:
         for request in wanted:
@@ -146,7 +156,7 @@ def test_guessing_changes_no_greedy_result(exported):
 
 def test_a_long_prompt_stalls_nobody(exported):
     """While a long prompt is read, a running stream gets a token after each chunk of it."""
-    made = engine(exported, "fp32", chunk=16)
+    made = started(engine(exported, "fp32", chunk=16))
     order: list[str] = []
     extend, decode = made._graph.extend, made._graph.decode
     made._graph.extend = lambda *values: (order.append(f"chunk {len(values[1])}"), extend(*values))[1]
