@@ -51,7 +51,11 @@ class Graph:
         except Exception as error:  # onnxruntime's own exceptions have no common public base
             raise MetrolineError(f"{bundle.graph}: ONNX Runtime cannot load it: {error}") from None
         self.context, self.vocab_size, self.slots = bundle.context, bundle.vocab_size, slots
-        self.cache = KeyValueCache(_parts(bundle, self._session.get_inputs()), slots, bundle.context)
+        parts = _parts(bundle, self._session.get_inputs())
+        self.cache = KeyValueCache(parts, slots, bundle.context)
+        self.rounds = any(not np.issubdtype(kind, np.floating) for _, _, kind in parts.values())
+        """The cache rounds what is put into it: a token sees those of its own chunk as they are, earlier ones rounded.
+        So it matters where a prompt is cut."""
         self._tokens = np.zeros((slots, 1), np.int64)
         self._lengths = np.zeros(slots, np.int32)
         self._total = np.zeros((), np.int32)

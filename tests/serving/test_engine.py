@@ -1,6 +1,7 @@
 """The engine on a real graph: what it generates, in which order, and how it stops."""
 
 import asyncio
+import random
 import re
 import time
 
@@ -345,6 +346,18 @@ def test_a_shared_beginning_is_computed_once(make, bundle):
     assert [tokens for (tokens,) in engine._metrics.named("prefix")] == [0] + [32] * 5
 
 
+@pytest.mark.parametrize(("rounds", "sizes"), [(False, [40]), (True, [16, 16, 8])])
+def test_prompts_are_cut_alike_where_the_cache_rounds(make, rounds, sizes):
+    """Else a token would see its neighbours rounded or not, depending on who else runs."""
+    engine, computed = make(chunk=16, start=False), []
+    engine._graph.rounds = rounds
+    extend = engine._graph.extend
+    engine._graph.extend = lambda *values: (computed.append(len(values[1])), extend(*values))[1]
+    engine.start()
+    asyncio.run(collect(engine, request(tuple(range(1, 41)))))
+    assert computed == sizes
+
+
 def test_a_stream_is_moved_when_others_leave(make, bundle):
     engine = make(slots=4)
     moved = []
@@ -494,3 +507,50 @@ def test_prompt_loss_is_the_models_own(make, bundle):
     logprobs = log_softmax(tiny_bundle.full_logits(bundle, list(PROMPT), 64))
     expected = -np.mean([logprobs[i][token] for i, token in enumerate(PROMPT[1:])])
     assert engine._metrics.named("prompt")[0][0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_many_mixed_requests(make, bundle):
+    """200 requests of all kinds, a fifth of whose clients leave: the others get what they would get alone."""
+    engine = make(slots=6, queue=300, kv_tokens=200, chunk=16, speculative=3)
+    chance = random.Random(0)
+    shared = tuple(chance.randint(1, 262) for _ in range(34))
+    alone = {}
+
+    def any_request() -> Request:
+        prompt = tuple(chance.randint(1, 262) for _ in range(chance.choice([1, 2, 17, 30])))
+        prompt = (*shared, *prompt)[:60] if chance.random() < 0.5 else prompt
+        kind = chance.random()
+        if kind < 0.1:
+            return request(prompt, grammar=Grammar("regex", "[a-z]{3}"), max_tokens=10, ignore_eos=False)
+        if kind < 0.2:
+            return request(prompt, max_tokens=0, echo=True, logprobs=0)
+        sampled = SamplingParameters(temperature=chance.choice([0, 1.0]), seed=chance.randint(0, 9))
+        return request(prompt, n=chance.choice([1, 1, 1, 3]), max_tokens=chance.randint(1, 80), sampling=sampled)
+
+    async def client(wanted: Request) -> None:
+        await asyncio.sleep(chance.random())
+        leaves = chance.random() < 0.2
+        events = []
+        async with asyncio.timeout(60), engine.submit(wanted) as stream:
+            async for event in stream:
+                events.append(event)
+                if leaves and len(events) > 2:
+                    return
+        finished = [event for event in events if isinstance(event, FinishEvent)]
+        assert sorted(event.choice for event in finished) == list(range(wanted.n))
+        if wanted.grammar:
+            assert re.fullmatch("[a-z]{3}", "".join(event.text for event in events))
+        elif wanted.max_tokens:
+            assert all(len(tokens(events, choice)) == wanted.max_tokens for choice in range(wanted.n))
+        if wanted.sampling.temperature == 0 and not wanted.grammar and wanted.max_tokens <= 20:
+            alone[wanted.prompts[0], wanted.max_tokens] = tokens(events)
+
+    async def main() -> None:
+        await asyncio.gather(*(client(any_request()) for _ in range(200)))
+
+    asyncio.run(main())
+    assert len(alone) > 10
+    for (prompt, count), made in alone.items():
+        assert made == (greedy(bundle, prompt, count) if count else [])
+    assert sum(tokens for (tokens,) in engine._metrics.named("prefix")) > 0
+    assert max(reserved for _, reserved in engine._metrics.named("running")) <= 200

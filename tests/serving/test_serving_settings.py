@@ -12,6 +12,7 @@ def test_defaults():
     assert settings.threads == 0
     assert settings.cores >= 1
     assert (settings.workers, settings.queue, settings.deadline, settings.body_limit) == (1, 64, 120.0, 1 << 20)
+    assert (settings.slots, settings.kv_tokens, settings.prefill_chunk, settings.speculative) == (16, 0, 32, 0)
 
 
 def test_values():
@@ -38,6 +39,10 @@ def test_each_setting_is_described():
         ("METROLINE_THREADS", "two"),
         ("METROLINE_WORKERS", "0"),
         ("METROLINE_QUEUE", "1.5"),
+        ("METROLINE_SLOTS", "0"),
+        ("METROLINE_KV_TOKENS", "-1"),
+        ("METROLINE_PREFILL_CHUNK", "1"),
+        ("METROLINE_SPECULATIVE", "-1"),
         ("METROLINE_DEADLINE", "0"),
         ("METROLINE_DEADLINE", "nan"),
         ("METROLINE_DEADLINE", "inf"),
