@@ -1,6 +1,5 @@
 """Attention's GPU gates M1 to M3: dense, packed documents, windows; each against what PyTorch has, in one process."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -49,7 +48,9 @@ def flex(starts: Tensor, tokens: int, window: int | None) -> Attend:
         allowed = (document[q] == document[k]) & (q >= k)
         return allowed & (q - k < window) if window is not None else allowed
 
-    mask = create_block_mask(seen, None, None, tokens, tokens, device=str(starts.device))
+    # Compiled, as PyTorch advises: otherwise all tokens² positions would be in memory.
+    make = torch.compile(create_block_mask, dynamic=False)
+    mask = make(seen, None, None, tokens, tokens, device=str(starts.device))
     compiled = torch.compile(flex_attention, dynamic=False)
     return lambda q, k, v: compiled(*(x.transpose(1, 2) for x in (q, k, v)), block_mask=mask).transpose(1, 2)
 
@@ -89,19 +90,27 @@ def passes(
     return forward, backward
 
 
-def errors(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, out: Tensor, grad_q: Tensor, causal: bool) -> list[float]:
-    """Relative errors of the output and of q's gradient in 64 random rows of one head, against float64."""
-    head, rows = int(torch.randint(q.shape[2], ())), torch.randint(q.shape[1], (64,), device=q.device)
-    keys, values = k[0, :, head].detach().double(), v[0, :, head].detach().double()
-    scale = 1 / math.sqrt(q.shape[3])
-    scores = q[0, rows, head].detach().double() @ keys.T * scale
-    if causal:
-        scores.masked_fill_(torch.arange(k.shape[1], device=q.device) > rows[:, None], -torch.inf)
-    p = torch.softmax(scores, -1)
-    expected = p @ values
-    g = grad[0, rows, head].double()
-    ds = p * (g @ values.T - (g * expected).sum(-1, keepdim=True))
-    return [relative_error(out[0, rows, head], expected), relative_error(grad_q[0, rows, head], ds @ keys * scale)]
+def errors(attend: Attend, tensors: list[Tensor], where: slice, **options: Any) -> dict[str, float]:
+    """Relative errors against float64 of the output and, the largest, of the gradients of q, k and v.
+
+    In one random head of the tokens `where` (a document, or the first row), which attend only to each other.
+    """
+    q, k, v, grad = tensors
+    out = attend(q, k, v)
+    gradients = torch.autograd.grad(out, (q, k, v), grad)
+    head = int(torch.randint(q.shape[2], ()))
+
+    def pick(x: Tensor) -> Tensor:
+        return x[:1, where, head : head + 1].detach()
+
+    exact = [pick(x).double().requires_grad_() for x in (q, k, v)]
+    expected = kernels.attention(*exact, **options, backend="reference")
+    wanted = torch.autograd.grad(expected, exact, pick(grad).double())
+    pairs = zip(gradients, wanted, strict=True)
+    return {
+        "error": relative_error(pick(out), expected),
+        "gradient_error": max(relative_error(pick(actual), exact) for actual, exact in pairs),
+    }
 
 
 def flops(batch: int, length: int, heads: int, width: int, causal: bool) -> float:
@@ -121,11 +130,10 @@ def dense(device: torch.device, tokens: int, lengths: list[int]) -> Iterator[dic
         for causal in (True, False):
             for length in lengths:
                 batch, heads = tokens // length, 2048 // width if device.type == "cuda" else 1
-                q, k, v, grad = inputs(tokens, heads, width, device, batch)
+                q, k, v, grad = tensors = inputs(tokens, heads, width, device, batch)
                 ours = passes(triton(causal=causal), q, k, v, grad)
                 line: dict[str, Any] = {"gate": "M1", "D": width, "causal": causal, "S": length, "B": batch, "H": heads}
-                gradients = ours[1]()
-                line["error"], line["gradient_error"] = errors(q, k, v, grad, ours[0](), gradients[0], causal)
+                line |= errors(triton(causal=causal), tensors, slice(None), causal=causal)
                 baselines = {
                     name: passes(sdpa(backend, causal), q, k, v, grad)
                     for name, backend in (
@@ -170,13 +178,12 @@ def packed(
     for mean in means:
         heads, width = (16, 64) if device.type == "cuda" else (1, 64)
         starts = documents(tokens, mean, device)
-        q, k, v, grad = inputs(tokens, heads, width, device)
+        q, k, v, grad = tensors = inputs(tokens, heads, width, device)
         packing: Packing = with_ranges(starts, starts, tokens, tokens)  # as a model makes it, once for all layers
         ours = triton(packing=packing, window=window)
         line: dict[str, Any] = {"gate": name, "tokens": tokens, "mean_length": mean, "window": window, "H": heads}
-        first, last = int(starts[-2]), int(starts[-1])
-        alone = kernels.attention(*(x[:, first:last] for x in (q, k, v)), window=window, backend="reference")
-        line["error"] = relative_error(ours(q, k, v)[:, first:last], alone)
+        longest = int(starts.diff().argmax())
+        line |= errors(ours, tensors, slice(int(starts[longest]), int(starts[longest + 1])), window=window)
         mine = line["ms"] = median_ms(both(ours, q, k, v, grad), device)
         line["flex_ms"] = maybe(lambda: both(flex(starts, tokens, window), q, k, v, grad), device)  # noqa: B023
         against_flex.add(mine, line["flex_ms"])

@@ -20,25 +20,29 @@ BATCH, LENGTH = 16, 1024
 PEAK = {"H100": 989e12, "H200": 989e12, "B200": 2250e12, "A100": 312e12, "MI300": 1307e12}  # dense bfloat16, datasheets
 
 
-def step_ms(backend: str, device: torch.device) -> tuple[float, Decoder]:
-    """Median milliseconds of a whole step with an attention backend."""
+GPT2 = DecoderConfig(
+    vocab_size=50_304, context=LENGTH, layers=12, heads=12, width=768, positions="learned", norm="layernorm",
+    activation="gelu", bias=True,
+)  # fmt: skip
+
+
+def step_ms(
+    backend: str, device: torch.device, config: DecoderConfig = GPT2, batch: int = BATCH, compiler: str = "inductor"
+) -> tuple[float, Decoder]:
+    """Median milliseconds of a whole step with an attention backend; torch.compile's backend is `compiler`."""
     original = models.decoder.attention
     models.decoder.attention = lambda q, k, v, **options: attention(q, k, v, **options, backend=backend)
     try:
-        config = DecoderConfig(
-            vocab_size=50_304, context=LENGTH, layers=12, heads=12, width=768, positions="learned", norm="layernorm",
-            activation="gelu", bias=True,
-        )  # fmt: skip
         model = Decoder(config, torch.Generator().manual_seed(0)).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
-        tokens = torch.randint(50_304, (BATCH, LENGTH + 1), device=device)
+        tokens = torch.randint(config.vocab_size, (batch, config.context + 1), device=device)
 
         def loss() -> torch.Tensor:
             with torch.autocast(device.type, torch.bfloat16):
                 features = model.features(tokens[:, :-1])
             return linear_cross_entropy(features.bfloat16(), model.head_weight, tokens[:, 1:])
 
-        compiled = torch.compile(loss)
+        compiled = torch.compile(loss, fullgraph=True, backend=compiler)
 
         def step() -> None:
             compiled().backward()

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks._gpu import Gate, maybe, median_ms
+from benchmarks._gpu import Gate, maybe, median_ms, relative_error
 from benchmarks._training import report, say
 from kernels import linear_cross_entropy
 
@@ -49,6 +49,31 @@ def peak_bytes(function: Callable[[], Any]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
+def errors(features: Tensor, weight: Tensor, targets: Tensor, rows: int = 256) -> dict[str, float]:
+    """Relative errors of our loss, and of its gradients by some rows of features and of the head, against float64."""
+    loss = linear_cross_entropy(features, weight, targets)
+    grad_features, grad_weight = torch.autograd.grad(loss, (features, weight))
+    words = torch.randint(weight.shape[0], (rows,), device=weight.device)
+    expected, wanted = torch.zeros((), dtype=torch.float64, device=weight.device), 0.0
+    head = weight.detach().double()
+    for start in range(0, targets.numel(), 2048):  # not every logit at once in float64
+        part, answers = features[start : start + 2048].detach().double(), targets[start : start + 2048]
+        log_p = torch.log_softmax(part @ head.t(), dim=-1)
+        expected += F.nll_loss(log_p, answers, reduction="sum") / targets.numel()
+        gradient = log_p.exp_()
+        gradient[torch.arange(len(answers), device=answers.device), answers] -= 1
+        wanted = wanted + gradient[:, words].t() @ part / targets.numel()
+        if start == 0:
+            wanted_features = gradient[:rows] @ head / targets.numel()
+    assert isinstance(wanted, Tensor)
+    return {
+        "error": relative_error(loss, expected),
+        "gradient_error": max(
+            relative_error(grad_features[:rows], wanted_features), relative_error(grad_weight[words], wanted)
+        ),
+    }
+
+
 def inputs(device: torch.device, *, small: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """features, weight, targets: random."""
     gpu = device.type == "cuda"
@@ -65,7 +90,8 @@ def gates(device: torch.device, *, small: bool = False) -> list[dict[str, Any]]:
     fast = Gate("M5 head + loss / compiled eager", 1.0)
     mine = median_ms(step(linear_cross_entropy, *tensors), device)
     fast.add(mine, maybe(lambda: step(torch.compile(plain), *tensors), device))
-    results = [fast.result() | {"ms": mine, "liger_ms": maybe(lambda: step(liger(), *tensors), device)}]
+    checked = errors(*tensors, rows=min(256, tensors[2].numel()))
+    results = [fast.result() | checked | {"ms": mine, "liger_ms": maybe(lambda: step(liger(), *tensors), device)}]
     if device.type == "cuda":
         ours, theirs = (peak_bytes(step(loss, *tensors)) for loss in (linear_cross_entropy, plain))
         results.append(

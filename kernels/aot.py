@@ -11,34 +11,18 @@ Must run without TRITON_INTERPRET.
 import argparse
 import json
 import os
-import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from kernels import tuning
-
-# Bytes of shared memory that one program may have: CUDA C++ Programming Guide, compute capabilities; CDNA 3 ISA.
-SHARED_LIMIT = {"sm_80": 166_912, "sm_90": 232_448, "sm_100": 232_448, "gfx942": 65_536}
-TENSOR_CORES = re.compile(r"\b(HMMA|HGMMA|UTCHMMA|UTCQMMA|QGMMA|v_mfma_\w+)")
+from kernels.aot_compiler import SHARED_LIMIT, Resources, compile_kernel
 
 
-class Resources(NamedTuple):
-    """What a compiled kernel takes."""
-
-    registers: int
-    spilled: int  # bytes of stack and local memory; for AMD, registers spilled
-    shared: int  # bytes
-    tensor_core: int  # instructions
-
-
-def compile_entry(entry: tuning.Entry, **switches: bool) -> Resources:
-    """Compile one line of the table for causal attention; `switches` turns features on (WINDOW, PACKED, ...)."""
+def compile_entry(entry: tuning.Entry, switches: Iterable[str] = ()) -> Resources:
+    """Compile one line of the table for causal attention; `switches` turns features on (WINDOW, PACKED, FULL, ...)."""
     from kernels import triton_backward, triton_forward
 
     kernel = {
@@ -50,70 +34,66 @@ def compile_entry(entry: tuning.Entry, **switches: bool) -> Resources:
     constants: dict[str, Any] = {
         "GROUP": 1, "DA": first, "DB": second, "BLOCK_M": entry.config.block_m, "BLOCK_N": entry.config.block_n,
         "CAUSAL": True, "WINDOW": False, "SOFTCAP": False, "SINKS": False, "ALIBI": False, "PACKED": False,
-        "PADDING": False, "ROPE": False, "NORM": False, "UPCAST": False,
-        "PRECISION": "tf32x3" if entry.arch.startswith("sm_") else "ieee",
+        "PADDING": False, "ROPE": False, "NORM": False, "UPCAST": False, "PRECISION": tuning.precision(entry.arch),
     }  # fmt: skip
-    constants |= switches
+    for switch in switches:
+        name, value = {"FULL": ("CAUSAL", False), "GROUPED": ("GROUP", 4)}.get(switch, (switch, True))
+        constants[name] = value
     element = "*bf16" if entry.bytes_per_element == 2 else "*fp32"
-    types = {"Lse": "*fp32", "Delta": "*fp32", "Ranges": "*i32", "Padding": "*u8"}
-    types |= {"scale": "fp32", "softcap": "fp32", "eps": "fp32"}
-    signature = {}
-    for name in kernel.arg_names:
-        if name in constants:
-            signature[name] = "constexpr"
-        elif name in types:
-            signature[name] = types[name]
-        else:
-            signature[name] = element if (name[0].isupper() and len(name) > 1) or name in "QKV" else "i32"
-    return compile_kernel(kernel, entry.arch, signature, constants, entry.config.warps, entry.config.stages)
+    return compile_kernel(kernel, entry.arch, element, constants, entry.config.warps, entry.config.stages)
 
 
-def compile_kernel(
-    kernel: Any, arch: str, signature: dict[str, str], constants: dict[str, Any], warps: int, stages: int
-) -> Resources:
-    """Compile any Triton kernel. Pointers and strides are taken to be multiples of 16, as in aligned tensors."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
+def compile_other(kernel: str, arch: str) -> Resources:
+    """Compile a kernel that is not in the table, bfloat16, head size 128, with the features that a model may want."""
+    from kernels import triton_backward, triton_cross_entropy, triton_paged, triton_query
 
-    aligned = {
-        (index,): [["tt.divisibility", 16]]
-        for index, name in enumerate(kernel.arg_names)
-        if signature[name].startswith("*") or name.endswith(("_batch", "_row", "_head", "_stride"))
+    head: dict[str, Any] = {"DA": 128, "DB": 0}
+    query = head | {"BLOCK_M": 64, "ROPE": True, "NORM": True}
+    kernels: dict[str, tuple[Any, dict[str, Any]]] = {
+        "delta": (triton_backward.attention_delta, head | {"BLOCK_M": 64, "LSE": True}),
+        "query_forward": (triton_query.query_forward, query),
+        "query_backward": (triton_query.query_backward, query),
+        "paged_split": (
+            triton_paged.paged_split,
+            head
+            | {"GROUP": 4, "PAGE": 16, "BLOCK_G": 16, "BLOCK_N": 64, "SPLITS": 8, "WINDOW": True, "SOFTCAP": False}
+            | {"ALIBI": False, "ROPE": True, "NORM": True, "UPCAST": False, "PRECISION": tuning.precision(arch)},
+        ),
+        "paged_combine": (triton_paged.paged_combine, head | {"SPLITS": 8, "SINKS": True}),
+        "cross_entropy": (
+            triton_cross_entropy.cross_entropy_rows,
+            {"BLOCK": 8192, "TRAINING": True, "SCALE": True, "SMOOTHING": True},
+        ),
     }
-    values = {(kernel.arg_names.index(name),): v for name, v in constants.items() if name in kernel.arg_names}
-    source = ASTSource(kernel, signature, constexprs=values, attrs=aligned)
-    amd = arch.startswith("gfx")
-    target = GPUTarget("hip", arch, 64) if amd else GPUTarget("cuda", int(arch.removeprefix("sm_")), 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": warps, "num_stages": stages})
-    return _amd(compiled) if amd else _nvidia(compiled, Path(triton.__file__).parent)
+    chosen, constants = kernels[kernel]
+    warps = 8 if kernel == "cross_entropy" else 4
+    return compile_kernel(chosen, arch, "*bf16", constants, warps, 3)
 
 
-def _nvidia(compiled: Any, root: Path) -> Resources:
-    tool = root / "backends/nvidia/bin/cuobjdump"
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(compiled.asm["cubin"])
-        file.flush()
-        usage, sass = (
-            subprocess.run([tool, option, file.name], capture_output=True, text=True, check=True).stdout
-            for option in ("--dump-resource-usage", "-sass")
+OTHERS = ("delta", "query_forward", "query_backward", "paged_split", "paged_combine", "cross_entropy")
+
+
+class Job(NamedTuple):
+    """One kernel to compile: a line of the table with features, or one of `OTHERS` for an architecture."""
+
+    arch: str
+    entry: tuning.Entry | None = None
+    switches: tuple[str, ...] = ()
+    other: str = ""
+
+    @property
+    def name(self) -> str:
+        """`sm_90 forward 64 bf16 long`, and the features that are on."""
+        if self.entry is None:
+            return f"{self.arch} {self.other}"
+        dtype = "bf16" if self.entry.bytes_per_element == 2 else "fp32"
+        return " ".join(
+            [self.arch, self.entry.kernel, str(self.entry.head_size), dtype, self.entry.bucket, *self.switches]
         )
-    numbers = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
-    spilled = numbers["STACK"] + numbers["LOCAL"]
-    return Resources(numbers["REG"], spilled, compiled.metadata.shared, len(TENSOR_CORES.findall(sass)))
 
-
-def _amd(compiled: Any) -> Resources:
-    text = compiled.asm["amdgcn"]
-    numbers = {name: int(value) for name, value in re.findall(r"\.(vgpr_count|vgpr_spill_count):\s*(\d+)", text)}
-    tensor_core = len(TENSOR_CORES.findall(text))
-    return Resources(numbers["vgpr_count"], numbers["vgpr_spill_count"], compiled.metadata.shared, tensor_core)
-
-
-def name(entry: tuning.Entry, switches: Iterable[str] = ()) -> str:
-    """`sm_90 forward 64 bf16 long`, and the features that are on."""
-    dtype = "bf16" if entry.bytes_per_element == 2 else "fp32"
-    return " ".join([entry.arch, entry.kernel, str(entry.head_size), dtype, entry.bucket, *switches])
+    def run(self) -> Resources:
+        """Compile it."""
+        return compile_other(self.other, self.arch) if self.entry is None else compile_entry(self.entry, self.switches)
 
 
 def gated(entry: tuning.Entry) -> bool:
@@ -121,25 +101,37 @@ def gated(entry: tuning.Entry) -> bool:
     return entry.arch != "gfx942" or (entry.kernel == "forward" and entry.bytes_per_element == 2)
 
 
-def jobs(arch: str | None = None) -> list[tuple[tuning.Entry, tuple[str, ...]]]:
-    """What to compile: every gated entry plainly, and the long half-precision ones of sm_90 with other features."""
-    work: list[tuple[tuning.Entry, tuple[str, ...]]] = []
+# What models combine: gpt-oss, Gemma 2, MPT, Qwen3, encoders, grouped queries over packed documents.
+_FORWARD = (("FULL",), ("WINDOW", "SINKS"), ("WINDOW", "SOFTCAP"), ("ALIBI",), ("ROPE", "NORM"), ("FULL", "PADDING"))
+_BACKWARD = (("FULL",), ("PACKED", "GROUPED"), ("WINDOW", "SOFTCAP"), ("ALIBI",), ("FULL", "PADDING"))
+
+
+def features(entry: tuning.Entry) -> tuple[tuple[str, ...], ...]:
+    """Features to compile a line of the table with, besides causal attention alone: on sm_90, in half precision."""
+    if entry.arch != "sm_90" or entry.bytes_per_element != 2 or entry.head_size not in (64, 128):
+        return ()
+    if entry.bucket == "short":
+        return (("PACKED",),)  # documents always run with the short configuration
+    every = _FORWARD if entry.kernel == "forward" else _BACKWARD
+    return every if entry.head_size == 64 else every[:2]
+
+
+def jobs(arch: str | None = None) -> list[Job]:
+    """What to compile: every gated line of the table alone, some with features, and the kernels outside the table."""
+    work: list[Job] = []
     for entry in tuning.entries():
-        if not gated(entry) or (arch is not None and entry.arch != arch):
-            continue
-        work.append((entry, ()))
-        if entry.arch == "sm_90" and entry.bytes_per_element == 2 and entry.head_size in (64, 128):
-            work.append((entry, ("PACKED",)))
-    return work
+        if gated(entry) and arch in (None, entry.arch):
+            work += [Job(entry.arch, entry, switches) for switches in ((), *features(entry))]
+    nvidia = [name for name in tuning.ARCHITECTURES if name != "gfx942" and arch in (None, name)]
+    return work + [Job(name, other=other) for name in nvidia for other in OTHERS]
 
 
-def _run(job: tuple[tuning.Entry, tuple[str, ...]]) -> tuple[str, Resources]:
-    entry, switches = job
-    return name(entry, switches), compile_entry(entry, **dict.fromkeys(switches, True))
+def _run(job: Job) -> tuple[str, Resources]:
+    return job.name, job.run()
 
 
-def compile_all(work: list[tuple[tuning.Entry, tuple[str, ...]]], workers: int) -> dict[str, Resources]:
-    """Compile in `workers` processes; by `name`."""
+def compile_all(work: list[Job], workers: int) -> dict[str, Resources]:
+    """Compile in `workers` processes; by `Job.name`."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return dict(pool.map(_run, work))
 

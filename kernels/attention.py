@@ -65,7 +65,8 @@ def attention(  # type: ignore[misc]  # the overloads above abbreviate the argum
 
     Args:
         q: [B, S, H, D] queries, floating point.
-        k: [B, T, Hkv, D] keys, same dtype and device as q; H is a multiple of Hkv (grouped-query attention).
+        k: [B, T, Hkv, D] keys, same dtype and device as q; H is a multiple of Hkv (grouped-query attention). Under
+            autocast dtypes may differ: all three get autocast's.
         v: [B, T, Hkv, D] values.
         causal: query i sees keys up to its own position; the last query lines up with the last key (also S ≠ T).
         window: a query sees at most its `window` latest keys, its own included; not causal: keys nearer than `window`.
@@ -112,6 +113,8 @@ def attention(  # type: ignore[misc]  # the overloads above abbreviate the argum
         return (out.to(k.dtype), lse.float()) if return_lse else out.to(k.dtype)
     if chosen != "sdpa":
         raise ValueError(f"attention: no backend {backend!r}; there are auto, triton, sdpa, reference")
+    if not causal or window is not None or alibi is not None or key_padding is not None:
+        mask = None  # the prepared one knows causal documents and nothing else
     result, normaliser = sdpa.attention(q, k, v, **options, return_lse=return_lse, mask=mask)
     if return_lse:
         assert normaliser is not None
@@ -192,11 +195,13 @@ def explain(q: Tensor, k: Tensor, v: Tensor, *, backend: Backend = "auto", **opt
         properties = torch.cuda.get_device_properties(q.device)
         arch = tuning.architecture(properties.major, properties.minor, getattr(properties, "gcnArchName", ""))
     packed = packing is not None or options.get("cu_seqlens_q") is not None
+    kind = q.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else q.dtype
     configs: dict[str, tuning.Config] = {
-        kernel: tuning.attention(arch, kernel, q.shape[-1], q.element_size(), length=k.shape[1], packed=packed)
+        kernel: tuning.attention(arch, kernel, q.shape[-1], dtype.itemsize, length=k.shape[1], packed=packed)
         for kernel in tuning.KERNELS
     }
-    return Explanation("triton", f"the kernels take {arch}, {q.dtype}, head size {q.shape[-1]}", configs)
+    return Explanation("triton", f"the kernels take {arch}, {dtype}, head size {q.shape[-1]}", configs)
 
 
 def check(
@@ -220,7 +225,7 @@ def check(
         raise ValueError(f"attention: shapes do not fit: q {_list(q)}, k {_list(k)}, v {_list(v)}")
     if not q.dtype.is_floating_point:
         raise ValueError(f"attention: q, k, v must be floating-point, not {q.dtype}")
-    if not q.dtype == k.dtype == v.dtype:
+    if not q.dtype == k.dtype == v.dtype and not torch.is_autocast_enabled(q.device.type):
         raise ValueError(f"attention: dtypes do not fit: q {q.dtype}, k {k.dtype}, v {v.dtype}")
     if q.shape[2] % k.shape[2]:
         raise ValueError(f"attention: {q.shape[2]} query heads are not a multiple of {k.shape[2]} key heads")

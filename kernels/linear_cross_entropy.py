@@ -34,7 +34,7 @@ def linear_cross_entropy(
 
     Args:
         features: [..., W] floating point.
-        weight: [V, W], the output head. Under autocast both are multiplied in its dtype.
+        weight: [V, W], the output head. Multiplied in the features' dtype; under autocast in its dtype.
         targets: int64 [...], -100 where a token does not count.
         token_weights: float [...], a factor for each token's loss (no gradient flows to it).
         label_smoothing: share of the target that is spread evenly over the vocabulary.
@@ -74,7 +74,7 @@ def linear_cross_entropy(
 
 
 def _plain(features: Tensor, weight: Tensor, targets: Tensor, label_smoothing: float, reduction: str) -> Tensor:
-    logits = F.linear(features, weight).flatten(0, -2)
+    logits = F.linear(features, weight.to(features.dtype)).flatten(0, -2)
     losses = F.cross_entropy(
         logits.float(), targets.flatten(), reduction=reduction, ignore_index=IGNORE, label_smoothing=label_smoothing
     )

@@ -119,7 +119,7 @@ def _op(
     scale: float,
     softcap: float,
 ) -> Tensor:
-    from kernels.triton_attention import INTERPRETED, architecture, precision
+    from kernels.triton_attention import INTERPRETED, architecture
     from kernels.triton_paged import paged_combine, paged_split
 
     batch, heads, width = q.shape
@@ -141,7 +141,7 @@ def _op(
         GROUP=group, DA=first, DB=second, PAGE=page, BLOCK_G=max(16, 1 << (group - 1).bit_length()), BLOCK_N=BLOCK_N,
         SPLITS=shares, WINDOW=window > 0, SOFTCAP=softcap > 0, ALIBI=slopes is not None, ROPE=cos is not stand_in,
         NORM=weight is not None, UPCAST=INTERPRETED and q.dtype == torch.bfloat16,
-        PRECISION=precision(architecture(q.device)), num_warps=4, num_stages=3,
+        PRECISION=tuning.precision(architecture(q.device)), num_warps=4, num_stages=3,
     )  # fmt: skip
     paged_combine[(batch * heads,)](
         part, part_lse, stand_in if sinks is None else sinks, out, out.stride(0), out.stride(1), heads,

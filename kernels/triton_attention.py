@@ -43,12 +43,6 @@ def architecture(device: torch.device) -> str:
     return tuning.architecture(properties.major, properties.minor, getattr(properties, "gcnArchName", ""))
 
 
-def precision(arch: str) -> str:
-    """How products of float32 operands are made."""
-    # float32 operands: three TF32 products come within rounding of float32, at tensor-core speed.
-    return "tf32x3" if arch.startswith("sm_") else "ieee"
-
-
 def _strides(x: Tensor) -> tuple[int, int, int]:
     return x.stride(0), x.stride(1), x.stride(2)
 
@@ -68,7 +62,7 @@ def _flags(extras: Extras, arch: str, dtype: torch.dtype) -> dict[str, Any]:
         "PACKED": extras.ranges_q is not None,
         "PADDING": extras.padding is not None,
         "UPCAST": INTERPRETED and dtype == torch.bfloat16,
-        "PRECISION": precision(arch),
+        "PRECISION": tuning.precision(arch),
     }
 
 

@@ -51,30 +51,50 @@ def _weights(raw, lse, centers, columns, scale, softcap, slope, SOFTCAP: tl.cons
 
 @triton.jit
 def _grad_kv_steps(
-    first, count, before, full, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, Q, Grad, Lse, Delta, q_row, g_row,
-    seen_keys, lo, hi, keys, offsets, scale, softcap, slope,
-    DA: tl.constexpr, DB: tl.constexpr, BLOCK_M: tl.constexpr, MASKED: tl.constexpr, SOFTCAP: tl.constexpr,
-    ALIBI: tl.constexpr, PADDING: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr, limit,
+    first, count, before, full, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, Q, Grad, Lse, Delta, Slopes,
+    q_row, q_head, g_row, g_head, seen_keys, lo, hi, keys, offsets, scale, softcap,
+    GROUP: tl.constexpr, DA: tl.constexpr, DB: tl.constexpr, BLOCK_M: tl.constexpr, MASKED: tl.constexpr,
+    SOFTCAP: tl.constexpr, ALIBI: tl.constexpr, PADDING: tl.constexpr, UPCAST: tl.constexpr,
+    PRECISION: tl.constexpr, limit,
 ):  # fmt: skip
-    """Add `count` tiles of queries to the gradients of a tile of keys. Scores are [keys, queries]."""
-    for i in range(count):
-        rows = tile_start(first, i, before, full, BLOCK_M, MASKED) + tl.arange(0, BLOCK_M)
+    """Add `count` tiles of queries of each head of the group to the gradients of a tile of keys, in one loop, so that
+    its pipeline runs on from head to head. Scores are [keys, queries]; the pointers are those of the first head."""
+    for i in range(GROUP * count):
+        tile = i
+        member = 0
+        if GROUP > 1:
+            member = i // count
+            tile = i - member * count
+        rows = tile_start(first, tile, before, full, BLOCK_M, MASKED) + tl.arange(0, BLOCK_M)
         keep = rows < limit
-        q_a = load_rows(Q, rows, q_row, tl.arange(0, DA), keep, MASKED)
-        g_a = load_rows(Grad, rows, g_row, tl.arange(0, DA), keep, MASKED)
+        q = Q
+        g = Grad
+        lse_row = Lse
+        delta_row = Delta
+        if GROUP > 1:
+            far = tl.cast(member, tl.int64)
+            q += far * q_head
+            g += far * g_head
+            lse_row += far * limit
+            delta_row += far * limit
+        q_a = load_rows(q, rows, q_row, tl.arange(0, DA), keep, MASKED)
+        g_a = load_rows(g, rows, g_row, tl.arange(0, DA), keep, MASKED)
         raw = product(k_a, tl.trans(q_a), UPCAST, PRECISION)
         dp = product(v_a, tl.trans(g_a), UPCAST, PRECISION)
         if DB > 0:
-            q_b = load_rows(Q, rows, q_row, DA + tl.arange(0, DB), keep, MASKED)
-            g_b = load_rows(Grad, rows, g_row, DA + tl.arange(0, DB), keep, MASKED)
+            q_b = load_rows(q, rows, q_row, DA + tl.arange(0, DB), keep, MASKED)
+            g_b = load_rows(g, rows, g_row, DA + tl.arange(0, DB), keep, MASKED)
             raw += product(k_b, tl.trans(q_b), UPCAST, PRECISION)
             dp += product(v_b, tl.trans(g_b), UPCAST, PRECISION)
         if MASKED:
-            lse = tl.load(Lse + rows, mask=keep, other=0.0)
-            delta = tl.load(Delta + rows, mask=keep, other=0.0)
+            lse = tl.load(lse_row + rows, mask=keep, other=0.0)
+            delta = tl.load(delta_row + rows, mask=keep, other=0.0)
         else:
-            lse = tl.load(Lse + rows)
-            delta = tl.load(Delta + rows)
+            lse = tl.load(lse_row + rows)
+            delta = tl.load(delta_row + rows)
+        slope = 0.0
+        if ALIBI:
+            slope = tl.load(Slopes + member).to(tl.float32)
         p, slant = _weights(
             raw, lse[None, :], rows[None, :] + offsets[:, None], keys[:, None], scale, softcap, slope, SOFTCAP, ALIBI
         )
@@ -143,25 +163,23 @@ def attention_grad_kv(
         dv_b = tl.zeros([BLOCK_N, DB], tl.float32)
 
     first, full, before, masked = phases(lo_first, hi_last, lo_last, hi_first, BLOCK_M, PADDING)
-    for member in range(GROUP):
-        head = kv_head * GROUP + member
-        q = Q + batch * q_batch + head.to(tl.int64) * q_head
-        g = Grad + batch * g_batch + head.to(tl.int64) * g_head
-        lse = Lse + (batch * H + head) * M
-        delta = Delta + (batch * H + head) * M
-        slope = 0.0
-        if ALIBI:
-            slope = tl.load(Slopes + head).to(tl.float32)
-        dk_a, dk_b, dv_a, dv_b = _grad_kv_steps(
-            first, full, before, full, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, q, g, lse, delta, q_row, g_row,
-            seen_keys, lo, hi, keys, offsets, scale, softcap, slope,
-            DA, DB, BLOCK_M, False, SOFTCAP, ALIBI, False, UPCAST, PRECISION, M,
-        )  # fmt: skip
-        dk_a, dk_b, dv_a, dv_b = _grad_kv_steps(
-            lo_first, masked, before, full, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, q, g, lse, delta, q_row, g_row,
-            seen_keys, lo, hi, keys, offsets, scale, softcap, slope,
-            DA, DB, BLOCK_M, True, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, M,
-        )  # fmt: skip
+    head = (kv_head * GROUP).to(tl.int64)
+    Q += batch * q_batch + head * q_head
+    Grad += batch * g_batch + head * g_head
+    Lse += (batch * H + head) * M
+    Delta += (batch * H + head) * M
+    if ALIBI:
+        Slopes += head
+    dk_a, dk_b, dv_a, dv_b = _grad_kv_steps(
+        first, full, before, full, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, Q, Grad, Lse, Delta, Slopes,
+        q_row, q_head, g_row, g_head, seen_keys, lo, hi, keys, offsets, scale, softcap,
+        GROUP, DA, DB, BLOCK_M, False, SOFTCAP, ALIBI, False, UPCAST, PRECISION, M,
+    )  # fmt: skip
+    dk_a, dk_b, dv_a, dv_b = _grad_kv_steps(
+        lo_first, masked, before, full, k_a, k_b, v_a, v_b, dk_a, dk_b, dv_a, dv_b, Q, Grad, Lse, Delta, Slopes,
+        q_row, q_head, g_row, g_head, seen_keys, lo, hi, keys, offsets, scale, softcap,
+        GROUP, DA, DB, BLOCK_M, True, SOFTCAP, ALIBI, PADDING, UPCAST, PRECISION, M,
+    )  # fmt: skip
     _store(GradK + out, keys, KV * D, N, dk_a * scale, dk_b * scale, DA, DB)
     _store(GradV + out, keys, KV * D, N, dv_a, dv_b, DA, DB)
 

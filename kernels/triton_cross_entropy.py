@@ -17,7 +17,7 @@ IGNORE = tl.constexpr(-100)
 
 @triton.jit
 def cross_entropy_rows(
-    Logits, Targets, Losses, Scale, row, V, smoothing,
+    Logits, Targets, Losses, Scale, row, vocab, smoothing,
     BLOCK: tl.constexpr, TRAINING: tl.constexpr, SCALE: tl.constexpr, SMOOTHING: tl.constexpr,
 ):  # fmt: skip
     """Grid (rows). Losses float32; with TRAINING the logits [rows, V] become the gradient of the losses' sum."""
@@ -31,28 +31,28 @@ def cross_entropy_rows(
     top = float("-inf")
     total = 0.0
     sum_of_logits = 0.0
-    for start in range(0, V, BLOCK):
+    for start in range(0, vocab, BLOCK):
         columns = start + tl.arange(0, BLOCK)
-        x = tl.load(Logits + columns, mask=columns < V, other=float("-inf")).to(tl.float32)
+        x = tl.load(Logits + columns, mask=columns < vocab, other=float("-inf")).to(tl.float32)
         new_top = tl.maximum(top, tl.max(x, 0))
         total = total * tl.exp2((top - new_top) * LOG2E) + tl.sum(tl.exp2((x - new_top) * LOG2E), 0)
         top = new_top
         if SMOOTHING:
-            sum_of_logits += tl.sum(tl.where(columns < V, x, 0.0), 0)
+            sum_of_logits += tl.sum(tl.where(columns < vocab, x, 0.0), 0)
     lse = top + tl.log2(total) * LN2
     loss = lse - tl.load(Logits + tl.maximum(target, 0)).to(tl.float32)
     if SMOOTHING:
-        loss = (1.0 - smoothing) * loss + smoothing * (lse - sum_of_logits / V)
+        loss = (1.0 - smoothing) * loss + smoothing * (lse - sum_of_logits / vocab)
     tl.store(Losses + index, tl.where(target == IGNORE, 0.0, loss * factor))
     if TRAINING:
-        for start in range(0, V, BLOCK):
+        for start in range(0, vocab, BLOCK):
             columns = start + tl.arange(0, BLOCK)
-            x = tl.load(Logits + columns, mask=columns < V, other=float("-inf")).to(tl.float32)
+            x = tl.load(Logits + columns, mask=columns < vocab, other=float("-inf")).to(tl.float32)
             gradient = tl.exp2((x - lse) * LOG2E)
             if SMOOTHING:
-                gradient -= smoothing / V
+                gradient -= smoothing / vocab
             gradient = tl.where(columns == target, gradient - (1.0 - smoothing), gradient) * factor
-            tl.store(Logits + columns, gradient.to(Logits.dtype.element_ty), mask=columns < V)
+            tl.store(Logits + columns, gradient.to(Logits.dtype.element_ty), mask=columns < vocab)
 
 
 def rows(

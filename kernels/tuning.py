@@ -50,6 +50,12 @@ def architecture(major: int, minor: int = 0, gcn: str = "") -> str:
     return "sm_100" if major >= 10 else "sm_90" if major == 9 else "sm_80"
 
 
+def precision(arch: str) -> str:
+    """How products of float32 operands are made: three TF32 products come within rounding of float32, at tensor-core
+    speed."""
+    return "tf32x3" if arch.startswith("sm_") else "ieee"
+
+
 # For each architecture, kernel and bytes per element: the head sizes up to which a configuration goes, in order.
 _Steps = tuple[tuple[int, Config], ...]
 _TABLE: dict[tuple[str, Kernel, int], _Steps] = {
@@ -62,7 +68,7 @@ _TABLE: dict[tuple[str, Kernel, int], _Steps] = {
     ("sm_90", "grad_q", 2): ((128, Config(128, 64, 8, 2)),),
     ("sm_100", "forward", 2): ((128, Config(128, 64, 8, 3)),),
     ("sm_100", "grad_kv", 2): ((128, Config(64, 128, 8, 2)),),
-    ("sm_100", "grad_q", 2): ((96, Config(128, 64, 8, 2)), (128, Config(64, 64, 8, 2))),
+    ("sm_100", "grad_q", 2): ((96, Config(128, 64, 8, 2)), (128, Config(128, 32, 8, 2))),
     ("gfx942", "forward", 2): ((128, Config(128, 64, 4, 1)),),
     ("gfx942", "grad_kv", 2): ((128, Config(32, 64, 4, 1)),),
     ("gfx942", "grad_q", 2): ((128, Config(64, 32, 4, 1)),),
@@ -71,10 +77,11 @@ for _arch in ARCHITECTURES:  # float32 is for checking, not for speed: small til
     _TABLE[_arch, "forward", 4] = (
         (48, Config(64, 32, 4, 1)),
         (64, Config(32 if _arch == "sm_100" else 64, 32, 4, 1)),
-        (128, Config(32, 16, 4, 1)),
+        (96, Config(32, 16, 4, 1)),
+        (128, Config(32, 16, 8, 1)),
     )
     _TABLE[_arch, "grad_kv", 4] = ((32, Config(32, 16, 4, 1)), (48, Config(16, 16, 4, 1)), (128, Config(32, 16, 4, 1)))
-    _TABLE[_arch, "grad_q", 4] = ((32, Config(16, 32, 4, 1)), (64, Config(16, 16, 4, 1)), (128, Config(16, 32, 4, 1)))
+    _TABLE[_arch, "grad_q", 4] = ((32, Config(16, 32, 4, 1)), (96, Config(16, 16, 4, 1)), (128, Config(16, 32, 4, 1)))
 
 # More programs, and less of a tile beyond a document's end: forward passes over short lengths.
 _SHORT: dict[str, _Steps] = {

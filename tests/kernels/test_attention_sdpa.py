@@ -78,6 +78,34 @@ def test_a_mask_can_be_shared():
     assert torch.equal(kernels.attention(**tensors, packing=packing), kernels.attention(**tensors, **case.options()))
 
 
+@pytest.mark.parametrize(
+    "options", [{"window": 3}, {"causal": False}, {"key_padding": torch.arange(17)[None] != 7}], ids=str
+)
+def test_a_shared_mask_does_not_replace_other_options(options):
+    """The prepared mask is causal and of documents alone."""
+    tensors = Case(documents=(5, 1, 11)).tensors()
+    tensors.pop("grad")
+    starts = offsets((5, 1, 11))
+    expected = kernels.attention(**tensors, cu_seqlens_q=starts, **options, backend="reference")
+    out = kernels.attention(**tensors, packing=kernels.pack(starts, 1, 17), **options)
+    assert relative(out, expected) < 2e-6
+
+
+@pytest.mark.parametrize("options", [{}, {"window": 4}, {"softcap": 3.0}], ids=str)
+def test_dtypes_may_differ_under_autocast(options):
+    """Norms give float32 under autocast and linear layers its dtype; SDPA takes both, and so does `attention`."""
+    tensors = Case().tensors()
+    tensors.pop("grad")
+    tensors["v"] = tensors["v"].bfloat16()
+    with pytest.raises(ValueError, match="dtypes do not fit"):
+        kernels.attention(**tensors, **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = kernels.attention(**tensors, **options)
+    assert out.dtype == torch.bfloat16
+    expected = kernels.attention(*(tensors[n].float() for n in "qkv"), **options, backend="reference")
+    assert relative(out, expected) < 1.5e-2
+
+
 def test_rows_that_start_documents_may_stay_rows():
     case = Case(documents=(5, 3, 8))
     tensors = case.tensors()

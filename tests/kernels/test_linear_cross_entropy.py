@@ -93,6 +93,14 @@ def test_autocast():
 
 
 @pytest.mark.usefixtures("path")
+def test_features_may_have_another_dtype_than_the_head():
+    features, weight, targets = inputs()
+    loss = linear_cross_entropy(features.bfloat16(), weight, targets)
+    assert abs(float(loss.detach() / linear_cross_entropy(features, weight, targets).detach()) - 1) < 0.02
+    assert torch.autograd.grad(loss, weight)[0].dtype == torch.float32
+
+
+@pytest.mark.usefixtures("path")
 def test_compiles_in_one_graph():
     features, weight, targets = inputs()
     compiled = torch.compile(linear_cross_entropy, fullgraph=True, backend="aot_eager")

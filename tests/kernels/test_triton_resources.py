@@ -31,9 +31,9 @@ def compiled(tmp_path_factory):
 
 @pytest.mark.timeout(900)
 def test_every_line_compiles(compiled):
-    assert compiled.keys() == {aot.name(entry, switches) for entry, switches in aot.jobs()}
+    assert compiled.keys() == {job.name for job in aot.jobs()}
     nvidia = [e for e in tuning.entries() if e.arch != "gfx942"]
-    assert {aot.name(entry) for entry in nvidia} <= compiled.keys()
+    assert {aot.Job(entry.arch, entry).name for entry in nvidia} <= compiled.keys()
     for arch in ("sm_80", "sm_90", "sm_100"):
         for kernel in tuning.KERNELS:
             for size in tuning.HEAD_SIZES:
@@ -50,7 +50,8 @@ def test_shared_memory_fits(compiled):
 
 
 def test_products_run_on_tensor_cores(compiled):
-    assert [name for name, r in compiled.items() if r.tensor_core == 0] == []
+    without = {"delta", "query_forward", "query_backward", "paged_combine", "cross_entropy"}  # no matrix products
+    assert [n for n, r in compiled.items() if r.tensor_core == 0 and n.split()[1] not in without] == []
 
 
 def test_nothing_is_worse_than_committed(compiled):

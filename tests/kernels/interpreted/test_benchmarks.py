@@ -3,10 +3,14 @@
 Their ratios mean nothing here; on a GPU the same code measures.
 """
 
+import pytest
 import torch
 
-from benchmarks import _attention, attention
+import kernels
+import models.decoder
+from benchmarks import _attention, attention, gpt2_step
 from benchmarks._gpu import Gate
+from models.config import DecoderConfig
 
 
 def test_every_gate_is_measured_or_says_that_it_is_not(monkeypatch, tmp_path):
@@ -25,6 +29,18 @@ def test_every_gate_is_measured_or_says_that_it_is_not(monkeypatch, tmp_path):
     assert all(line["error"] < 0.02 for line in result["lines"])
     attention.draw(result, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("backend", ["triton", "sdpa"])
+def test_a_training_step_compiles_in_one_graph(backend):
+    config = DecoderConfig(
+        vocab_size=64, context=32, layers=2, heads=2, width=64, positions="learned", norm="layernorm",
+        activation="gelu", bias=True,
+    )  # fmt: skip
+    milliseconds, model = gpt2_step.step_ms(backend, torch.device("cpu"), config, batch=2, compiler="aot_eager")
+    assert milliseconds > 0
+    assert model.flops_per_token(32) > 6 * 64 * 64
+    assert models.decoder.attention is kernels.attention
 
 
 def test_a_gate_is_a_geometric_mean():

@@ -97,6 +97,35 @@ def test_autocast_gives_its_dtype_as_for_sdpa(dtype):
     assert all((a - b).abs().max() <= 0.02 * b.abs().max() for a, b in zip(*grads, strict=True))
 
 
+def test_dtypes_may_differ_under_autocast():
+    q, k, v = qkv()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = kernels.attention(q, k, v.detach().bfloat16(), backend="triton")
+        explanation = kernels.explain(q, k, v, backend="triton")
+    assert out.dtype == torch.bfloat16
+    assert (out.float() - kernels.attention(q, k, v, backend="sdpa")).abs().max() < 0.02
+    assert "torch.bfloat16" in explanation.reason
+
+
+def test_an_unused_log_sum_exp_has_no_gradient_to_read(monkeypatch):
+    from kernels import triton_attention
+
+    seen = []
+
+    def backward(grad, grad_lse, *rest):
+        seen.append(grad_lse)
+        return original(grad, grad_lse, *rest)
+
+    original = triton_attention.backward
+    monkeypatch.setattr(triton_attention, "backward", backward)
+    inputs = qkv()
+    kernels.attention(*inputs, backend="triton").sum().backward()
+    _, lse = kernels.attention(*inputs, backend="triton", return_lse=True)
+    lse.sum().backward()
+    assert seen[0] is None
+    assert torch.equal(seen[1], torch.ones_like(lse))
+
+
 def test_explain_says_which_backend_and_why():
     q, k, v = (x.detach() for x in qkv())
     assert kernels.explain(q, k, v, backend="triton").backend == "triton"

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from attention_cases import Case, check
+from attention_cases import TOLERANCE, Case, check, relative
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
@@ -44,6 +44,28 @@ def test_large_logits_give_finite_gradients(dtype):
     expected, _ = case.call({name: t.detach().double() for name, t in inputs.items()}, "reference")
     assert (out.double() - expected).abs().max() < 0.02 * expected.abs().max()
     assert all(torch.isfinite(t.grad).all() for t in inputs.values())
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_logits_near_minus_120(dtype):
+    """Every logit of a row so low that its exponential underflows in float32, unless the maximum is taken off."""
+    case = Case(length=67, batch=1, heads=1)
+    tensors = case.tensors(dtype, spread=0.05)
+    level = (120 * 32**-0.5) ** 0.5  # 32 products of -level², scaled by 32 ** -0.5: -120
+    q, k = tensors["q"] + level, tensors["k"] - level
+    inputs = {"q": q.requires_grad_(), "k": k.requires_grad_(), "v": tensors["v"].requires_grad_()}
+    exact = {name: t.detach().double().requires_grad_() for name, t in inputs.items()}
+    out, lse = case.call(inputs, "triton")
+    expected, expected_lse = case.call(exact, "reference")
+    assert expected_lse.max() < -100
+    assert relative(lse, expected_lse) < 2e-6
+    bound = max(TOLERANCE[dtype], 2e-5)  # float32 keeps a logit of 120 to 8e-6
+    assert relative(out, expected) < bound
+    out.backward(tensors["grad"])
+    expected.backward(tensors["grad"].double())
+    for name, tensor in inputs.items():
+        assert torch.isfinite(tensor.grad).all(), name
+        assert relative(tensor.grad, exact[name].grad) < 2 * bound, name
 
 
 def test_inputs_may_be_views():
