@@ -6,7 +6,7 @@ in length (padded on the right), at each batch size and length of the recipe; wi
 over a cache. GroupQueryAttention refuses that with more rows ("batch_size must be 1 when sequence_length > 1 and past
 context is given"), so no exported form is asked for it. Logits are asked for at real tokens only, never at padding.
 A last case shows every token of the vocabulary and every position of the context, so that no row of a table is left
-untested.
+untested; of a large model `SHOWN` and `LONGEST` of them, drawn, because each costs a pass through the whole model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +23,8 @@ Runner = Callable[[list[Tensor]], Sequence[Tensor]]
 """The inputs of `models.export.CachedDecoder`, in order → logits, caches."""
 
 LOGITS = 1 << 26  # numbers in the logits of one call of the last case
+SHOWN = 1 << 13  # tokens of the last case at most
+LONGEST = 1 << 12  # its positions at most
 CHUNK = 3  # new tokens of the cases that continue a cache with several
 
 
@@ -54,7 +56,8 @@ def compare(runner: Runner, model: Decoder, batch_sizes: Sequence[int], lengths:
     """
     config = model.config
     results = []
-    whole = Case(-(-config.vocab_size // config.context), 0, config.context, ragged=False)
+    length = min(config.context, LONGEST)
+    whole = Case(min(-(-config.vocab_size // length), SHOWN // length), 0, length, ragged=False)
     every = [*cases(batch_sizes, lengths, config.context), whole]
     for number, case in enumerate(every):
         generator = torch.Generator().manual_seed(number)
@@ -69,15 +72,22 @@ def compare(runner: Runner, model: Decoder, batch_sizes: Sequence[int], lengths:
 
 @torch.inference_mode()
 def whole_vocabulary(runner: Runner, model: Decoder, case: Case, generator: torch.Generator) -> float:
-    """Largest absolute difference of a logit when rows of `case.new` tokens show every token, in a few calls."""
+    """Largest absolute difference of a logit when rows of `case.new` tokens show every token, in a few calls.
+
+    Where a row's logits would be more than LOGITS numbers, those of some of its positions are compared.
+    """
     vocabulary = model.config.vocab_size
     order = torch.randperm(vocabulary, generator=generator)
     rows = order.repeat(-(-case.batch * case.new // vocabulary))[: case.batch * case.new].view(case.batch, case.new)
     differences = []
-    for tokens in rows.split(max(1, LOGITS // (case.new * vocabulary))):
+    asked = min(case.new, max(1, LOGITS // vocabulary))
+    for tokens in rows.split(max(1, LOGITS // (asked * vocabulary))):
+        at = torch.randperm(case.new, generator=generator)[:asked].sort().values
+        flat = (torch.arange(len(tokens))[:, None] * case.new + at).flatten()
         lengths = torch.full((len(tokens),), case.new)
         cache = [part for pair in model.empty_cache(len(tokens)) for part in pair]
-        differences.append(difference(runner(inputs(tokens, lengths, cache))[0], model(tokens).flatten(0, 1)))
+        wanted = model.lm_head(model.features(tokens)[:, at]).flatten(0, 1)
+        differences.append(difference(runner(inputs(tokens, lengths, cache, flat))[0], wanted))
     return max(differences)
 
 
