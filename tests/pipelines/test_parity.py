@@ -108,6 +108,24 @@ def test_every_token_and_every_position_is_shown() -> None:
     assert length == checkpoint.config.context
 
 
+def test_of_a_large_model_some_tokens_positions_and_logits_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "SHOWN", 24)
+    monkeypatch.setattr(parity, "LONGEST", 8)
+    monkeypatch.setattr(parity, "LOGITS", 5 * 61)
+    checkpoint, asked = model(), []
+    for how in ("", "one logit off"):
+        inner = broken(how, CachedDecoder(checkpoint))
+
+        def run(tensors: list[Tensor], inner: parity.Runner = inner) -> Sequence[Tensor]:
+            asked.append((*tensors[0].shape, len(tensors[3])))
+            return inner(tensors)
+
+        found = compare(run, checkpoint, (1,), (1,))
+        assert found["cases"][-1] | {"max_abs": 0} == {"batch": 3, "past": 0, "new": 8, "ragged": False, "max_abs": 0}
+        assert asked[-3:] == [(1, 8, 5)] * 3
+        assert (found["cases"][-1]["max_abs"] > 5e-3) is bool(how)
+
+
 def test_a_case_that_does_not_run_is_named() -> None:
     def run(tensors: list[Tensor]) -> Sequence[Tensor]:
         raise RuntimeError("sequence is specialised to 5\nmore")
