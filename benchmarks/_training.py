@@ -21,7 +21,7 @@ RECIPE = "shakespeare"
 
 
 @contextmanager
-def workplace(name: str = RECIPE) -> Iterator[Path]:
+def temporary_line(name: str = RECIPE) -> Iterator[Path]:
     """A temporary folder; the recipe's data is in `prepared` below it, taken from the project when it is there."""
     with TemporaryDirectory(prefix="metroline-benchmark-") as temporary:
         folder = Path(temporary)

@@ -10,7 +10,7 @@ import random
 import sys
 import time
 
-from benchmarks._training import Paths, lines, project, report, say, start, train, workplace
+from benchmarks._training import Paths, lines, project, report, say, start, temporary_line, train
 from data.files import sha256
 
 KILLS = 3
@@ -36,7 +36,7 @@ def main() -> None:
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else random.SystemRandom().randrange(10**6)
     say(f"seed {seed}")
     generator, hashes = random.Random(seed), {}
-    with workplace() as folder:
+    with temporary_line() as folder:
         for name in ("first", "second"):
             paths = project(folder, name)
             train(paths)

@@ -9,7 +9,7 @@ the process, compilation, steps, validation, states, checkpoint. Evaluation is n
 
 import time
 
-from benchmarks._training import ROOT, project, report, say, train, workplace
+from benchmarks._training import ROOT, project, report, say, temporary_line, train
 from data.files import read_json
 from pipelines.evaluate import evaluate
 from pipelines.recipe import Recipe
@@ -20,7 +20,7 @@ BITS, SECONDS = 1.50, 180.0
 
 def main() -> None:
     """Measure, and print the result."""
-    with workplace(RECIPE) as folder:
+    with temporary_line(RECIPE) as folder:
         paths = project(folder, "run", RECIPE)
         say(f"training {RECIPE}")
         started = time.perf_counter()

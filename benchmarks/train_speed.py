@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks._training import ROOT, lines, project, report, say, timing, train, workplace
+from benchmarks._training import ROOT, lines, project, report, say, temporary_line, timing, train
 from data.files import read_json
 from data.shards import Shards
 
@@ -122,7 +122,7 @@ def ours(folder: Path, name: str) -> dict[str, float]:
 
 def main() -> None:
     """Measure, and print the result."""
-    with workplace() as folder:
+    with temporary_line() as folder:
         first = ours(folder, "before")
         command = [sys.executable, "-m", "benchmarks.train_speed", "--baseline", str(folder / "prepared")]
         output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -7,12 +7,12 @@ than in any recipe of real size. Forward, backward, clipping and the optimizer c
 passes and writing states are not part of a step.
 """
 
-from benchmarks._training import project, report, say, timing, train, workplace
+from benchmarks._training import project, report, say, temporary_line, timing, train
 
 
 def main() -> None:
     """Measure, and print the result."""
-    with workplace() as folder:
+    with temporary_line() as folder:
         paths = project(folder, "run")
         train(paths)
         measured = timing(paths)[1:]  # the first line has the first step, which is slower

@@ -34,9 +34,8 @@ class CachedDecoder(nn.Module):
 
     def __init__(self, model: Decoder) -> None:
         super().__init__()
-        multiple = 16 if model.config.positions == "rope" else 8  # its rotation works on 16 numbers at a time
-        if model.config.head_dim % multiple:
-            size = model.config.head_dim
+        size, multiple = model.config.head_dim, model.config.head_multiple
+        if size % multiple:
             raise ValueError(f"ONNX Runtime's attention needs a head_dim that is a multiple of {multiple}, not {size}")
         self.model = model
         layers = range(model.config.layers)

@@ -5,6 +5,7 @@ Format: https://huggingface.co/docs/hub/model-cards
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -83,6 +84,8 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
 
 def _data(recipe: "Recipe", index: Mapping[str, Any]) -> str:
     source = recipe.source.model_dump(mode="json", exclude_none=True, exclude_defaults=False)
+    if "path" in source:
+        source["path"] = Path(source["path"]).name  # where it lies on its maker's machine is nobody's business
     said = ", ".join(f"{key} `{value}`" for key, value in source.items() if isinstance(value, str))
     splits = table(
         ("split", "documents", "tokens", "bytes of text"),

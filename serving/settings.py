@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from data.errors import MetrolineError
+from data.parallel import cores
 
 Number = TypeVar("Number", int, float)
 
@@ -46,7 +47,7 @@ class Settings:
         return cls(
             precision=_precision(environment.get("METROLINE_PRECISION")),
             threads=_number(environment, "threads", 0, int, 0),
-            cores=max(1, len(os.sched_getaffinity(0)) // workers),
+            cores=max(1, cores() // workers),
             workers=workers,
             slots=_number(environment, "slots", 16, int, 1),
             kv_tokens=_number(environment, "kv_tokens", 0, int, 0),

@@ -57,6 +57,14 @@ def test_only_what_was_measured_goes_in() -> None:
     assert "> **the &lt;b>** people of" in card
 
 
+def test_where_a_folder_lies_on_its_makers_machine_is_not_told() -> None:
+    recipe = small_line.recipe()
+    source = recipe.source.model_copy(update={"path": "/home/somebody/letters"})
+    card = render(recipe=recipe.model_copy(update={"source": source}))
+    assert "path `letters`" in card
+    assert "somebody" not in card
+
+
 def test_parts_without_contents_are_left_out() -> None:
     card = render(samples=[], metrics={**METRICS, "groups": {}}, parity={"onnx": PARITY["onnx"]})
     assert "## Samples" not in card
