@@ -7,13 +7,15 @@ writes to call one comes back as text, in the model's own form.
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, FailFast, Field, ValidationInfo, field_validator, model_validator
 
 from serving.schema import STRICT, GenerationRequest, check_text
 from serving.sequence import TokenEvent
 from serving.text import Vocabulary
 
 MOST_LOGPROBS = 20
+MOST_MESSAGES = 2048
+MOST_TOOLS = 128
 
 
 class Message(BaseModel):
@@ -57,12 +59,12 @@ class Message(BaseModel):
 class ChatRequest(GenerationRequest):
     """Body of POST /v1/chat/completions."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: Annotated[list[Message], FailFast()] = Field(min_length=1, max_length=MOST_MESSAGES)
     max_tokens: int | None = Field(default=None, ge=1, description="default: as many as fit")
     max_completion_tokens: int | None = Field(default=None, ge=1, description="the newer name of max_tokens")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_LOGPROBS)
-    tools: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = Field(default=None, max_length=MOST_TOOLS)
     tool_choice: Literal["auto", "none"] | None = None
     # Accepted since clients send them; they change nothing here.
     parallel_tool_calls: bool | None = None

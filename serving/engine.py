@@ -337,6 +337,9 @@ class Engine:
         stream, sequence = run.stream, run.sequence
         try:
             event = sequence.push(logits, likeliest)
+        except ApiError as error:  # a grammar that turns out to have no way on
+            self._fail(stream, error)
+            return False
         except Exception:  # it concerns this request alone
             log.exception("a request failed", extra={"fields": {"request_id": stream.request.id}})
             self._fail(stream)
@@ -371,9 +374,9 @@ class Engine:
                 self._outbox.put(stream, DoneEvent())  # handed over last: whoever sees the end sees the metrics of it
             self._report()
 
-    def _fail(self, stream: Stream) -> None:
+    def _fail(self, stream: Stream, error: ApiError | None = None) -> None:
         stream.cause = stream.cause or "failed"
         with self._changed:
             self._scheduler.drop(stream)
             self._report()
-        self._outbox.put(stream, ErrorEvent(internal(stream.request.id)))
+        self._outbox.put(stream, ErrorEvent(error or internal(stream.request.id)))

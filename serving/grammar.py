@@ -59,7 +59,8 @@ class Matcher:
 
     def _check(self) -> None:
         if self._inner.is_error():
-            raise ValueError(f"the grammar cannot go on: {self._inner.get_error()}")
+            lines = " ".join(str(self._inner.get_error()).split())
+            raise invalid(f"The grammar cannot be followed: {lines[:300]}", "response_format", "invalid_grammar")
 
 
 class Grammars:

@@ -25,7 +25,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/schema.json")
 GENERATING = ("/v1/completions", "/v1/chat/completions")
 ROUTES = ("/", *GENERATING, "/v1/embeddings", "/v1/models", "/card", "/openapi.json",
-          "/web/style.css", "/web/playground.js", "/web/icon.svg")  # fmt: skip
+          "/web/style.css", "/web/playground.js", "/web/markdown.js", "/web/icon.svg")  # fmt: skip
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GONE = 499
 """Status counted when a client went away before its answer began (as nginx counts it)."""

@@ -36,8 +36,16 @@ class GuardedService(Service):
     """A BentoML service whose workers are wrapped in `Guard`, outside of BentoML's own middleware."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        """The ASGI app of a worker."""
-        return Guard(super().to_asgi(is_main), runtime)
+        """The ASGI app of a worker.
+
+        Without BentoML's time limit: the engine has its own, and BentoML's keeps all of a request in memory until the
+        limit has passed (1.4.39: its timer is never cancelled).
+        """
+        from bentoml._internal.server.http.traffic import TimeoutMiddleware
+
+        app = super().to_asgi(is_main)
+        app.user_middleware = [each for each in app.user_middleware if each.cls is not TimeoutMiddleware]
+        return Guard(app, runtime)
 
 
 async def api(scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +60,6 @@ async def api(scope: Scope, receive: Receive, send: Send) -> None:
     name="metroline",
     service_class=GuardedService,
     workers=settings.workers,
-    traffic={"timeout": settings.deadline + 30},  # the engine's own deadline comes first, with a better answer
     logging={"access": {"enabled": False}},  # the guard writes one JSON line per request instead
 )
 class Metroline:

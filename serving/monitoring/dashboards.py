@@ -65,9 +65,9 @@ def assemble(name: str, title: str, about: str, rows: dict[str, list[Panel]]) ->
 def generate() -> dict[str, str]:
     """File name without ending → JSON text."""
     boards = {
-        "serving": assemble(
-            "serving", serving_dashboard.TITLE, serving_dashboard.ABOUT, serving_dashboard.rows()
-        ).with_variable(choice("model", "metroline_model_info")),
+        "serving": assemble("serving", serving_dashboard.TITLE, serving_dashboard.ABOUT, serving_dashboard.rows())
+        .with_variable(choice("model", "metroline_model_info"))
+        .with_variable(choice("version", "metroline_model_info")),
         "training": assemble(
             "training", training_dashboard.TITLE, training_dashboard.ABOUT, training_dashboard.rows()
         ).with_variable(choice("recipe", "metroline_train_step")),

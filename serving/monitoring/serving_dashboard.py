@@ -8,7 +8,7 @@ from serving.monitoring.promql import limit
 
 TITLE = "Metroline: serving"
 ABOUT = "The endpoint: traffic, latency, load, and whether its model still fits its prompts."
-M = 'model=~"$model"'
+M = 'model=~"$model", version=~"$version"'
 RATE = "$__rate_interval"
 STATUS_COLOURS = {"2.*": GOOD, "4.*": "yellow", "429": WARN, "5.*": BAD}
 TOKENS_PER_SECOND = "suffix: tok/s"
@@ -41,7 +41,8 @@ def total(gauge: str) -> str:
 
 def rows() -> dict[str, list[Panel]]:
     """Title of a row → its panels, in reading order."""
-    return {"Now": now(), "Traffic": traffic(), "Latency": latency(), "Load": load(), "Model": model()}
+    return {"Now": now(), "Traffic": traffic(), "Latency": latency(), "Load": load(), "Engine": engine(),
+            "Model": model()}  # fmt: skip
 
 
 def now() -> list[Panel]:
@@ -189,6 +190,60 @@ def load() -> list[Panel]:
                 "cancelled": rate("metroline_cancelled_total"),
             },
             unit="reqps",
+        ),
+    ]
+
+
+def engine() -> list[Panel]:
+    """How well the engine uses what it has: the batch, the cache, and what is in it already."""
+    batch = "metroline_batch_size"
+    mean = f"{rate(f'{batch}_sum')} / {rate(f'{batch}_count')}"
+    return [
+        lines(
+            "Batch size",
+            "Sequences that one decode step gives a token each. One step reads all weights, however many they are.",
+            {"mean": mean, "p90": quantiles(batch)["p90"]},
+        ),
+        lines(
+            "Sequences",
+            "Sequences that run (a request may have several), of the slots there are.",
+            {"running": total("metroline_running_sequences"), "slots": total("metroline_slots")},
+        ),
+        lines(
+            "Key/value cache",
+            "Share of the cache's tokens that are set aside for what runs.",
+            {
+                "{{model}} {{version}}": f"sum by (model, version) (metroline_kv_tokens_used{{{M}}}) / "
+                f"sum by (model, version) (metroline_kv_tokens_capacity{{{M}}})"
+            },
+            unit="percentunit",
+            maximum=1,
+        ),
+        lines(
+            "Prompts found in the cache",
+            "Share of prompts whose beginning was there already, as a shared system message is; and of their tokens.",
+            {
+                "prompts": f"{rate('metroline_prefix_hits_total')} / {rate('metroline_prefix_lookups_total')}",
+                "tokens": f"{rate('metroline_prefix_tokens_total')} / {rate('metroline_tokens_in_total')}",
+            },
+            unit="percentunit",
+        ),
+        lines(
+            "Tokens by model",
+            "Tokens generated a second, by model and version.",
+            {"{{model}} {{version}}": rate("metroline_tokens_out_total", by="model, version")},
+            unit=TOKENS_PER_SECOND,
+            stacked=True,
+        ),
+        lines(
+            "First token by model, p90",
+            "Nine in ten requests to a model have their first token within this time.",
+            {
+                "{{model}} {{version}}": "histogram_quantile(0.9, sum by (le, model, version) "
+                f"(rate(metroline_time_to_first_token_seconds_bucket{{{M}}}[{RATE}])))"
+            },
+            unit="s",
+            steps={None: GOOD, limit("MetrolineSlowFirstToken"): WARN},
         ),
     ]
 

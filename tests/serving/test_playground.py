@@ -1,8 +1,11 @@
 """The playground page in a real browser."""
 
+import chat_bundle
 import httpx
 import pytest
 from browser import CHROMIUM, Browser
+
+from serving.keys import KeyRing
 
 pytestmark = [
     pytest.mark.browser,
@@ -123,3 +126,126 @@ def test_light_and_dark(page, tmp_path):
     assert {first, page.run(scheme)} == {"light", "dark"}
     assert page.picture(tmp_path / "2.png") != picture
     assert len(picture) > 10_000
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory):
+    """A chat model, slow enough to be stopped."""
+    return chat_bundle.build(tmp_path_factory.mktemp("talker") / "bundle", delay_nodes=2)
+
+
+@pytest.fixture(scope="module")
+def chat_server(talker, serve):
+    return serve(talker)
+
+
+@pytest.fixture
+def chat(browser, chat_server):
+    browser.requests.clear()
+    browser.complaints.clear()
+    browser.open(f"{chat_server.url}/")
+    yield browser
+    assert browser.complaints == []
+    assert all(url.startswith((chat_server.url, "data:", "blob:")) for url in browser.requests)
+
+
+def messages(page: Browser) -> list[list[str]]:
+    return page.run("[...document.querySelectorAll('#text .message')].map(e => [e.classList[1], e.textContent])")
+
+
+def say(page: Browser, text: str) -> None:
+    page.run("document.getElementById('prompt').focus()")
+    page.type(text)
+    page.press("Enter")
+    page.until(lambda: page.state() == "done")
+
+
+def test_a_chat(chat):
+    """Two turns: the second one's prompt holds the first, with its answer."""
+    assert chat.run("document.body.dataset.mode") == "chat"
+    assert chat.run("document.activeElement.id") == "prompt"
+    set_field(chat, "temperature", 0)
+    set_field(chat, "max_tokens", 20)
+    say(chat, "hello")
+    first = chat_bundle.said(24, 20)
+    assert messages(chat) == [["user", "hello"], ["assistant", first]]
+    assert chat.run("document.getElementById('prompt').value") == ""
+    assert int(chat.text("#speed")) > 0
+    say(chat, "and?")
+    # the first turn's 24 tokens, its answer's bytes with an end and a line, and the second turn's
+    prompt = 24 + len(first.encode()) + 2 + 2 + len("user\nand?\n") + 1 + len("assistant\n")
+    assert messages(chat)[2:] == [["user", "and?"], ["assistant", chat_bundle.said(prompt, 20)]]
+    chat.press("Enter", alt=True)  # another answer to the same
+    chat.until(lambda: chat.state() == "done")
+    assert len(messages(chat)) == 4
+    set_field(chat, "system", "be brief")
+    assert '"role":"system"' in chat.run("document.getElementById('curl').textContent")
+    assert "/v1/chat/completions" in chat.run("document.getElementById('curl').textContent")
+    chat.click("#clear")
+    assert messages(chat) == []
+
+
+def test_a_chat_is_stopped(chat, chat_server):
+    before = cancelled(chat_server)
+    set_field(chat, "max_tokens", 200)
+    chat.type("hello")
+    chat.press("Enter")
+    chat.until(lambda: len(messages(chat)) == 2 and len(messages(chat)[1][1]) > 3)
+    chat.press("Escape")
+    chat.until(lambda: chat.state() == "stopped")
+    chat.until(lambda: cancelled(chat_server) == before + 1)
+    assert messages(chat)[1][1]  # what came stays
+
+
+def test_a_refused_message_goes_back_to_its_box(chat):
+    chat.type("x" * 400)
+    chat.press("Enter")
+    chat.until(lambda: chat.state() == "failed")
+    assert "maximum context length" in chat.text("#error")
+    assert messages(chat) == []
+    assert chat.run("document.getElementById('prompt').value") == "x" * 400
+    chat.complaints.clear()  # the browser reports the 400 as well
+
+
+def test_probabilities_in_a_chat(chat):
+    set_field(chat, "max_tokens", 12)
+    chat.click("#probabilities")
+    say(chat, "hello")
+    spans = chat.run("[...document.querySelectorAll('#text .assistant .token')].map(e => e.title)")
+    assert len(spans) > 6
+    assert all("instead of" in title for title in spans)
+
+
+def test_several_models_and_a_key(browser, bundle, talker, serve, tmp_path):
+    ring = KeyRing(tmp_path / "keys.json")
+    key = ring.add("browser")
+    server = serve(bundle, talker, keys=str(ring.path))
+    browser.open(f"{server.url}/")
+    browser.until(lambda: browser.state() == "down")
+    assert "API key" in browser.text("#error")
+    assert browser.run("document.activeElement.id") == "key"
+    browser.type(key)
+    browser.run("document.getElementById('key').dispatchEvent(new Event('change'))")
+    browser.until(lambda: browser.state() == "idle")
+    assert browser.run("[...document.getElementById('models').options].map(o => o.value)") == ["tiny", "talker"]
+    assert browser.run("document.body.dataset.mode") == "completion"
+    browser.run(
+        "(e => { e.value = 'talker'; e.dispatchEvent(new Event('change')) })(document.getElementById('models'))"
+    )
+    assert browser.run("document.body.dataset.mode") == "chat"
+    browser.until(lambda: browser.text("#model-version") and "talker" in browser.run("document.title"))
+    say(browser, "hello")
+    assert len(messages(browser)) == 2
+    browser.run("sessionStorage.clear()")
+    browser.complaints.clear()  # the 401
+
+
+def test_nothing_hangs_over_on_a_phone(browser, chat_server):
+    browser.send("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+    try:
+        browser.open(f"{chat_server.url}/")
+        for name in ("playground", "card"):
+            browser.click(f"#tab-{name}")
+            assert browser.run("document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.send("Emulation.clearDeviceMetricsOverride")
