@@ -225,3 +225,16 @@ def test_the_real_tokenizer_equals_that_of_transformers(tmp_path):
         assert made.inner.encode(text).ids == theirs(text)["input_ids"]
     messages = [{"role": "user", "content": "hi"}]
     assert saved.apply_chat_template(messages, tokenize=False) == theirs.apply_chat_template(messages, tokenize=False)
+
+
+@pytest.mark.peer
+def test_the_real_tokenizer_equals_that_of_llama_cpp():
+    """An implementation of its own, which knows the digit rule."""
+    weights = smollm2()
+    llama_cpp = pytest.importorskip("llama_cpp", reason="compares with llama.cpp: pip install llama-cpp-python")
+    theirs = llama_cpp.Llama(str(weights), vocab_only=True, verbose=False)
+    ours = text_side.read(weights).inner
+    ours.encode_special_tokens = True
+    code = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "data").glob("*.py"))]
+    for text in [*TEXTS, *code, (ROOT / "README.md").read_text(encoding="utf-8")]:
+        assert ours.encode(text).ids == theirs.tokenize(text.encode(), add_bos=False, special=False)
