@@ -194,7 +194,7 @@ def chat(
     prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="continue this text and exit")] = None,
     url: Url = "http://127.0.0.1:3000",
 ) -> None:
-    """Let the served model continue your text; /help in it lists its settings. It continues, it does not converse."""
+    """Chat with the served model, or let one that has no chat template continue your text; /help lists its settings."""
     sys.stdout.flush()
     question = [] if prompt is None else ["--", prompt]
     os.execv(sys.executable, [sys.executable, "-m", "serving.chat", "--url", url, *question])

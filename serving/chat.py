@@ -1,9 +1,9 @@
-"""A terminal client of a running endpoint: type the beginning of a text, watch it being continued.
+"""A terminal client of a running endpoint: chat with its model, or type the beginning of a text that it continues.
 
     metroline chat                                  # or: python -m serving.chat --url http://127.0.0.1:3000
 
-An endpoint that asks for an API key gets the one in METROLINE_API_KEY.
-It is a completion client: what is typed is the beginning, not a question. Ctrl-C stops a completion, Ctrl-D leaves.
+With a model that has a chat template it is a chat; with any other one what is typed is the beginning of a text, not a
+question. Ctrl-C stops an answer, Ctrl-D leaves. An endpoint that wants an API key gets that of METROLINE_API_KEY.
 """
 
 import argparse
@@ -23,14 +23,18 @@ from rich.markup import escape
 from data.endpoints import authorization
 from data.errors import MetrolineError
 
-HELP = """Type the beginning of a text and press Enter; the model continues it.
-  [bold]/more[/]            go on from where the last completion ended
-  [bold]/again[/]           another completion of the same beginning
+HELP = """{what}
+  [bold]/again[/]           another answer to the same
   [bold]/set NAME VALUE[/]  change a setting: {names}; VALUE [bold]-[/] takes it back
   [bold]/show[/]            the settings
   [bold]/help[/]            this text
   [bold]/quit[/]            leave (or Ctrl-D)
-Ctrl-C stops a completion. \\\\n in what you type is a new line."""
+Ctrl-C stops an answer. \\\\n in what you type is a new line."""
+
+CHAT_HELP = """Type a message and press Enter.
+  [bold]/new[/]             begin a new chat"""
+TEXT_HELP = """Type the beginning of a text and press Enter; the model continues it.
+  [bold]/more[/]            go on from where the last completion ended"""
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,10 @@ class Client:
             model: dict[str, Any] = answer.json()["data"][0]
         return model
 
-    def complete(self, prompt: str, settings: Settings) -> Iterator[dict[str, Any]]:
-        """The chunks of a streamed completion. Closing the iterator stops the generation. Raises MetrolineError."""
-        body = {"prompt": prompt, "stream": True, "stream_options": {"include_usage": True}, **settings.body()}
-        with _reachable(self.url), self._http.stream("POST", "/v1/completions", json=body) as answer:
+    def stream(self, route: str, body: dict[str, Any], settings: Settings) -> Iterator[dict[str, Any]]:
+        """The chunks of a streamed answer. Closing the iterator stops the generation. Raises MetrolineError."""
+        body = body | {"stream": True, "stream_options": {"include_usage": True}, **settings.body()}
+        with _reachable(self.url), self._http.stream("POST", route, json=body) as answer:
             _check(answer)
             for line in answer.iter_lines():
                 if line == "data: [DONE]":
@@ -120,54 +124,69 @@ def _unescape(text: str) -> str:
 class Chat:
     """One conversation; `line` handles what the user types."""
 
-    def __init__(self, client: Client, console: Console, settings: Settings) -> None:
+    def __init__(self, client: Client, console: Console, settings: Settings, model: dict[str, Any]) -> None:
         self.client, self.console, self.settings = client, console, settings
+        self.model, self.chats = model["id"], bool(model.get("chat"))
         self.prompt = self.text = ""
+        self.messages: list[dict[str, str]] = []
 
     def line(self, typed: str) -> bool:
         """Handle one line. Returns whether to go on. Raises MetrolineError for what cannot be done."""
         if not typed.strip():
             return True
         if not typed.startswith("/"):
-            self._complete(_unescape(typed))
+            self._answer(_unescape(typed))
             return True
         command, *arguments = shlex.split(typed)
         if command in ("/quit", "/exit", "/q"):
             return False
         if command == "/help":
             names = ", ".join(field.name for field in fields(Settings))
-            self.console.print(HELP.format(names=names), highlight=False)
+            self.console.print(HELP.format(names=names, what=CHAT_HELP if self.chats else TEXT_HELP), highlight=False)
         elif command == "/show":
             for name, value in self.settings.body().items():
                 self.console.print(f"  {name} {value!r}", markup=False)
         elif command == "/set" and len(arguments) == 2:
             self.settings = self.settings.change(*arguments)
-        elif command in ("/more", "/again"):
+        elif command == "/again" or (command == "/more" and not self.chats):
             if not self.prompt:
-                raise MetrolineError("there is no completion yet")
-            self._complete(self.prompt + (self.text if command == "/more" else ""))
+                raise MetrolineError("there is no answer yet")
+            self._answer(self.prompt + (self.text if command == "/more" else ""), again=command == "/again")
+        elif command == "/new" and self.chats:
+            self.messages, self.prompt = [], ""
         else:
             raise MetrolineError(f"{command} {' '.join(arguments)}: no such command", hint="/help lists them")
         return True
 
-    def _complete(self, prompt: str) -> None:
+    def _answer(self, prompt: str, again: bool = False) -> None:
         self.prompt, self.text = prompt, ""
-        self.console.print(prompt, style="dim", end="", markup=False, highlight=False, soft_wrap=True)
+        if self.chats:
+            if again:
+                del self.messages[-2:]
+            messages = [*self.messages, {"role": "user", "content": prompt}]
+            route, body = "/v1/chat/completions", {"model": self.model, "messages": messages}
+        else:
+            self.console.print(prompt, style="dim", end="", markup=False, highlight=False, soft_wrap=True)
+            route, body = "/v1/completions", {"model": self.model, "prompt": prompt}
         started, first, tokens, reason = time.monotonic(), None, 0, "stopped by you"
-        chunks = self.client.complete(prompt, self.settings)
+        chunks = self.client.stream(route, body, self.settings)
         try:
             for chunk in chunks:
                 first = first or time.monotonic()
                 tokens = chunk.get("usage", {}).get("completion_tokens", tokens + len(chunk["choices"]))
                 for choice in chunk["choices"]:
-                    self.text += choice["text"]
-                    self.console.print(choice["text"], end="", markup=False, highlight=False, soft_wrap=True)
+                    text = choice["delta"].get("content", "") if self.chats else choice["text"]
+                    self.text += text
+                    self.console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
                     reason = {"length": "at its length", "stop": "by the model"}.get(choice["finish_reason"], reason)
         except KeyboardInterrupt:
             pass
         finally:
             chunks.close()  # type: ignore[attr-defined]
             self.console.print()
+            if self.chats:
+                answered = {"role": "assistant", "content": self.text}
+                self.messages = [*messages, answered] if self.text else messages[:-1]
         now = time.monotonic()
         rate = f"{(tokens - 1) / (now - first):.0f} tokens/s, " if first and tokens > 1 and now > first else ""
         wait = f"first after {1000 * (first - started):.0f} ms, " if first else ""
@@ -190,9 +209,10 @@ def chat(
     console = console or Console()
     client = Client(url)
     model = client.model()
-    talk = Chat(client, console, settings or Settings(max_tokens=min(128, int(model["max_tokens"]))))
+    longest = min(512 if model.get("chat") else 128, int(model["max_tokens"]))
+    talk = Chat(client, console, settings or Settings(max_tokens=longest), model)
     if prompt is not None:
-        talk.line(prompt) if not prompt.startswith("/") else talk._complete(prompt)
+        talk.line(prompt) if not prompt.startswith("/") else talk._answer(prompt)
         return 0
     with suppress(ImportError):
         import readline  # noqa: F401  input() uses it for editing and history

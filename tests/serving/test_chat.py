@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import chat_bundle
 import httpx
 import pytest
 from rich.console import Console
@@ -60,7 +61,7 @@ def test_stop_string(scripted_server):
         ("/set colour red", "no setting 'colour'"),
         ("/set top_k many", "top_k cannot be 'many'"),
         ("/set seed", "no such command"),
-        ("/more", "no completion yet"),
+        ("/more", "no answer yet"),
         ("/set 'stop", "No closing quotation"),
         ("x" * 1100, "maximum context length"),
     ],
@@ -125,3 +126,15 @@ def test_ctrl_c_stops_the_completion_only(scripted_server):
     active = [line for line in httpx.get(f"{scripted_server.url}/metrics", trust_env=False).text.splitlines()
               if line.startswith("metroline_active_streams")]  # fmt: skip
     assert [line.split()[-1] for line in active] == ["0.0"]
+
+
+def test_a_chat_with_a_chat_model(tmp_path, serve):
+    """Each turn is asked with the turns before; /again takes the last one back, /new all of them."""
+    server = serve(chat_bundle.build(tmp_path / "talker"))
+    first = chat_bundle.said(24, 9)
+    second = chat_bundle.said(24 + len(first.encode()) + 2 + 2 + len("user\nand\n") + 1 + len("assistant\n"), 9)
+    asked = ["/set max_tokens 9", "/set temperature 0", "hello", "and", "/again", "/new", "hello"]
+    answers = [line for line in talk(server, *asked).splitlines() if line and not line.startswith("──")]
+    assert answers[-4:] == [first, second, second, first]
+    assert "/new" in talk(server, "/help")
+    assert "no such command" in talk(server, "/more")

@@ -235,17 +235,32 @@ def test_two_workers_answer_and_count_together(bundle, serve):
     until(lambda: {answer.status_code for answer in (get(server, "/readyz") for _ in range(8))} == {200})
     for _ in range(12):
         assert post(server, {"prompt": "the", "max_tokens": 2, "ignore_eos": True}).status_code == 200
-    assert value(server, "metroline_tokens_out") == 24
-    assert len(metrics(server)["metroline_model_info"].samples) == 1
+    families = metrics(server)
+    counts = {
+        sample.name.removeprefix("metroline_"): sample.value
+        for family in families.values()
+        for sample in family.samples
+        if sample.name.startswith("metroline_") and "le" not in sample.labels and len(sample.labels) == 2
+    }
+    assert (counts["tokens_out_total"], counts["tokens_in_total"]) == (24, 12)
+    assert counts["time_to_first_token_seconds_count"] == counts["request_seconds_count"] == 12
+    assert counts["time_per_token_seconds_count"] == counts["batch_size_sum"] == 12  # of each answer the second token
+    assert (counts["slots"], counts["kv_tokens_capacity"]) == (32, 2048)  # of two workers, 16 × 64 each
+    assert (counts["active_streams"], counts["queued_requests"], counts["kv_tokens_used"]) == (0, 0, 0)
+    assert len(families["metroline_model_info"].samples) == 1
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing"])
+@pytest.mark.parametrize("damage", ["changed", "flipped", "missing"])
 def test_a_damaged_bundle_is_refused_before_any_worker(bundle, tmp_path, damage):
     copy = tmp_path / "bundle"
     shutil.copytree(bundle, copy)
     if damage == "changed":
         (copy / "model.int8.onnx").write_bytes(b"something else")
+    elif damage == "flipped":  # one bit in the middle of the file
+        raw = bytearray((copy / "model.int8.onnx").read_bytes())
+        raw[len(raw) // 2] ^= 1
+        (copy / "model.int8.onnx").write_bytes(raw)
     else:
         shutil.rmtree(copy)
     environment = os.environ | {"METROLINE_BUNDLES": str(copy), "BENTOML_HOME": str(tmp_path), **serving.run.QUIET}
@@ -255,5 +270,5 @@ def test_a_damaged_bundle_is_refused_before_any_worker(bundle, tmp_path, damage)
     assert ended.returncode == 1
     lines = [line for line in ended.stderr.splitlines() if line.startswith("metroline: ")]
     assert len(lines) == 1
-    assert ("is not the file that was exported" if damage == "changed" else "no bundle at") in lines[0]
+    assert ("no bundle at" if damage == "missing" else "model.int8.onnx is not the file that was exported") in lines[0]
     assert "Traceback" not in ended.stderr

@@ -1,5 +1,7 @@
 """Settings from the environment: defaults, values, and one line for each kind of nonsense."""
 
+from pathlib import Path
+
 import pytest
 
 from data.errors import MetrolineError
@@ -31,6 +33,18 @@ def test_each_setting_is_described():
     assert named == set(DESCRIPTIONS)
 
 
+def test_the_documentation_says_the_same():
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    for variable, meaning in DESCRIPTIONS.items():
+        assert f"| `{variable}` | {meaning} |" in text
+
+
+def test_what_models_share():
+    settings = Settings(cores=8, slots=4, kv_tokens=0).share(2)
+    assert (settings.cores, settings.kv_budget, settings.slots) == (4, 2048, 4)
+    assert Settings(kv_tokens=900).share(3).kv_budget == 300
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -49,6 +63,10 @@ def test_each_setting_is_described():
         ("METROLINE_DRAIN", "-1"),
         ("METROLINE_BODY_LIMIT", "0"),
         ("METROLINE_PROMPTS", """ "16" """),
+        ("METROLINE_AUTH", "maybe"),
+        ("METROLINE_TOKENS_PER_MINUTE", "-5"),
+        ("METROLINE_CORS", "app.example"),
+        ("METROLINE_CORS", "https://app.example/page"),
     ],
 )
 def test_nonsense_is_refused(variable, value):
