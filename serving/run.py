@@ -30,6 +30,7 @@ import httpx
 
 from data.endpoints import RELOAD, announced
 from data.errors import MetrolineError
+from serving import tracing
 from serving.bundle import load_all, locate
 from serving.keys import key_file
 from serving.processes import end_with_parent
@@ -134,6 +135,7 @@ def start(
     else:
         raise MetrolineError("nothing to serve: neither a bundle nor a model is given")
     settings = Settings.from_environment(child)
+    tracing.check(settings.traces)
     load_all(locate(child), settings.precision)
     host = "127.0.0.1" if host == "localhost" else host
     _check_keys(host, settings, child)

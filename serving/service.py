@@ -15,6 +15,7 @@ import bentoml
 from _bentoml_sdk import Service
 
 from data.errors import MetrolineError
+from serving import tracing
 from serving.guard import Guard, Receive, Scope, Send, restore_path
 from serving.lifecycle import Lifecycle
 from serving.processes import look_closely
@@ -36,15 +37,16 @@ class GuardedService(Service):
     """A BentoML service whose workers are wrapped in `Guard`, outside of BentoML's own middleware."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        """The ASGI app of a worker.
+        """The ASGI app of a worker, without BentoML's time limit.
 
-        Without BentoML's time limit: the engine has its own, and BentoML's keeps all of a request in memory until the
-        limit has passed (1.4.39: its timer is never cancelled).
+        The engine has its own, and BentoML's keeps all of a request in memory until the limit has passed (1.4.39: its
+        timer is never cancelled).
         """
         from bentoml._internal.server.http.traffic import TimeoutMiddleware
 
         app = super().to_asgi(is_main)
         app.user_middleware = [each for each in app.user_middleware if each.cls is not TimeoutMiddleware]
+        tracing.apply(app, settings.traces)
         return Guard(app, runtime)
 
 
@@ -71,6 +73,7 @@ class Metroline:
         from serving.bundle import load_all, locate
 
         try:
+            tracing.check(settings.traces)
             load_all(locate(), settings.precision)
         except MetrolineError as error:
             print(f"metroline: {error}", file=sys.stderr, flush=True)

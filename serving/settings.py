@@ -39,6 +39,7 @@ class Settings:
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
     cors: tuple[str, ...] = ()
+    traces: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -64,6 +65,7 @@ class Settings:
             requests_per_minute=_number(environment, "requests_per_minute", 0, int, 0),
             tokens_per_minute=_number(environment, "tokens_per_minute", 0, int, 0),
             cors=_origins(environment.get("METROLINE_CORS", "")),
+            traces=_address(environment.get("METROLINE_TRACES", "")),
         )
 
     def share(self, models: int) -> "Settings":
@@ -95,6 +97,7 @@ DESCRIPTIONS = {
     "METROLINE_REQUESTS_PER_MINUTE": "requests that a key may send in a minute, unless it has its own limit; 0: any",
     "METROLINE_TOKENS_PER_MINUTE": "tokens of prompts and answers that a key may use in a minute; 0: any",
     "METROLINE_CORS": "origins whose web pages may use the endpoint, as in https://a.example,https://b.example; or *",
+    "METROLINE_TRACES": "where OpenTelemetry traces go by OTLP, http://HOST:4318/v1/traces; needs the extra `traces`",
 }
 
 
@@ -129,6 +132,13 @@ def _origins(text: str) -> tuple[str, ...]:
             hint = DESCRIPTIONS["METROLINE_CORS"]
             raise MetrolineError(f"METROLINE_CORS: {origin!r} is no origin: scheme and host, no path", hint=hint)
     return origins
+
+
+def _address(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
+        hint = DESCRIPTIONS["METROLINE_TRACES"]
+        raise MetrolineError(f"METROLINE_TRACES={text!r} is no http address", hint=hint)
+    return text
 
 
 def _precision(text: str | None) -> str | None:

@@ -66,6 +66,7 @@ def test_what_models_share():
         ("METROLINE_AUTH", "maybe"),
         ("METROLINE_TOKENS_PER_MINUTE", "-5"),
         ("METROLINE_CORS", "app.example"),
+        ("METROLINE_TRACES", "collector:4318"),
         ("METROLINE_CORS", "https://app.example/page"),
     ],
 )
