@@ -44,10 +44,14 @@ def pieces(head_size: int) -> tuple[int, int]:
 
 
 def architecture(major: int, minor: int = 0, gcn: str = "") -> str:
-    """The table's architecture for a device: the newest one that is not newer than it."""
+    """The table's architecture for a device.
+
+    Consumer GPUs (8.6, 8.9, 12.0) have under half the shared memory of their generation's large ones and none of the
+    newer tensor-core instructions: sm_80's lines fit them.
+    """
     if gcn:
         return "gfx942"
-    return "sm_100" if major >= 10 else "sm_90" if major == 9 else "sm_80"
+    return {9: "sm_90", 10: "sm_100", 11: "sm_100"}.get(major, "sm_80")
 
 
 def precision(arch: str) -> str:

@@ -49,6 +49,12 @@ def test_shared_memory_fits(compiled):
     assert over == {}
 
 
+@pytest.mark.parametrize("capability", [(8, 6), (8, 9), (12, 0)])
+def test_consumer_gpus_have_room_for_what_they_run(compiled, capability):
+    arch = tuning.architecture(*capability)
+    assert max(r.shared for name, r in compiled.items() if name.startswith(f"{arch} ")) <= 101_376
+
+
 def test_products_run_on_tensor_cores(compiled):
     without = {"delta", "query_forward", "query_backward", "paged_combine", "cross_entropy"}  # no matrix products
     assert [n for n, r in compiled.items() if r.tensor_core == 0 and n.split()[1] not in without] == []
