@@ -58,7 +58,10 @@ class Server:
         self.stop()
 
     def wait_ready(self, seconds: float = 60.0) -> None:
-        """Return when the model is loaded. Raises MetrolineError when the server ends or is not ready in time."""
+        """Return when all models are loaded.
+
+        Raises MetrolineError when the server ends, cannot load one, or is not ready in time.
+        """
         deadline = time.monotonic() + seconds
         while True:
             if self.process.poll() is not None:
@@ -66,6 +69,8 @@ class Server:
             with suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200:
                     return
+                if httpx.get(f"{self.url}/livez", timeout=2, trust_env=False).status_code != 200:
+                    raise MetrolineError(f"the server cannot load its model; its log says why{self._last_lines()}")
             if time.monotonic() > deadline:
                 raise MetrolineError(f"the server at {self.url} was not ready after {seconds:g} s{self._last_lines()}")
             time.sleep(0.05)

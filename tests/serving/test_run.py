@@ -1,6 +1,8 @@
 """Starting and ending the endpoint from a command: clear refusals, clean Ctrl-C, nothing left behind."""
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +12,7 @@ import time
 import httpx
 import psutil
 import pytest
+import tiny_bundle
 
 import serving.run
 from data.errors import MetrolineError
@@ -108,6 +111,19 @@ def test_a_server_that_dies_is_reported_with_its_last_words(bundle, tmp_path):
     server = start(bundle, port=0, log=tmp_path / "log", environment=broken, tied=True)
     with server, pytest.raises(MetrolineError, match="ended with exit code"):
         server.wait_ready(30)
+
+
+def test_a_graph_that_cannot_be_run_is_reported_at_once(bundle, tmp_path):
+    """As of a bundle that an older version exported: its hashes are right, its graph is not what the engine runs."""
+    old = tmp_path / "old"
+    shutil.copytree(bundle, old)
+    (old / "model.int8.onnx").write_bytes(b"no graph")
+    tiny_bundle.write_manifest(old, "tiny", json.loads((old / "manifest.json").read_text())["model"])
+    with start(old, port=0, log=tmp_path / "log", environment={"BENTOML_HOME": str(tmp_path)}, tied=True) as server:
+        with pytest.raises(MetrolineError, match=r"cannot load its model.*\n.*ONNX Runtime cannot load it"):
+            server.wait_ready(60)
+        answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": "a"}, trust_env=False)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "server_failed")
 
 
 def test_settings_that_make_no_sense(bundle):
