@@ -7,7 +7,7 @@ A bundle whose parity is out of bounds is not written at all. Gates and the mode
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +16,6 @@ from data.files import atomic_folder, read_json, sha256, write_json, write_text
 from pipelines.paths import Paths
 
 if TYPE_CHECKING:
-    from data.progress import Progress
     from models.export import CachedDecoder
     from pipelines.recipe import Recipe
 
@@ -39,12 +38,15 @@ class ExportConfig(BaseModel):
     batch_sizes: tuple[int, ...] = Field(default=(1, 3), min_length=1, description="batch sizes of the parity cases")
     lengths: tuple[int, ...] = Field(default=(1, 7, 64), min_length=1, description="new tokens of the parity cases")
     tolerance: float = Field(default=1e-3, gt=0, description="largest absolute difference of a logit")
-    int8: Literal["blockwise", "dynamic"] = Field(
-        default="blockwise",
-        description="how model.int8.onnx is quantized (see pipelines/exporting/onnx_int8.py)",
+    int4: bool = Field(default=False, description="also write model.int4.onnx (4-bit weights)")
+    int8_tokens: int = Field(
+        default=16384, ge=64, description="tokens of the test split that int8 and int4 are judged on"
     )
-    int8_tokens: int = Field(default=16384, ge=64, description="tokens of the test split that int8 is judged on")
+    calibration_tokens: int = Field(
+        default=8192, ge=64, description="tokens of the validation split that int8 and int4 are calibrated on"
+    )
     int8_tolerance: float = Field(default=0.02, gt=0, description="largest relative rise of the loss through int8")
+    int4_tolerance: float = Field(default=0.05, gt=0, description="largest relative rise of the loss through int4")
 
 
 def export(recipe: "Recipe", paths: Paths) -> None:
@@ -55,6 +57,7 @@ def export(recipe: "Recipe", paths: Paths) -> None:
     from data.progress import Progress
     from models.export import CachedDecoder
     from models.huggingface import load
+    from pipelines.exporting import forms
 
     config = recipe.export
     needed = [*(paths.checkpoint / name for name in FROM_CHECKPOINT), paths.checkpoint / "training.json"]
@@ -72,67 +75,15 @@ def export(recipe: "Recipe", paths: Paths) -> None:
             f"{paths.metrics} is of another checkpoint than {paths.checkpoint}",
             hint=f"metroline stage evaluate {recipe.name}",
         )
-    forms = 2 + config.torchscript + config.pt2
+    count = 2 + config.int4 + config.torchscript + config.pt2
     try:
-        with atomic_folder(paths.bundle) as folder, Progress("export", 2 * forms, "steps") as progress:
-            parity = write_forms(model, folder, config, paths, progress)
+        with atomic_folder(paths.bundle) as folder, Progress("export", 2 * count, "steps") as progress:
+            parity = forms.write(model, folder, config, paths, progress)
             write_json(folder / "parity.json", parity)
             write_papers(recipe, paths, folder, parity, model)
     except MetrolineError:
         shutil.rmtree(paths.bundle, ignore_errors=True)  # an older one is not of this checkpoint
         raise
-
-
-def write_forms(
-    model: "CachedDecoder", folder: Path, config: ExportConfig, paths: Paths, progress: "Progress"
-) -> dict[str, Any]:
-    """Write and compare all forms. Returns the contents of parity.json; raises MetrolineError when one is off."""
-    from pipelines.exporting import onnx_fp32, onnx_int8, parity, pt2, runners, torchscript
-
-    files = {"onnx": folder / "model.onnx", "int8": folder / "model.int8.onnx"}
-    onnx_fp32.export(model, files["onnx"])
-    progress.update(advance=1, form="onnx")
-    onnx_int8.export(files["onnx"], files["int8"], config.int8)
-    progress.update(advance=1, form="int8")
-    if config.pt2:
-        files["pt2"] = folder / "model.pt2"
-        pt2.export(model, files["pt2"])
-        progress.update(advance=1, form="pt2")
-    if config.torchscript:
-        files["torchscript"] = folder / "model.ts"
-        torchscript.export(model, files["torchscript"])
-        progress.update(advance=1, form="torchscript")
-
-    found: dict[str, Any] = {}
-    for form, path in files.items():
-        runner = runners.open_runner(form, path, model)
-        found[form] = parity.compare(runner, model.model, config.batch_sizes, config.lengths)
-        if form == "int8":
-            found[form] |= onnx_int8.loss(
-                runner, runners.open_runner("onnx", files["onnx"], model), model, config, paths
-            )
-        progress.update(advance=1, parity=form)
-        check_parity(form, found[form], config)
-    return found
-
-
-def check_parity(form: str, found: dict[str, Any], config: ExportConfig) -> None:
-    """Raise MetrolineError when a form does not compute what the checkpoint does."""
-    if form == "int8":
-        if not found["loss_delta"] <= config.int8_tolerance:
-            raise MetrolineError(
-                f"export: int8 raises the loss by {100 * found['loss_delta']:.2f} %, "
-                f"more than export.int8_tolerance ({100 * config.int8_tolerance:g} %)"
-            )
-        if found["max_abs"] == float("inf"):
-            raise MetrolineError("export: int8 gives logits that are not finite")
-    elif not found["max_abs"] <= config.tolerance:
-        worst = max(found["cases"], key=lambda case: case["max_abs"])
-        raise MetrolineError(
-            f"export: {form} does not compute what the checkpoint computes: a logit is off by {found['max_abs']:.3g} "
-            f"with {worst}",
-            hint=f"export.tolerance is {config.tolerance:g}",
-        )
 
 
 def write_papers(recipe: "Recipe", paths: Paths, folder: Path, parity: dict[str, Any], model: "CachedDecoder") -> None:

@@ -14,6 +14,7 @@ import onnx
 import torch
 
 from models.export import CachedDecoder
+from pipelines.exporting.fusion import fuse
 
 OPSET = 23  # the first with RMSNormalization: one node instead of seven, and decoding in about half the time
 IR_VERSION = 11  # the one that came with it
@@ -37,6 +38,7 @@ def export(model: CachedDecoder, path: Path) -> None:
     proto = program.model_proto
     strip(proto)
     fold_transposes(proto.graph)
+    fuse(proto.graph)
     onnx.checker.check_model(proto, full_check=False)
     path.write_bytes(proto.SerializeToString(deterministic=True))
 

@@ -31,7 +31,9 @@ def open_onnx(path: Path, model: CachedDecoder) -> onnxruntime.InferenceSession:
         first_line = (str(error).strip().splitlines() or [""])[0]
         raise MetrolineError(f"{path.name} does not load: {first_line}") from error
     config = model.model.config
-    cache: list[int | str] = ["batch", config.kv_heads, "past", config.head_dim]
+    quantized = any(part.type == "tensor(int8)" for part in session.get_inputs())
+    length, cached = ("capacity", "tensor(int8)") if quantized else ("past", "tensor(float)")
+    cache: list[int | str] = ["batch", config.kv_heads, length, config.head_dim]
     shapes: dict[str, list[int | str]] = {
         "input_ids": ["batch", "sequence"],
         "seqlens_k": ["batch"],
@@ -40,7 +42,7 @@ def open_onnx(path: Path, model: CachedDecoder) -> onnxruntime.InferenceSession:
         **dict.fromkeys(model.input_names[4:], cache),
     }
     found = {part.name: (part.type, list(part.shape)) for part in session.get_inputs()}
-    wanted = {name: (TYPES.get(name, "tensor(float)"), shape) for name, shape in shapes.items()}
+    wanted = {name: (TYPES.get(name, cached), shape) for name, shape in shapes.items()}
     if found != wanted:
         wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
         details = "; ".join(f"{name} is {found.get(name)}, not {wanted.get(name)}" for name in wrong[:3])
@@ -52,11 +54,16 @@ def open_onnx(path: Path, model: CachedDecoder) -> onnxruntime.InferenceSession:
 
 
 def onnx_runner(session: onnxruntime.InferenceSession) -> Runner:
-    """Tensors in, tensors out."""
-    names = [part.name for part in session.get_inputs()]
+    """Tensors in, tensors out. A quantized cache gets room for the new tokens first."""
+    parts = session.get_inputs()
 
     def run(tensors: list[Tensor]) -> Sequence[Tensor]:
-        feeds = {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+        feeds = {part.name: tensor.numpy() for part, tensor in zip(parts, tensors, strict=True)}
+        total = int(feeds["total_sequence_length"])
+        for part in parts:
+            if part.type == "tensor(int8)" and (room := total - feeds[part.name].shape[2]) > 0:
+                cache = feeds[part.name].astype(np.int8)
+                feeds[part.name] = np.pad(cache, ((0, 0), (0, 0), (0, room), (0, 0)))
         return [torch.from_numpy(np.asarray(array)) for array in session.run(None, feeds)]
 
     return run
@@ -78,7 +85,7 @@ def open_runner(form: str, path: Path, model: CachedDecoder) -> Runner:
     """Load a form of `pipelines.export`. Raises MetrolineError when it is missing or damaged."""
     if not path.is_file():
         raise MetrolineError(f"{path} is missing", hint="metroline stage export RECIPE")
-    if form in ("onnx", "int8"):
+    if form in ("onnx", "int8", "int4"):
         return onnx_runner(open_onnx(path, model))
     try:
         return torchscript_runner(path) if form == "torchscript" else pt2_runner(path)

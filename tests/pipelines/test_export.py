@@ -19,8 +19,9 @@ from models.export import CachedDecoder
 from models.huggingface import load
 from pipelines import manifest
 from pipelines.evaluate import evaluate
-from pipelines.export import ExportConfig, check_parity, export
-from pipelines.exporting import onnx_fp32, onnx_int8, parity, pt2, runners, torchscript
+from pipelines.export import ExportConfig, export
+from pipelines.exporting import forms, onnx_fp32, onnx_int8, parity, pt2, quality, ranges, runners, torchscript
+from pipelines.exporting.forms import check
 from pipelines.paths import Paths
 
 torch.set_num_threads(1)
@@ -108,37 +109,20 @@ def test_the_graph_has_the_interface_that_serving_is_written_against(exported: P
         assert inputs["input_ids"] == ("tensor(int64)", ["batch", "sequence"])
         assert inputs["seqlens_k"] == ("tensor(int32)", ["batch"])
         assert inputs["total_sequence_length"] == ("tensor(int32)", [])
-        assert inputs["past_key_values.1.value"] == ("tensor(float)", ["batch", 2, "past", 16])
+        past = ("tensor(int8)", "capacity") if "int8" in name else ("tensor(float)", "past")
+        assert inputs["past_key_values.1.value"] == (past[0], ["batch", 2, past[1], 16])
         outputs = {part.name: part.shape for part in session.get_outputs()}
         assert list(outputs) == ["logits", *(f"present.{i}.{part}" for i in (0, 1) for part in ("key", "value"))]
         assert inputs["logits_at"] == ("tensor(int64)", ["rows"])
         assert outputs["logits"] == ["rows", 320]
     kinds = [node.op_type for node in onnx.load(exported.bundle / "model.onnx").graph.node]
     assert kinds.count("GroupQueryAttention") == 2
-    assert kinds.count("RMSNormalization") == 9
+    assert kinds.count("SkipSimplifiedLayerNormalization") == 3
     assert "Transpose" not in kinds
-    assert [node.op_type for node in onnx.load(exported.bundle / "model.int8.onnx").graph.node].count(
-        "MatMulNBits"
-    ) == 15
-
-
-def test_int8_rows_do_not_depend_on_their_neighbours(exported: Paths) -> None:
-    model = CachedDecoder(load(exported.checkpoint))
-    logits_of = runners.logits_of(runners.open_runner("int8", exported.bundle / "model.int8.onnx", model), model)
-    tokens = torch.randint(320, (4, 20), generator=torch.Generator().manual_seed(0))
-    together = logits_of(tokens)
-    for row in range(4):
-        torch.testing.assert_close(together[row : row + 1], logits_of(tokens[row : row + 1]), atol=1e-4, rtol=0)
-
-
-def test_the_other_int8_method(exported: Paths, tmp_path: Path) -> None:
-    onnx_int8.export(exported.bundle / "model.onnx", tmp_path / "int8.onnx", "dynamic")
-    model = CachedDecoder(load(exported.checkpoint))
-    runner = runners.open_runner("int8", tmp_path / "int8.onnx", model)
-    fp32 = runners.open_runner("onnx", exported.bundle / "model.onnx", model)
-    found = onnx_int8.loss(runner, fp32, model, ExportConfig(int8_tokens=512), exported)
-    assert abs(found["loss_delta"]) < 0.02
-    assert "MatMulInteger" in {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    kinds = [node.op_type for node in onnx.load(exported.bundle / "model.int8.onnx").graph.node]
+    assert kinds.count("MatMulIntegerToFloat") == 15
+    assert "MatMul" not in kinds
+    assert kinds.count("If") == 2
 
 
 def test_bytes_say_nothing_about_where_and_when_they_were_made(exported: Paths) -> None:
@@ -154,7 +138,10 @@ def test_equal_bytes_when_exported_again(exported: Paths, tmp_path: Path) -> Non
     for module in (onnx_fp32, pt2):
         module.export(model, tmp_path / FORMS[module])
         assert sha256(tmp_path / FORMS[module]) == sha256(exported.bundle / FORMS[module])
-    onnx_int8.export(tmp_path / "model.onnx", tmp_path / "model.int8.onnx")
+    windows = list(quality.calibration(model, ExportConfig().calibration_tokens, exported))
+    onnx_int8.export(
+        tmp_path / "model.onnx", tmp_path / "model.int8.onnx", ranges.measure(tmp_path / "model.onnx", windows)
+    )
     assert sha256(tmp_path / "model.int8.onnx") == sha256(exported.bundle / "model.int8.onnx")
 
 
@@ -229,7 +216,7 @@ def test_a_file_that_is_missing_or_cut_off_fails(
 
     after(module, monkeypatch, change)
     if module is onnx_fp32:  # what is quantized from it would fail first
-        monkeypatch.setattr(onnx_int8, "export", lambda *rest: None)
+        monkeypatch.setattr(forms, "quantize", lambda *rest: None)
     with pytest.raises(MetrolineError, match=rf"{name} (is missing|does not load)"):
         export(small_line.recipe(), ready)
     assert not ready.bundle.exists()
@@ -240,13 +227,13 @@ def test_an_int8_form_that_loses_too_much_fails() -> None:
     with pytest.raises(
         MetrolineError, match=r"int8 raises the loss by 5\.00 %, more than export\.int8_tolerance \(2 %\)"
     ):
-        check_parity("int8", found, ExportConfig())
-    check_parity("int8", found, ExportConfig(int8_tolerance=0.06))
+        check("int8", found, ExportConfig())
+    check("int8", found, ExportConfig(int8_tolerance=0.06))
     for delta in (float("nan"), float("inf")):
         with pytest.raises(MetrolineError, match="int8 raises the loss"):
-            check_parity("int8", {**found, "loss_delta": delta}, ExportConfig())
+            check("int8", {**found, "loss_delta": delta}, ExportConfig())
     with pytest.raises(MetrolineError, match="not finite"):
-        check_parity("int8", {**found, "loss_delta": 0.0, "max_abs": float("inf")}, ExportConfig())
+        check("int8", {**found, "loss_delta": 0.0, "max_abs": float("inf")}, ExportConfig())
 
 
 def test_other_forms_can_be_left_out(ready: Paths) -> None:
@@ -301,7 +288,7 @@ def test_the_card_says_what_was_measured(exported: Paths) -> None:
 
 
 def test_settings_are_checked() -> None:
-    for bad in ({"lengths": ()}, {"tolerance": 0}, {"int8": "int4"}, {"onnx": True}):
+    for bad in ({"lengths": ()}, {"tolerance": 0}, {"int4": "int8"}, {"onnx": True}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             ExportConfig.model_validate(bad)
 

@@ -1,0 +1,98 @@
+"""Write all exported forms of a checkpoint into a folder, and hold each against the checkpoint."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data.errors import MetrolineError
+from data.progress import Progress
+from models.export import CachedDecoder
+from pipelines.exporting import (
+    gptq,
+    onnx_fp32,
+    onnx_int4,
+    onnx_int8,
+    parity,
+    pt2,
+    quality,
+    ranges,
+    runners,
+    torchscript,
+)
+
+if TYPE_CHECKING:
+    from pipelines.export import ExportConfig
+    from pipelines.paths import Paths
+
+FILES = {
+    "onnx": "model.onnx",
+    "int8": "model.int8.onnx",
+    "int4": "model.int4.onnx",
+    "pt2": "model.pt2",
+    "torchscript": "model.ts",
+}
+QUANTIZED = ("int8", "int4")
+
+
+def write(
+    model: CachedDecoder, folder: Path, config: "ExportConfig", paths: "Paths", progress: Progress
+) -> dict[str, Any]:
+    """Write and compare all forms. Returns the contents of parity.json; raises MetrolineError when one is off."""
+    wanted = {"onnx": True, "int8": True, "int4": config.int4, "pt2": config.pt2, "torchscript": config.torchscript}
+    files = {form: folder / FILES[form] for form, asked in wanted.items() if asked}
+    onnx_fp32.export(model, files["onnx"])
+    progress.update(advance=1, form="onnx")
+    quantize(model, files, config, paths, progress)
+    for form, exporter in (("pt2", pt2), ("torchscript", torchscript)):
+        if form in files:
+            exporter.export(model, files[form])
+            progress.update(advance=1, form=form)
+
+    found: dict[str, Any] = {}
+    fp32: np.ndarray | None = None
+    for form, path in files.items():
+        runner = runners.open_runner(form, path, model)
+        found[form] = parity.compare(runner, model.model, config.batch_sizes, config.lengths)
+        found[form]["bytes"] = path.stat().st_size
+        if form == "onnx":
+            fp32 = quality.losses(runner, model, config.int8_tokens, paths)
+        if form in QUANTIZED and fp32 is not None:
+            found[form] |= quality.compare(quality.losses(runner, model, config.int8_tokens, paths), fp32)
+        progress.update(advance=1, parity=form)
+        check(form, found[form], config)
+    return found
+
+
+def quantize(
+    model: CachedDecoder, files: dict[str, Path], config: "ExportConfig", paths: "Paths", progress: Progress
+) -> None:
+    """Calibrate on the validation split and write the quantized forms that are among `files`."""
+    runners.open_runner("onnx", files["onnx"], model)  # says what is wrong with it, in one line
+    windows = list(quality.calibration(model, config.calibration_tokens, paths))
+    largest = ranges.measure(files["onnx"], windows)
+    onnx_int8.export(files["onnx"], files["int8"], largest)
+    progress.update(advance=1, form="int8")
+    if "int4" in files:
+        onnx_int4.export(files["onnx"], files["int4"], largest, gptq.moments(files["onnx"], windows))
+        progress.update(advance=1, form="int4")
+
+
+def check(form: str, found: dict[str, Any], config: "ExportConfig") -> None:
+    """Raise MetrolineError when a form does not compute what the checkpoint does."""
+    if form in QUANTIZED:
+        tolerance = getattr(config, f"{form}_tolerance")
+        if not found["loss_delta"] <= tolerance:
+            raise MetrolineError(
+                f"export: {form} raises the loss by {100 * found['loss_delta']:.2f} %, "
+                f"more than export.{form}_tolerance ({100 * tolerance:g} %)"
+            )
+        if found["max_abs"] == float("inf"):
+            raise MetrolineError(f"export: {form} gives logits that are not finite")
+    elif not found["max_abs"] <= config.tolerance:
+        worst = max(found["cases"], key=lambda case: case["max_abs"])
+        raise MetrolineError(
+            f"export: {form} does not compute what the checkpoint computes: a logit is off by {found['max_abs']:.3g} "
+            f"with {worst}",
+            hint=f"export.tolerance is {config.tolerance:g}",
+        )

@@ -1,0 +1,104 @@
+"""Rounding weights to a grid so that products change least: GPTQ (Frantar et al. 2022, arXiv:2210.17323).
+
+Inputs are taken one after another; what rounding a row of the matrix adds is subtracted from the rows that are still to
+come, in proportion to how much their inputs go together with its own. NumPy only, deterministic.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from pipelines.exporting.onnx_graph import Graph
+
+DAMPING = 0.01
+"""Added to the diagonal, as a part of its mean: inputs that the text never uses must not blow up."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """w = (level - zero) · scale, one scale and zero for `block` inputs of an output: both [blocks, N]."""
+
+    scales: np.ndarray
+    zeros: np.ndarray
+    bits: int
+    block: int
+
+    @classmethod
+    def fit(cls, weight: np.ndarray, bits: int, block: int) -> "Grid":
+        """The grid that reaches from the smallest to the largest weight [K, N] of each block."""
+        width, outputs = weight.shape
+        blocks = -(-width // block)
+        padded = np.zeros((blocks * block, outputs), np.float32)
+        padded[:width] = weight
+        padded = padded.reshape(blocks, block, outputs)
+        low, high = np.minimum(padded.min(1), 0), np.maximum(padded.max(1), 0)
+        most = 2**bits - 1
+        scales = (high - low) / most
+        scales[scales == 0] = 1
+        return cls(scales.astype(np.float32), np.clip(np.rint(-low / scales), 0, most), bits, block)
+
+    def levels(self, weight: np.ndarray, start: int = 0) -> np.ndarray:
+        """The nearest levels, uint8, of rows [start, start + len(weight)) of a matrix."""
+        rows = (start + np.arange(len(weight))) // self.block
+        nearest = np.rint(weight / self.scales[rows]) + self.zeros[rows]
+        return np.clip(nearest, 0, 2**self.bits - 1).astype(np.uint8)
+
+    def values(self, levels: np.ndarray, start: int = 0) -> np.ndarray:
+        """The weights that levels stand for."""
+        rows = (start + np.arange(len(levels))) // self.block
+        return (levels - self.zeros[rows]) * self.scales[rows]
+
+
+def compensate(weight: np.ndarray, grid: Grid, second: np.ndarray) -> np.ndarray:
+    """Levels [K, N], uint8, of a matrix whose inputs have the second moments `second` [K, K]."""
+    width = len(weight)
+    moments = second.astype(np.float64)
+    moments[np.diag_indices(width)] += DAMPING * np.mean(np.diag(moments)) + 1e-12
+    factor = np.linalg.cholesky(np.linalg.inv(moments)).T  # upper triangular
+    rest = weight.astype(np.float64).copy()
+    levels = np.empty(weight.shape, np.uint8)
+    for begin in range(0, width, grid.block):
+        end = min(begin + grid.block, width)
+        errors = np.empty((end - begin, weight.shape[1]))
+        for row in range(begin, end):
+            levels[row] = grid.levels(rest[row : row + 1], row)[0]
+            error = (rest[row] - grid.values(levels[row : row + 1], row)[0]) / factor[row, row]
+            rest[row:end] -= np.outer(factor[row, row:end], error)
+            errors[row - begin] = error
+        rest[end:] -= factor[begin:end, end:].T @ errors
+    return levels
+
+
+def moments(path: Path, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Second moments [K, K], float32, of the inputs of all products of the graph at `path`, over windows of ids [S]."""
+    proto = onnx.load(path)
+    graph = Graph(proto.graph)
+    inputs = sorted(
+        {
+            n.input[0]
+            for n in graph.of_type("MatMul")
+            if n.input[1] in graph.weights and n.output[0] not in graph.outputs
+        }
+    )
+    caches = [value for value in proto.graph.input if value.name.startswith("past_key_values.")]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inputs)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found: dict[str, np.ndarray] = {}
+    for window in windows:
+        size = len(window)
+        feeds = {"input_ids": window[None].astype(np.int64), "seqlens_k": np.array([size - 1], np.int32),
+                 "total_sequence_length": np.array(size, np.int32), "logits_at": np.array([0])}  # fmt: skip
+        for value in caches:
+            heads, width = (value.type.tensor_type.shape.dim[i].dim_value for i in (1, 3))
+            feeds[value.name] = np.zeros((1, heads, 0, width), np.float32)
+        for name, array in zip(inputs, session.run(inputs, feeds), strict=True):
+            rows = array.reshape(-1, array.shape[-1])
+            moment = rows.T @ rows
+            found[name] = found[name] + moment if name in found else moment
+    return found

@@ -1,0 +1,61 @@
+"""Calibration: the largest magnitude that each channel of each value takes on real text, in the float32 graph.
+
+It looks at what quantization needs: the inputs of products with constant weights, and the keys and values. Text comes
+from the validation split, never from the test split that the result is judged on.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from pipelines.exporting.onnx_graph import Graph
+
+HEADROOM = 1.1  # for values beyond those that were seen; beyond it they are clipped
+
+
+def measure(path: Path, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Run the graph at `path` on each window of token ids [S].
+
+    Returns by value name: [K] for inputs of products; [kv_heads, head_dim] for present.*, with headroom, and for keys
+    that RoPE turns the length of each pair, which no position exceeds.
+    """
+    proto = onnx.load(path)
+    graph = Graph(proto.graph)
+    inputs = sorted({node.input[0] for node in graph.of_type("MatMul") if node.input[1] in graph.weights})
+    rotated = any(len(node.input) > 7 and node.input[7] for node in graph.of_type("GroupQueryAttention"))
+    caches = {value.name: value for value in proto.graph.input if value.name.startswith("past_key_values.")}
+    presents = [value.name for value in proto.graph.output if value.name.startswith("present.")]
+    known = {value.name for value in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inputs if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found: dict[str, np.ndarray] = {}
+    for window in windows:
+        size = len(window)
+        feeds = {"input_ids": window[None].astype(np.int64), "seqlens_k": np.array([size - 1], np.int32),
+                 "total_sequence_length": np.array(size, np.int32), "logits_at": np.arange(size)}  # fmt: skip
+        for name, value in caches.items():
+            heads, width = (value.type.tensor_type.shape.dim[i].dim_value for i in (1, 3))
+            feeds[name] = np.zeros((1, heads, 0, width), np.float32)
+        for name, array in zip([*inputs, *presents], session.run([*inputs, *presents], feeds), strict=True):
+            largest = _cache(array, rotated and name.endswith(".key")) if name in presents else _channels(array)
+            found[name] = np.maximum(found[name], largest) if name in found else largest
+    return found
+
+
+def _channels(array: np.ndarray) -> np.ndarray:
+    """[..., K] → [K]."""
+    return np.abs(array).reshape(-1, array.shape[-1]).max(0)
+
+
+def _cache(array: np.ndarray, rotated: bool) -> np.ndarray:
+    """[1, Hkv, S, D] → [Hkv, D]."""
+    if not rotated:
+        return HEADROOM * np.abs(array[0]).max(1)
+    half = array.shape[-1] // 2
+    lengths = np.hypot(array[0, ..., :half], array[0, ..., half:]).max(1)
+    return HEADROOM * np.concatenate([lengths, lengths], axis=-1)

@@ -1,0 +1,138 @@
+"""The quantized forms of a trained model: what neighbours in a batch, the cache and the number of new tokens change."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from models.export import CachedDecoder
+from models.huggingface import load
+from pipelines.exporting import gptq, onnx_int4, onnx_int8, quality, ranges
+from pipelines.exporting.onnx_graph import Graph
+from pipelines.paths import Paths
+
+CAPACITY, STREAMS, STEPS = 32, 16, 5
+
+
+class Cached:
+    """A graph over caches of CAPACITY tokens, which each call returns."""
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 2, 3
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.names = [part.name for part in self.session.get_inputs()][4:]
+
+    def empty(self, batch: int) -> list[np.ndarray]:
+        return [np.zeros((batch, 2, CAPACITY, 16), np.int8) for _ in self.names]
+
+    def __call__(self, ids: np.ndarray, lengths: list[int], cache: list[np.ndarray]) -> tuple[np.ndarray, list]:
+        feeds = {
+            "input_ids": ids,
+            "seqlens_k": np.array(lengths, np.int32) - 1,
+            "total_sequence_length": np.array(max(lengths), np.int32),
+            "logits_at": np.arange(ids.size),
+            **dict(zip(self.names, cache, strict=True)),
+        }
+        logits, *presents = self.session.run(None, feeds)
+        return logits, presents
+
+
+@pytest.fixture(scope="module")
+def forms(exported: Paths, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder, source = tmp_path_factory.mktemp("quantized"), exported.bundle / "model.onnx"
+    model = CachedDecoder(load(exported.checkpoint))
+    windows = list(quality.calibration(model, 512, exported))
+    largest, second = ranges.measure(source, windows), gptq.moments(source, windows)
+    for name in ("int4", "again"):
+        onnx_int4.export(source, folder / f"{name}.onnx", largest, second)
+    return {
+        "int8": exported.bundle / "model.int8.onnx",
+        **{name: folder / f"{name}.onnx" for name in ("int4", "again")},
+    }
+
+
+@pytest.mark.parametrize("form", ["int8", "int4"])
+def test_a_row_alone_is_equal_to_the_last_bit_to_the_row_among_fifteen_others(
+    forms: dict[str, Path], form: str
+) -> None:
+    run = Cached(forms[form])
+    generator = np.random.default_rng(0)
+    prompts = [generator.integers(1, 320, size) for size in generator.integers(1, 20, STREAMS)]
+    caches, alone = [], []
+    for prompt in prompts:  # prompts always go in alone
+        logits, cache = run(prompt[None], [len(prompt)], run.empty(1))
+        caches.append(cache)
+        alone.append([logits[-1]])
+    together = [np.concatenate(parts) for parts in zip(*caches, strict=True)]
+    for step in range(STEPS):
+        tokens = [int(rows[-1].argmax()) for rows in alone]
+        lengths = [len(prompt) + step + 1 for prompt in prompts]
+        batch, together = run(np.array(tokens)[:, None], lengths, together)
+        for row, token in enumerate(tokens):
+            single, caches[row] = run(np.array([[token]]), [lengths[row]], caches[row])
+            alone[row].append(single[0])
+            assert (single[0] == batch[row]).all(), (step, row)
+
+
+@pytest.mark.parametrize("form", ["int8", "int4"])
+def test_several_tokens_at_once_are_close_to_one_by_one(forms: dict[str, Path], form: str) -> None:
+    """The two branches of the attention, over one cache."""
+    run = Cached(forms[form])
+    tokens = np.random.default_rng(1).integers(1, 320, 20)
+    whole, cache = run(tokens[None], [20], run.empty(1))
+    first, steps = run(tokens[None, :8], [8], run.empty(1))
+    second, steps = run(tokens[None, 8:15], [15], steps)
+    rows = [first, second]
+    for position in range(15, 20):
+        logits, steps = run(tokens[None, position : position + 1], [position + 1], steps)
+        rows.append(logits)
+    assert np.abs(np.concatenate(rows) - whole).max() < 0.2 < np.abs(whole).max() / 20
+    for ours, theirs in zip(cache, steps, strict=True):
+        assert np.abs(ours[:, :, :20].astype(int) - theirs[:, :, :20]).max() <= 3
+        assert not ours[:, :, 20:].any()
+        assert np.abs(ours).max() > 60  # the scales fit
+
+
+def test_int4_is_made_the_same_again_and_is_smaller(forms: dict[str, Path], exported: Paths) -> None:
+    assert forms["int4"].read_bytes() == forms["again"].read_bytes()
+    kinds = [node.op_type for node in onnx.load(forms["int4"]).graph.node]
+    assert kinds.count("MatMulNBits") == 15
+    assert forms["int4"].stat().st_size < (exported.bundle / "model.onnx").stat().st_size / 2
+
+
+def test_rows_of_noughts_give_noughts(tmp_path: Path) -> None:
+    """A scale of 0 must not become NaN."""
+    weight = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+    value = helper.make_tensor_value_info
+    made = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "product",
+        [value("x", TensorProto.FLOAT, ["n", 32])], [value("y", TensorProto.FLOAT, ["n", 8])],
+        [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    graph = Graph(made)
+    onnx_int8.quantize_products(graph)
+    graph.finish()
+    sets = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
+    proto = helper.make_model(made, opset_imports=sets, ir_version=11)
+    x = np.random.default_rng(1).normal(size=(4, 32)).astype(np.float32)
+    x[1] = 0
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": x})
+    assert (y[1] == 0).all()
+    assert np.abs(y - x @ weight).max() < 0.2
+
+
+def test_rounding_with_compensation_loses_less() -> None:
+    generator = np.random.default_rng(0)
+    mixing = generator.normal(size=(64, 64)) * np.geomspace(1, 0.05, 64)
+    inputs = (generator.normal(size=(512, 64)) @ mixing.T).astype(np.float32)
+    weight = generator.normal(size=(64, 24)).astype(np.float32)
+    grid = gptq.Grid.fit(weight, 4, 32)
+    plain, compensated = grid.levels(weight), gptq.compensate(weight, grid, inputs.T @ inputs)
+    errors = [np.square(inputs @ (grid.values(levels) - weight)).mean() for levels in (plain, compensated)]
+    assert errors[1] < 0.6 * errors[0]
+    assert compensated.max() <= 15
