@@ -18,7 +18,7 @@ from data.errors import MetrolineError
 from data.files import sha256
 
 FORMAT = 1
-GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
+GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx", "int4": "model.int4.onnx"}
 NEEDED = ("tokenizer.json", "serving.json")
 REBUILD = "export it again: metroline run RECIPE"
 
@@ -54,7 +54,8 @@ class Bundle:
 
     @classmethod
     def load(cls, path: Path, precision: str | None = None) -> "Bundle":
-        """Verify the bundle at `path` and read it. `precision` (fp32, int8) overrides the bundle's own.
+        """Verify the bundle at `path` and read it. `precision` (auto, fp32, int8, int4) overrides the bundle's own;
+        `precision.settle` makes one of the others out of auto.
 
         Raises MetrolineError: no bundle there, damaged, or without the graph for that precision.
         """
@@ -62,9 +63,9 @@ class Bundle:
         serving = _read(path / "serving.json")
         precision = precision or serving.get("precision", "fp32")
         listed = manifest["files"]
-        if precision not in GRAPHS:
-            raise MetrolineError(f"{path}: unknown precision {precision!r}", hint="fp32 or int8")
-        for name in (*NEEDED, GRAPHS[precision]):
+        if precision not in ("auto", *GRAPHS):
+            raise MetrolineError(f"{path}: unknown precision {precision!r}", hint="auto, fp32, int8 or int4")
+        for name in (*NEEDED, GRAPHS.get(precision, GRAPHS["fp32"])):
             if name not in listed:
                 raise MetrolineError(f"{path}: the manifest does not list {name}", hint=REBUILD)
         try:

@@ -12,6 +12,7 @@ from serving.bundle import Bundle
 from serving.drift import Drift
 from serving.engine import Engine
 from serving.graph import Graph, threads_for
+from serving.precision import settle
 from serving.metrics import Metrics
 from serving.settings import Settings
 from serving.text import Vocabulary
@@ -56,6 +57,7 @@ def load(bundle: Bundle, settings: Settings) -> Served:
         from data.templates import ChatTemplate
 
         template = ChatTemplate.load(bundle.path)
+    bundle = settle(bundle, settings.threads or settings.cores)
     threads = settings.threads or threads_for(bundle, settings.cores)
     graph = Graph(bundle, threads, settings.slots)
     graph.warm_up()

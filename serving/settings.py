@@ -79,7 +79,7 @@ class Settings:
 
 
 DESCRIPTIONS = {
-    "METROLINE_PRECISION": "fp32 or int8: which graph of the bundle answers; unset: what the bundle says",
+    "METROLINE_PRECISION": "auto, fp32, int8 or int4: which graph of the bundle answers; unset: what the bundle says",
     "METROLINE_THREADS": "threads of ONNX Runtime in each worker; 0: one for a small model, else all cores, shared out",
     "METROLINE_WORKERS": "server processes, each with its own model and queue",
     "METROLINE_SLOTS": "sequences that each model of a worker runs at once; more wait",
@@ -144,6 +144,6 @@ def _address(text: str) -> str:
 def _precision(text: str | None) -> str | None:
     if text in (None, ""):
         return None
-    if text not in ("fp32", "int8"):
-        raise MetrolineError(f"METROLINE_PRECISION={text!r} is not a precision", hint="fp32 or int8")
+    if text not in ("auto", "fp32", "int8", "int4"):
+        raise MetrolineError(f"METROLINE_PRECISION={text!r} is not a precision", hint="auto, fp32, int8 or int4")
     return text

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from data.endpoints import authorization
 from data.errors import MetrolineError
 
 PROMPTS = [
@@ -24,6 +25,7 @@ PROMPTS = [
     "the state of the union and the government",
     "of the people, by the people",
 ]
+SYSTEM = "You are a careful historian. You answer in one sentence."
 PAUSE = 0.05
 """Seconds between two requests of one client."""
 
@@ -38,13 +40,18 @@ class Traffic:
         self.cancelled = 0
         self.failure: Exception | None = None
         try:
-            answer = httpx.get(f"{url}/v1/models", timeout=30, trust_env=False)
-            self.most = int(answer.raise_for_status().json()["data"][0]["max_tokens"])
+            answer = httpx.get(f"{url}/v1/models", headers=authorization(url), timeout=30, trust_env=False)
+            models = answer.raise_for_status().json()["data"]
+            self.most = min(int(model["max_tokens"]) for model in models)
+            self.models = [str(model["id"]) for model in models]
+            self.chats = [str(model["id"]) for model in models if model.get("chat")]
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
             raise MetrolineError(f"no endpoint at {url}: {error}", hint="metroline serve starts one") from None
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        clients = (self.complete, self.complete, self.stream, self.mistake, self.leave, self.linger)
+        clients = [self.complete, self.complete, self.stream, self.mistake, self.leave, self.linger]
+        if self.chats:
+            clients.append(self.talk)
         self._threads = [threading.Thread(target=self._loop, args=(client,), daemon=True) for client in clients]
 
     def __enter__(self) -> "Traffic":
@@ -65,7 +72,7 @@ class Traffic:
             raise MetrolineError(f"the endpoint at {self.url} went away: {self.failure}")
 
     def _loop(self, client: Callable[[httpx.Client, int], None]) -> None:
-        with httpx.Client(base_url=self.url, timeout=150, trust_env=False) as http:
+        with httpx.Client(base_url=self.url, headers=authorization(self.url), timeout=150, trust_env=False) as http:
             turn = 0
             try:
                 while not self._stop.wait(PAUSE):
@@ -84,7 +91,14 @@ class Traffic:
 
     def complete(self, http: httpx.Client, turn: int) -> None:
         """An answer in one piece."""
-        self._post(http, prompt=PROMPTS[turn % len(PROMPTS)], max_tokens=min(8, self.most), seed=turn)
+        model, prompt = self.models[turn % len(self.models)], PROMPTS[turn % len(PROMPTS)]
+        self._post(http, model=model, prompt=prompt, max_tokens=min(8, self.most), seed=turn)
+
+    def talk(self, http: httpx.Client, turn: int) -> None:
+        """A chat; all of them share a system message, which the cache then holds."""
+        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": PROMPTS[turn % len(PROMPTS)]}]
+        body = {"model": self.chats[turn % len(self.chats)], "messages": messages, "max_tokens": min(16, self.most)}
+        self._count(http.post("/v1/chat/completions", json=body).status_code)
 
     def stream(self, http: httpx.Client, turn: int) -> None:
         """A streamed answer, read to its end."""
