@@ -38,7 +38,9 @@ class ServingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_tokens: int = Field(default=256, ge=1, description="most tokens that one request may ask for")
-    precision: Literal["fp32", "int8"] = Field(default="int8", description="which graph of the bundle answers")
+    precision: Literal["auto", "fp32", "int8", "int4"] = Field(
+        default="int8", description="which graph of the bundle answers; auto: the fastest on the machine that serves"
+    )
 
 
 class PretrainedConfig(BaseModel):

@@ -7,6 +7,7 @@ whole cache by its address: a step writes its own positions and copies nothing. 
 slots. Not thread-safe: one caller at a time, the engine's thread.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,9 @@ class Graph:
 
         Raises MetrolineError when ONNX Runtime cannot load it, or its inputs are not those of a bundle.
         """
+        # Its tiled attention takes twice as long over prompts, and may share one row's sum between threads by how many
+        # rows there are, which would make a row's last bits depend on its neighbours.
+        os.environ.setdefault("ORT_GQA_DISABLE_FLASH_ATTENTION", "1")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -56,6 +60,7 @@ class Graph:
         self.rounds = any(not np.issubdtype(kind, np.floating) for _, _, kind in parts.values())
         """The cache rounds what is put into it: a token sees those of its own chunk as they are, earlier ones rounded.
         So it matters where a prompt is cut."""
+        self._quantized = bundle.precision != "fp32"
         self._tokens = np.zeros((slots, 1), np.int64)
         self._lengths = np.zeros(slots, np.int32)
         self._total = np.zeros((), np.int32)
@@ -97,7 +102,9 @@ class Graph:
         binding = self._extends.get(slot)
         if binding is None:
             binding = self._extends[slot] = self._bind(slot, 1)
-        end = start + len(tokens)
+        end, wanted = start + len(tokens), len(rows)
+        if not wanted and self._quantized:  # their kernels take no empty batch
+            rows = np.zeros(1, np.int64)
         logits = self._logits[: len(rows)]
         if len(rows) > self.slots:
             logits = np.empty((len(rows), self.vocab_size), np.float32)
@@ -111,7 +118,7 @@ class Graph:
         binding.bind_ortvalue_output("logits", _shared(logits))
         self._total[...] = end
         self._session.run_with_iobinding(binding)
-        return logits
+        return logits[:wanted]
 
     def _bind(self, first: int, count: int) -> ort.IOBinding:
         """Bind a range of slots; the binding keeps the memory alive."""
