@@ -1,16 +1,17 @@
-"""Bundles as `export` writes them, from small random decoders of each style."""
+"""Bundles as `export` writes them, from small random decoders of each style, in fp32, int8 and int4."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tiny_bundle
 import torch
 
 from models.config import DecoderConfig
 from models.decoder import Decoder
 from models.export import CachedDecoder
-from pipelines.exporting import onnx_fp32, onnx_int8
+from pipelines.exporting import gptq, onnx_fp32, onnx_int4, onnx_int8, ranges
 
 STYLES: dict[str, dict[str, Any]] = {
     "llama": {"layers": 2, "width": 64, "heads": 4, "kv_heads": 2, "qk_norm": True},
@@ -26,8 +27,12 @@ def build(folder: Path, style: str, context: int = 48) -> Decoder:
     vocab = tokenizer.get_vocab_size()
     config = DecoderConfig(vocab_size=vocab, context=context, init_std=0.2, **STYLES[style])
     model = Decoder(config, torch.Generator().manual_seed(0)).eval()
-    onnx_fp32.export(CachedDecoder(model), folder / "model.onnx")
-    onnx_int8.export(folder / "model.onnx", folder / "model.int8.onnx")
+    source = folder / "model.onnx"
+    onnx_fp32.export(CachedDecoder(model), source)
+    windows = np.random.default_rng(0).integers(1, vocab, (8, context))
+    largest = ranges.measure(source, windows)
+    onnx_int8.export(source, folder / "model.int8.onnx", largest)
+    onnx_int4.export(source, folder / "model.int4.onnx", largest, gptq.moments(source, windows))
     tokenizer.save(str(folder / "tokenizer.json"))
     serving = {"context": context, "max_tokens": 400, "precision": "int8", "eos": 0, "name": "exported"}
     (folder / "serving.json").write_text(json.dumps(serving))

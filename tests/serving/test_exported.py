@@ -17,7 +17,7 @@ def exported(request, tmp_path_factory):
     return folder, exported_bundle.build(folder, request.param)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.5)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.5), ("int4", 2.0)])
 @pytest.mark.parametrize("prompt", [1, 30, 48])
 def test_logits_are_the_models(exported, precision, tolerance, prompt):
     folder, model = exported
