@@ -106,3 +106,57 @@ def test_sigterm_under_load_loses_no_admitted_stream(slow, serve):
         thread.join(60)
     assert sorted(ended) == [(40 + 5 * number, chat_bundle.said(24, 40 + 5 * number)) for number in range(16)]
     assert server.process.wait(20) == 0
+
+
+BROKEN = """
+import importlib.machinery, pathlib, sys
+class Break:
+    def find_spec(self, name, path=None, target=None):
+        if name != "serving.graph":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+        def load(module):
+            execute(module)
+            graph, whole = module.Graph, {{}}
+            for call in ("decode", "extend"):
+                whole[call] = getattr(graph, call)
+                def run(self, *arguments, call=call, **options):
+                    if pathlib.Path({broken!r}).exists():
+                        raise RuntimeError("broken by the test")
+                    return whole[call](self, *arguments, **options)
+                setattr(graph, call, run)
+        spec.loader.exec_module = load
+        return spec
+sys.meta_path.insert(0, Break())
+"""
+
+
+def test_an_engine_that_fails_is_unready_until_it_runs_again(slow, serve, tmp_path):
+    broken = tmp_path / "broken"
+    (tmp_path / "sitecustomize.py").write_text(BROKEN.format(broken=str(broken)))
+    server = serve(slow, pythonpath=str(tmp_path))
+    url = f"{server.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=HELLO | {"stream": True}, timeout=30, trust_env=False) as answer:
+        lines = filter(None, answer.iter_lines())
+        next(lines)
+        broken.touch()
+        *_, last = lines
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "internal_error"  # and no [DONE]
+    deadline = time.monotonic() + 10
+    while ready(server):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert httpx.get(f"{server.url}/livez", trust_env=False).status_code == 200  # it tries by itself
+    broken.unlink()
+    while not ready(server):
+        assert time.monotonic() < deadline + 10
+        time.sleep(0.05)
+    text = httpx.post(url, json=HELLO | {"max_tokens": 9}, timeout=30, trust_env=False).json()
+    assert text["choices"][0]["message"]["content"] == chat_bundle.said(24, 9)
+    metrics = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    (restarts,) = [line for line in metrics.splitlines() if line.startswith("metroline_engine_restarts_total{")]
+    assert float(restarts.rsplit(" ", 1)[1]) >= 1
+    log = server.log.read_text()
+    assert "the engine runs again" in log
+    assert "broken by the test" not in log  # an exception's own words may quote a prompt
