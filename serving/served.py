@@ -12,8 +12,8 @@ from serving.bundle import Bundle
 from serving.drift import Drift
 from serving.engine import Engine
 from serving.graph import Graph, threads_for
-from serving.precision import settle
 from serving.metrics import Metrics
+from serving.precision import settle
 from serving.settings import Settings
 from serving.text import Vocabulary
 
