@@ -23,8 +23,8 @@ Runner = Callable[[list[Tensor]], Sequence[Tensor]]
 """The inputs of `models.export.CachedDecoder`, in order → logits, caches."""
 
 LOGITS = 1 << 26  # numbers in the logits of one call of the last case
-SHOWN = 1 << 13  # tokens of the last case at most
-LONGEST = 1 << 12  # its positions at most
+SHOWN = 1 << 12  # tokens of the last case at most
+LONGEST = 1 << 11  # its positions at most
 CHUNK = 3  # new tokens of the cases that continue a cache with several
 
 
