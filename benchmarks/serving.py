@@ -1,0 +1,158 @@
+"""The endpoint against llama.cpp: the same model and machine, two threads each, one after the other.
+
+    python -m benchmarks.serving                      # artifacts/smollm2/bundle
+    METROLINE_GGUF=model.gguf METROLINE_PEER_PYTHON=venv/bin/python python -m benchmarks.serving BUNDLE
+
+Ours is measured through HTTP, every precision of the bundle that is within its gate, the best counts; the peer through
+its own interface, without HTTP, in the quantization that is fastest there. Prompts are token ids, decoding is greedy.
+Without the peer (`pip install llama-cpp-python` in an environment of its own, built for the machine but without AMX,
+which crashes in it) the ratios are left out and this benchmark says so.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks._serving_client import streams, together
+from benchmarks.serving_start import seconds_to_ready
+from serving.bundle import GRAPHS, Bundle
+from serving.graph import Graph
+from serving.run import start
+
+THREADS, STREAMS, PROMPT, TOKENS, PREFILL, REPEATS = 2, 16, 64, 128, 512, 3
+ACCEPT = {
+    "one stream, tokens/s": (1.0, "llama.cpp"),
+    "16 streams, tokens/s": (2.0, "llama.cpp"),
+    "prefill of 512, tokens/s": (2.5, "llama.cpp"),
+}
+
+
+def peer() -> dict[str, float] | None:
+    """llama.cpp's best of each kind over its quantizations; None: it is not installed."""
+    python, model = os.environ.get("METROLINE_PEER_PYTHON"), os.environ.get("METROLINE_GGUF")
+    if not python or not model:
+        print("llama.cpp is left out: METROLINE_PEER_PYTHON and METROLINE_GGUF are not set")
+        return None
+    script = Path(__file__).with_name("_serving_llama.py")
+    done = subprocess.run([python, str(script), model, str(THREADS)], stdout=subprocess.PIPE, text=True, check=False)
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not found:
+        print(f"llama.cpp is left out: its script ended with {done.returncode}")
+        return None
+    for entry in found:
+        print(f"llama.cpp {json.dumps(entry)}", flush=True)
+    return {key: max(entry[key] for entry in found) for key in ("one", "many", "prefill")}
+
+
+def body(bundle: Bundle, seed: int, size: int, tokens: int) -> dict[str, Any]:
+    """A request with a prompt of random token ids, greedy, of a fixed length."""
+    prompt = np.random.default_rng(seed).integers(100, bundle.vocab_size - 100, size).tolist()
+    return {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+
+
+def ours(folder: Path, precision: str) -> dict[str, float]:
+    """One server with one precision: speeds, memory, seconds to ready."""
+    bundle, found = Bundle.load(folder, precision), {}
+    environment = {"METROLINE_PRECISION": precision, "METROLINE_THREADS": str(THREADS)}
+    with tempfile.TemporaryDirectory() as name:
+        environment["BENTOML_HOME"] = f"{name}/home"
+        started = time.perf_counter()
+        with start(folder, port=0, log=Path(name) / "log", environment=environment, tied=True) as server:
+            found["ready"] = seconds_to_ready(server.url, server.process, started)
+            streams(server.url, [body(bundle, 0, PROMPT, 8)])
+            rates = [together(streams(server.url, [body(bundle, 1 + i, PROMPT, TOKENS)]))[0] for i in range(REPEATS)]
+            found["one"] = max(rates)
+            many, gaps = [], []
+            for i in range(REPEATS):
+                requests = [body(bundle, 100 + STREAMS * i + j, PROMPT, TOKENS) for j in range(STREAMS)]
+                rate, seconds = together(streams(server.url, requests))
+                many.append(rate)
+                gaps += seconds
+            found["many"] = max(many)
+            found["tail"] = float(np.percentile(gaps, 99) / np.percentile(gaps, 50))
+            times = []
+            for i in range(REPEATS + 1):
+                (answer,) = streams(server.url, [body(bundle, 1000 + i, PREFILL, 1)])
+                times.append(answer.events[0] - answer.sent)
+            found["prefill"] = PREFILL / min(times)
+            processes = [psutil.Process(server.process.pid)]
+            processes += processes[0].children(recursive=True)
+            found["rss"] = sum(process.memory_info().rss for process in processes) / 1e6
+    found |= raw(folder, precision)
+    return found
+
+
+def raw(folder: Path, precision: str) -> dict[str, float]:
+    """The graph alone: tokens per second of 16 streams, and bytes of its cache for a token."""
+    bundle = Bundle.load(folder, precision)
+    graph = Graph(bundle, THREADS, STREAMS)
+    for slot in range(STREAMS):
+        graph.extend(slot, np.arange(PROMPT) + 100, 0, np.array([PROMPT - 1]))
+    seconds = []
+    for step in range(TOKENS):
+        started = time.perf_counter()
+        graph.decode(0, [200 + slot for slot in range(STREAMS)], [PROMPT + step] * STREAMS).argmax(1)
+        seconds.append(time.perf_counter() - started)
+    parts = graph.cache.arrays.values()  # [slots, heads, capacity, width]
+    stored = sum(array.itemsize * array.shape[1] * array.shape[3] for array in parts)
+    half = 2 * 2 * bundle.layers * bundle.kv_heads * bundle.head_dim
+    return {"raw": STREAMS / statistics.median(seconds), "cache": float(stored), "float16": float(half)}
+
+
+def rows(found: dict[str, dict[str, float]], other: dict[str, float] | None) -> list[dict[str, Any]]:
+    """The table: what, our value, theirs, what is accepted, whether it is met (None: there is nothing to compare)."""
+    made: list[dict[str, Any]] = []
+
+    def add(what: str, value: float, baseline: float | None, bound: float, *, least: bool, of: str) -> None:
+        ratio = value if baseline is None else value / baseline
+        ok = (ratio >= bound if least else ratio <= bound) if baseline is not None or not least else None
+        made.append({"name": what, "value": round(value, 3), "baseline": baseline, "accept": bound, "ok": ok, "of": of,
+                     "ratio": None if baseline is None else round(ratio, 3)})  # fmt: skip
+
+    for (what, (bound, _)), key in zip(ACCEPT.items(), ("one", "many", "prefill"), strict=True):
+        best = max(found, key=lambda precision: found[precision][key])
+        add(what, found[best][key], other and other[key], bound, least=True, of=best)
+    best = max(found, key=lambda precision: found[precision]["many"])
+    values = found[best]
+    add("engine and HTTP over the raw graph at 16 streams, part", values["raw"] / values["many"] - 1, None, 0.10,
+        least=False, of=best)  # fmt: skip
+    add("p99 / p50 of a token's time at 16 streams", values["tail"], None, 2.0, least=False, of=best)
+    add("memory, MB", values["rss"], None, 500.0, least=False, of=best)
+    add("cache, bytes a token over float16's", values["cache"] / values["float16"], None, 1.0, least=False, of=best)
+    add("cold start, s", values["ready"], None, 5.0, least=False, of=best)
+    return made
+
+
+def main() -> int:
+    """Measure, print the table and the JSON line. Returns 0 when all that could be judged is accepted."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("artifacts/smollm2/bundle")
+    if not (folder / "manifest.json").is_file():
+        print(json.dumps({"name": "serving", "skipped": f"there is no bundle at {folder}: metroline run smollm2"}))
+        return 0
+    files = Bundle.load(folder, "fp32").files
+    other = peer()
+    found = {}
+    for precision in [name for name in ("int8", "int4") if GRAPHS[name] in files] or ["fp32"]:
+        found[precision] = ours(folder, precision)
+        print(f"{precision} {json.dumps({key: round(value, 2) for key, value in found[precision].items()})}")
+    table = rows(found, other)
+    for row in table:
+        print(json.dumps(row))
+    first = table[1]
+    ok = all(row["ok"] is not False for row in table)
+    line = {"name": "serving", "unit": "tokens/s", "accept": ">= 2.0, and every row", "ok": ok, "rows": table}
+    print(json.dumps(line | {key: first[key] for key in ("value", "baseline", "ratio")}))
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
