@@ -49,7 +49,7 @@ class Engine:
 
     def __init__(
         self, graph: Graph, vocabulary: Vocabulary, eos: int | Iterable[int], metrics: EngineMetrics, drift: Drift,
-        *, queue: int = 64, deadline: float = 120.0, chunk: int = 32, kv_tokens: int = 0, speculative: int = 0,
+        *, queue: int = 64, deadline: float = 120.0, chunk: int = 64, kv_tokens: int = 0, speculative: int = 0,
     ) -> None:  # fmt: skip
         """`queue`: requests that may wait; `deadline`: seconds that a request may take, waiting included.
 

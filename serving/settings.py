@@ -26,7 +26,7 @@ class Settings:
     """That this process may use, shared out among the workers; not a setting but found out."""
     slots: int = 16
     kv_tokens: int = 0
-    prefill_chunk: int = 32
+    prefill_chunk: int = 64
     speculative: int = 0
     queue: int = 64
     deadline: float = 120.0
@@ -52,7 +52,7 @@ class Settings:
             workers=workers,
             slots=_number(environment, "slots", 16, int, 1),
             kv_tokens=_number(environment, "kv_tokens", 0, int, 0),
-            prefill_chunk=_number(environment, "prefill_chunk", 32, int, 2),
+            prefill_chunk=_number(environment, "prefill_chunk", 64, int, 2),
             speculative=_number(environment, "speculative", 0, int, 0),
             queue=_number(environment, "queue", 64, int, 0),
             deadline=_number(environment, "deadline", 120.0, float, 0.1),

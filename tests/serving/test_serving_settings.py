@@ -14,7 +14,7 @@ def test_defaults():
     assert settings.threads == 0
     assert settings.cores >= 1
     assert (settings.workers, settings.queue, settings.deadline, settings.body_limit) == (1, 64, 120.0, 1 << 20)
-    assert (settings.slots, settings.kv_tokens, settings.prefill_chunk, settings.speculative) == (16, 0, 32, 0)
+    assert (settings.slots, settings.kv_tokens, settings.prefill_chunk, settings.speculative) == (16, 0, 64, 0)
 
 
 def test_values():
