@@ -131,7 +131,8 @@ def test_light_and_dark(page, tmp_path):
 @pytest.fixture(scope="module")
 def talker(tmp_path_factory):
     """A chat model, slow enough to be stopped."""
-    return chat_bundle.build(tmp_path_factory.mktemp("talker") / "bundle", delay_nodes=2)
+    folder = tmp_path_factory.mktemp("talker") / "bundle"
+    return chat_bundle.build(folder, context=1024, max_tokens=900, delay_nodes=16)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +188,7 @@ def test_a_chat(chat):
 
 def test_a_chat_is_stopped(chat, chat_server):
     before = cancelled(chat_server)
-    set_field(chat, "max_tokens", 200)
+    set_field(chat, "max_tokens", 900)
     chat.type("hello")
     chat.press("Enter")
     chat.until(lambda: len(messages(chat)) == 2 and len(messages(chat)[1][1]) > 3)
@@ -198,12 +199,12 @@ def test_a_chat_is_stopped(chat, chat_server):
 
 
 def test_a_refused_message_goes_back_to_its_box(chat):
-    chat.type("x" * 400)
+    chat.type("x" * 1100)
     chat.press("Enter")
     chat.until(lambda: chat.state() == "failed")
     assert "maximum context length" in chat.text("#error")
     assert messages(chat) == []
-    assert chat.run("document.getElementById('prompt').value") == "x" * 400
+    assert chat.run("document.getElementById('prompt').value") == "x" * 1100
     chat.complaints.clear()  # the browser reports the 400 as well
 
 
