@@ -57,10 +57,13 @@ def build(
     vocab = tokenizer.get_vocab_size()
     onnx.save(graph(vocab, context, script, delay_nodes, seed), folder / "model.onnx")
     if int8:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
+        from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
-        quantize_dynamic(folder / "model.onnx", folder / "model.int8.onnx", weight_type=QuantType.QInt8,
-                         extra_options={"DefaultTensorType": TensorProto.FLOAT})  # fmt: skip
+        # Activations are quantized block by block, so that a row's result does not depend on its neighbours.
+        config = DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=True, accuracy_level=4, bits=8)
+        quantizer = MatMulNBitsQuantizer(onnx.load(folder / "model.onnx"), algo_config=config)
+        quantizer.process()
+        quantizer.model.save_model_to_file(str(folder / "model.int8.onnx"))
     tokenizer.save(str(folder / "tokenizer.json"))
     precision = "int8" if int8 else "fp32"
     serving = {"context": context, "max_tokens": max_tokens, "precision": precision, "eos": 0, "name": name}
