@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FORMS = {
     "onnx": ("model.onnx", "ONNX Runtime, float32"),
     "int8": ("model.int8.onnx", "ONNX Runtime, int8 weights"),
+    "int4": ("model.int4.onnx", "ONNX Runtime, int4 weights"),
     "pt2": ("model.pt2", "torch.export"),
     "torchscript": ("model.ts", "TorchScript (legacy: deprecated by PyTorch)"),
 }
@@ -150,13 +151,15 @@ def _forms(parity: Mapping[str, Any]) -> str:
         if form in parity:
             found = parity[form]
             delta = f"{100 * found['loss_delta']:+.3f} %" if "loss_delta" in found else "—"
-            rows.append((f"`{file}`", words, f"{found['max_abs']:.2g}", delta))
+            rise = f"{100 * found['perplexity_delta']:+.3f} %" if "perplexity_delta" in found else "—"
+            size = f"{found['bytes'] / 1e6:.1f}" if "bytes" in found else "—"
+            rows.append((f"`{file}`", words, size, f"{found['max_abs']:.2g}", delta, rise))
     return f"""## Exported forms
 
 Each was run against the checkpoint: prompts, ragged batches, with and without a cache ({len(parity["onnx"]["cases"])}
 cases; `parity.json` has them all).
 
-{table(("file", "for", "largest difference of a logit", "change of the loss"), rows)}
+{table(("file", "for", "MB", "largest difference of a logit", "change of the loss", "of perplexity"), rows)}
 
 `model.safetensors`, `config.json` and the tokenizer's files make this folder a Hugging Face model."""
 

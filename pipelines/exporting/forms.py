@@ -58,7 +58,8 @@ def write(
         if form == "onnx":
             fp32 = quality.losses(runner, model, config.int8_tokens, paths)
         if form in QUANTIZED and fp32 is not None:
-            found[form] |= quality.compare(quality.losses(runner, model, config.int8_tokens, paths), fp32)
+            nats = quality.losses(runner, model, config.int8_tokens, paths, cached=True)
+            found[form] |= quality.compare(nats, fp32)
         progress.update(advance=1, parity=form)
         check(form, found[form], config)
     return found

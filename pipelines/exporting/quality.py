@@ -16,17 +16,18 @@ from pipelines.exporting.runners import logits_of
 if TYPE_CHECKING:
     from pipelines.paths import Paths
 
-BATCH_TOKENS = 2048
+BATCH_TOKENS, CHUNK = 2048, 64
 WINDOW = (
     512  # tokens at a time at most: a quantized model errs in short texts as in long ones, and attention is quadratic
 )
 
 
-def losses(runner: Runner, model: CachedDecoder, tokens: int, paths: "Paths") -> np.ndarray:
-    """Nats [N] of about `tokens` tokens, in stretches spread over the test split; the same for every form."""
+def losses(runner: Runner, model: CachedDecoder, tokens: int, paths: "Paths", *, cached: bool = False) -> np.ndarray:
+    """Nats [N] of about `tokens` tokens, in stretches spread over the test split; the same for every form. `cached`:
+    a few tokens at a time over the cache, whose loss counts where it is quantized."""
     test = Shards(paths.prepared, "test")
     windows = scoring.split_windows(test, min(WINDOW, model.model.config.context), 1.0, tokens)
-    nats = scoring.score(logits_of(runner, model), test, windows, BATCH_TOKENS)
+    nats = scoring.score(logits_of(runner, model, CHUNK if cached else None), test, windows, BATCH_TOKENS)
     return nats[~np.isnan(nats)].astype(np.float64)
 
 

@@ -94,12 +94,26 @@ def open_runner(form: str, path: Path, model: CachedDecoder) -> Runner:
         raise MetrolineError(f"{path.name} does not load: {first_line}") from error
 
 
-def logits_of(runner: Runner, model: CachedDecoder) -> Logits:
-    """A function from token ids [B, S] to logits [B, S, V], without a cache, for `scoring.score`."""
+def logits_of(runner: Runner, model: CachedDecoder, chunk: int | None = None) -> Logits:
+    """A function from token ids [B, S] to logits [B, S, V], for `scoring.score`.
 
-    def run(tokens: Tensor) -> Tensor:
+    `chunk`: put each row in by itself, that many tokens at a time, so that a quantized cache is read as well as
+    written; default: all at once, without a cache.
+    """
+
+    def whole(tokens: Tensor) -> Tensor:
         batch, length = tokens.shape
         cache = [part for pair in model.model.empty_cache(batch) for part in pair]
         return runner(inputs(tokens, torch.full((batch,), length), cache))[0].view(batch, length, -1)
 
-    return run
+    def chunked(tokens: Tensor) -> Tensor:
+        rows = []
+        for row in tokens[:, None]:
+            cache = [part for pair in model.model.empty_cache(1) for part in pair]
+            for start in range(0, row.shape[1], chunk or 1):
+                part = row[:, start : start + (chunk or 1)]
+                logits, *cache = runner(inputs(part, torch.tensor([start + part.shape[1]]), cache))
+                rows.append(logits)
+        return torch.cat(rows).view(*tokens.shape, -1)
+
+    return chunked if chunk else whole
