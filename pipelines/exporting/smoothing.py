@@ -1,10 +1,10 @@
 """Move outliers from activations into weights before quantization: SmoothQuant (Xiao et al. 2022, arXiv:2211.10438).
 
 A product x · W stays the same when channel j of x is divided by s[j] and row j of W multiplied by it. With
-s[j] = sqrt(max|x[:, j]| / max|W[j, :]|) both have equal ranges, and 8 bits lose less of either. The division costs
-nothing where it goes into constants that make x: an RMS norm's weight, or the columns of the product that x is a
+s[j] = max|x[:, j]|^a / max|W[j, :]|^(1 - a) both have more equal ranges, and 8 bits lose less of either. The division
+costs nothing where it goes into constants that make x: an RMS norm's weight, or the columns of the product that x is a
 multiple of (SwiGLU's `up`). On SmolLM2-135M that takes the rise of perplexity through 8-bit activations from 3.2 % to
-0.9 %.
+about 1 % (1.6 % with a = 0.5 everywhere).
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,9 @@ import numpy as np
 import onnx
 
 from pipelines.exporting.onnx_graph import Graph
+
+NORMED, GATED = 0.35, 0.65
+"""Strengths: how much of the outliers moves into the weights, after a norm and after a gate (where the largest are)."""
 
 LARGEST = 100.0
 """Bound of the factors either way, around their geometric mean: a dead channel must not take it all."""
@@ -29,16 +32,17 @@ def smooth(graph: Graph, ranges: Mapping[str, np.ndarray]) -> None:
             continue
         weights = [graph.array(node.input[1]) for node in nodes]
         rows = np.max([np.abs(weight).max(1) for weight in weights], axis=0)
-        factors = _factors(ranges[name], rows)
+        maker = graph.maker.get(name)
+        factors = _factors(ranges[name], rows, GATED if maker is not None and maker.op_type == "Mul" else NORMED)
         if not _divide(graph, name, factors):
             continue
         for node, weight in zip(nodes, weights, strict=True):
             node.input[1] = graph.constant(f"{node.output[0]}.smooth", weight * factors[:, None])
 
 
-def _factors(inputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _factors(inputs: np.ndarray, rows: np.ndarray, strength: float) -> np.ndarray:
     """s [K], its geometric mean 1."""
-    logarithm = 0.5 * (np.log(np.maximum(inputs, 1e-5)) - np.log(np.maximum(rows, 1e-5)))
+    logarithm = strength * np.log(np.maximum(inputs, 1e-5)) - (1 - strength) * np.log(np.maximum(rows, 1e-5))
     bound = np.log(LARGEST)
     factors: np.ndarray = np.exp(np.clip(logarithm - logarithm.mean(), -bound, bound)).astype(np.float32)
     return factors
