@@ -28,8 +28,9 @@ setup: $(VENV)/.installed ## create .venv with the pinned packages
 demo: setup ## fetch, prepare, train, evaluate, export, release and serve; then answer one real request (ONCE=1: and exit)
 	@metroline demo $(if $(ONCE),--once)
 
+# Small models: one thread each is as fast, and threads that wait for each other on busy cores are many times slower.
 test: setup ## run the test suite
-	@pytest $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest $(ARGS)
 
 lint: setup ## ruff, mypy, import-linter
 	@ruff check . && ruff format --check . && mypy && lint-imports
