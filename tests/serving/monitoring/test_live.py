@@ -39,7 +39,7 @@ SECONDS = 12
 def endpoint(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -> Server:
     """The service with a small random model and a chat model. Queues and deadline are so short that some fail."""
     folder = tmp_path_factory.mktemp("watched")
-    bundle = tiny_bundle.build(folder / "bundle", name=RECIPE, delay_nodes=8)
+    bundle = tiny_bundle.build(folder / "bundle", name=RECIPE, delay_nodes=48)
     return serve(bundle, chat_bundle.build(folder / "talker"), queue="2", deadline="1")
 
 
