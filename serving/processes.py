@@ -26,6 +26,15 @@ def look_closely() -> None:
     vars(circus)["Arbiter"] = CloseArbiter
 
 
+def release_memory() -> None:
+    """Give back to the system what loading a model has left unused: 80 to 150 MB of a 170 MB graph (malloc_trim(3)).
+
+    With glibc only; elsewhere it does nothing.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
 def end_with_parent() -> None:
     """Ask the kernel for SIGTERM when the thread that started this process ends: none is left behind (prctl(2)).
 

@@ -14,6 +14,7 @@ from serving.engine import Engine
 from serving.graph import Graph, threads_for
 from serving.metrics import Metrics
 from serving.precision import settle
+from serving.processes import release_memory
 from serving.settings import Settings
 from serving.text import Vocabulary
 
@@ -61,6 +62,7 @@ def load(bundle: Bundle, settings: Settings) -> Served:
     threads = settings.threads or threads_for(bundle, settings.cores)
     graph = Graph(bundle, threads, settings.slots)
     graph.warm_up()
+    release_memory()
     metrics = Metrics(bundle)
     engine = Engine(
         graph, vocabulary, bundle.eos, metrics, Drift(bundle.reference),
