@@ -229,7 +229,8 @@ class Engine:
             return
         source, target = move
         run = next(each for each in self._scheduler.running if each.slot == source)
-        self._graph.cache.copy(source, target, run.length)
+        # One that has not begun yet may find the beginning of its prompt in what the slot held before.
+        self._graph.cache.copy(source, target, max(run.length, self._slots.held(source)))
         self._slots.move(source, target)
         self._graph.cache.release(source)
         run.slot = target

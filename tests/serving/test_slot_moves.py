@@ -1,0 +1,37 @@
+"""A sequence that is moved to another slot takes along whatever its slot holds."""
+
+import numpy as np
+from test_engine import Recorder
+
+from serving.bundle import Bundle
+from serving.drift import Drift
+from serving.engine import PATIENCE, Engine
+from serving.graph import Graph
+from serving.scheduler import Running
+from serving.text import Vocabulary
+
+HELD = tuple(range(1, 33))
+
+
+def test_one_that_has_not_begun_keeps_the_beginning_that_its_slot_held_before(bundle):
+    """Its prompt begins like the slot's last one, so it will take those tokens from the cache instead of computing."""
+    loaded = Bundle.load(bundle, "fp32")
+    graph = Graph(loaded, 1, 3)
+    vocabulary = Vocabulary(loaded.path / "tokenizer.json", loaded.vocab_size)
+    engine = Engine(graph, vocabulary, loaded.eos, Recorder(), Drift(None), chunk=16)  # type: ignore[arg-type]
+    slots = engine._slots
+    for slot in range(3):
+        assert slots.take((slot,), 40)[0] == slot
+    graph.extend(2, np.array(HELD), 0, np.array([31]))
+    slots.holds(2, HELD)
+    slots.leave(1)
+    waiting = Running(None, None, 2, (*HELD, 77))  # type: ignore[arg-type] # moving looks at neither
+    engine._scheduler.running.append(waiting)
+    for _ in range(PATIENCE + 1):
+        engine._close_up()
+    assert waiting.slot == 1
+    assert slots.match(waiting.window, 1) == (1, 32)
+    wanted = Graph(loaded, 1, 1)
+    wanted.extend(0, np.array(HELD), 0, np.array([31]))
+    for name, array in graph.cache.arrays.items():
+        assert (array[1, :, :32] == wanted.cache.arrays[name][0, :, :32]).all()
