@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 
+from pipelines.exporting import probe
 from pipelines.exporting.onnx_graph import Graph
 
 DAMPING = 0.01
@@ -84,21 +84,9 @@ def moments(path: Path, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
             if n.input[1] in graph.weights and n.output[0] not in graph.outputs
         }
     )
-    caches = [value for value in proto.graph.input if value.name.startswith("past_key_values.")]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inputs)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     found: dict[str, np.ndarray] = {}
-    for window in windows:
-        size = len(window)
-        feeds = {"input_ids": window[None].astype(np.int64), "seqlens_k": np.array([size - 1], np.int32),
-                 "total_sequence_length": np.array(size, np.int32), "logits_at": np.array([0])}  # fmt: skip
-        for value in caches:
-            heads, width = (value.type.tensor_type.shape.dim[i].dim_value for i in (1, 3))
-            feeds[value.name] = np.zeros((1, heads, 0, width), np.float32)
-        for name, array in zip(inputs, session.run(inputs, feeds), strict=True):
-            rows = array.reshape(-1, array.shape[-1])
-            moment = rows.T @ rows
-            found[name] = found[name] + moment if name in found else moment
+    for name, array in probe.values(proto, inputs, windows, head=False):
+        rows = array.reshape(-1, array.shape[-1])
+        moment = rows.T @ rows
+        found[name] = found[name] + moment if name in found else moment
     return found

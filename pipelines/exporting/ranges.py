@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 
+from pipelines.exporting import probe
 from pipelines.exporting.onnx_graph import Graph
 
 HEADROOM = 1.1  # for values beyond those that were seen; beyond it they are clipped
@@ -26,24 +26,11 @@ def measure(path: Path, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     graph = Graph(proto.graph)
     inputs = sorted({node.input[0] for node in graph.of_type("MatMul") if node.input[1] in graph.weights})
     rotated = any(len(node.input) > 7 and node.input[7] for node in graph.of_type("GroupQueryAttention"))
-    caches = {value.name: value for value in proto.graph.input if value.name.startswith("past_key_values.")}
     presents = [value.name for value in proto.graph.output if value.name.startswith("present.")]
-    known = {value.name for value in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inputs if name not in known)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     found: dict[str, np.ndarray] = {}
-    for window in windows:
-        size = len(window)
-        feeds = {"input_ids": window[None].astype(np.int64), "seqlens_k": np.array([size - 1], np.int32),
-                 "total_sequence_length": np.array(size, np.int32), "logits_at": np.arange(size)}  # fmt: skip
-        for name, value in caches.items():
-            heads, width = (value.type.tensor_type.shape.dim[i].dim_value for i in (1, 3))
-            feeds[name] = np.zeros((1, heads, 0, width), np.float32)
-        for name, array in zip([*inputs, *presents], session.run([*inputs, *presents], feeds), strict=True):
-            largest = _cache(array, rotated and name.endswith(".key")) if name in presents else _channels(array)
-            found[name] = np.maximum(found[name], largest) if name in found else largest
+    for name, array in probe.values(proto, [*inputs, *presents], windows, head=True):
+        largest = _cache(array, rotated and name.endswith(".key")) if name in presents else _channels(array)
+        found[name] = np.maximum(found[name], largest) if name in found else largest
     return found
 
 
