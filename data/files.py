@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from data.errors import MetrolineError
+
 
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes, read in 1 MiB pieces."""
@@ -90,3 +92,18 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a UTF-8 JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_object(path: Path, *, hint: str | None = None) -> dict[str, Any]:
+    """Read a file that must hold one JSON object. Raises MetrolineError, with `hint`: missing, unreadable, not that."""
+    try:
+        value = read_json(path)
+    except FileNotFoundError:
+        raise MetrolineError(f"{path.parent}: {path.name} is missing", hint=hint) from None
+    except OSError as error:
+        raise MetrolineError(f"{path} cannot be read: {error.strerror}", hint=hint) from None
+    except (ValueError, RecursionError) as error:  # nested too deep for the reader
+        raise MetrolineError(f"{path} is not valid JSON: {error}", hint=hint) from None
+    if not isinstance(value, dict):
+        raise MetrolineError(f"{path} is not a JSON object", hint=hint)
+    return value

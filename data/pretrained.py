@@ -7,7 +7,6 @@ Weights are one GGUF file, or a Hugging Face folder. All of it is data: no code 
 classes are not supported. The weights themselves are `models.pretrained`'s.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import tokenizers
 
 from data.errors import MetrolineError
-from data.files import write_json, write_text
+from data.files import read_object, write_json, write_text
 from data.tokenizer import END_OF_TEXT
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
@@ -98,7 +97,8 @@ def read_folder(folder: Path) -> Pretrained:
     except Exception as error:  # the library raises bare Exception
         raise MetrolineError(f"{path}: not a tokenizer: {' '.join(str(error).split())}") from None
     names, model, generation = (
-        _object(folder / name) for name in ("tokenizer_config.json", "config.json", "generation_config.json")
+        read_object(folder / name) if (folder / name).is_file() else {}
+        for name in ("tokenizer_config.json", "config.json", "generation_config.json")
     )
     special = {name: text for name in SPECIAL if (text := _text(names.get(name))) is not None}
     ends = generation.get("eos_token_id", model.get("eos_token_id"))
@@ -138,16 +138,3 @@ def _text(value: Any) -> str | None:
     """A special token's text: as it is, or in an object that says how it is matched."""
     value = value.get("content") if isinstance(value, dict) else value
     return value if isinstance(value, str) else None
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where the file is missing."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise MetrolineError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise MetrolineError(f"{path} is not a JSON object")
-    return value

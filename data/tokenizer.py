@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from data.errors import MetrolineError
-from data.files import read_json, write_json, write_text
+from data.files import read_object, write_json, write_text
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<unk>"
@@ -64,7 +64,7 @@ class Tokenizer:
         eos = inner.token_to_id(END_OF_TEXT)
         settings = path.with_name("tokenizer_config.json")
         if eos is None and settings.is_file():
-            eos = inner.token_to_id(str(read_json(settings).get("eos_token")))
+            eos = inner.token_to_id(str(read_object(settings).get("eos_token")))
         if eos is None:
             raise MetrolineError(f"{path} has no token that ends a document", hint=f"it needs {END_OF_TEXT}")
         return cls(inner, eos)

@@ -8,7 +8,6 @@ of theirs. Safetensors only, one file or several with an index: no pickles. It d
 are `models.pretrained`'s.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from data.errors import MetrolineError
-from data.files import atomic_path, read_json, write_json
+from data.files import atomic_path, read_json, read_object, write_json
 from models.decoder import Decoder
 from models.huggingface_config import OWN, architecture, from_hf, to_hf
 
@@ -75,7 +74,7 @@ def _copy(source: Path, target: Path) -> None:
 def save_tokenizer(tokenizer: Path, folder: Path, *, context: int, eos: int | None = 0) -> None:
     """Copy tokenizer.json and write the tokenizer_config.json with which `transformers` reads it."""
     _copy(tokenizer, folder / "tokenizer.json")
-    added = json.loads(tokenizer.read_text(encoding="utf-8")).get("added_tokens", [])
+    added = read_json(tokenizer).get("added_tokens", [])
     names = {entry["id"]: entry["content"] for entry in added}
     values = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context}
     if eos in names:
@@ -89,7 +88,7 @@ def load(folder: Path) -> Decoder:
     Raises MetrolineError: no such file, unreadable or unsupported config.json, a damaged weight file, a tensor that
     is missing, left over or of the wrong shape.
     """
-    values = _json_object(folder / "config.json")
+    values = read_object(folder / "config.json", hint="copy it again")
     try:
         config = from_hf(values)
     except MetrolineError as error:
@@ -115,7 +114,7 @@ def weight_files(folder: Path) -> list[Path]:
                 hint="take the model's safetensors files",
             )
         raise MetrolineError(f"{folder} is not a model folder: model.safetensors is missing")
-    places = _json_object(index).get("weight_map")
+    places = read_object(index, hint="copy it again").get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise MetrolineError(f"{index} has no weight_map of tensors to files")
     files = []
@@ -165,18 +164,6 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError) as error:
         raise MetrolineError(f"{path} is not a whole safetensors file: {error}", hint="copy it again") from None
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise MetrolineError(f"{path.parent} is not a model folder: {path.name} is missing")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise MetrolineError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise MetrolineError(f"{path} is not a JSON object")
-    return value
 
 
 def _few(names: list[str]) -> str:

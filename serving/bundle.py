@@ -7,7 +7,6 @@ A bundle with a missing, changed or unlisted file that serving would read is ref
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import MetrolineError
-from data.files import sha256
+from data.files import read_object, sha256
 from data.parallel import cores
 
 FORMAT = 1
 GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx", "int4": "model.int4.onnx"}
-NEEDED = ("tokenizer.json", "serving.json")
 REBUILD = "export it again: metroline run RECIPE"
 
 
@@ -62,14 +60,13 @@ class Bundle:
         Raises MetrolineError: no bundle there, damaged, or without the graph for that precision.
         """
         manifest = verify(path)
-        serving = _read(path / "serving.json")
+        listed = frozenset(manifest["files"])
+        _demand(path, listed, "tokenizer.json", "serving.json")
+        serving = read_object(path / "serving.json", hint=REBUILD)
         precision = precision or serving.get("precision", "fp32")
-        listed = manifest["files"]
         if precision not in ("auto", *GRAPHS):
             raise MetrolineError(f"{path}: unknown precision {precision!r}", hint="auto, fp32, int8 or int4")
-        for name in (*NEEDED, GRAPHS.get(precision, GRAPHS["fp32"])):
-            if name not in listed:
-                raise MetrolineError(f"{path}: the manifest does not list {name}", hint=REBUILD)
+        _demand(path, listed, GRAPHS.get(precision, GRAPHS["fp32"]))
         try:
             model = manifest["model"]
             return cls(
@@ -86,8 +83,8 @@ class Bundle:
                 head_dim=int(model["head_dim"]),
                 vocab_size=int(model["vocab_size"]),
                 created=int((path / "manifest.json").stat().st_mtime),
-                files=frozenset(listed),
-                reference=_read(path / "reference.json") if "reference.json" in listed else None,
+                files=listed,
+                reference=read_object(path / "reference.json", hint=REBUILD) if "reference.json" in listed else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise MetrolineError(f"{path}: manifest.json or serving.json lacks {error}", hint=REBUILD) from None
@@ -119,7 +116,7 @@ def verify(path: Path) -> dict[str, Any]:
     """Check all files of the manifest against their SHA-256 and return the manifest. Raises MetrolineError."""
     if not path.is_dir():
         raise MetrolineError(f"no bundle at {path}", hint="metroline run RECIPE makes one")
-    manifest = _read(path / "manifest.json")
+    manifest = read_object(path / "manifest.json", hint=REBUILD)
     if manifest.get("format") != FORMAT:
         raise MetrolineError(f"{path}: bundle format {manifest.get('format')!r}, but this server reads {FORMAT}")
     files = manifest.get("files")
@@ -145,21 +142,16 @@ def version_of(files: Mapping[str, str]) -> str:
     return hashlib.sha256("".join(sorted(files.values())).encode()).hexdigest()[:12]
 
 
+def _demand(path: Path, listed: frozenset[str], *names: str) -> None:
+    """Raise MetrolineError for the first file that the manifest does not list."""
+    for name in names:
+        if name not in listed:
+            raise MetrolineError(f"{path}: the manifest does not list {name}", hint=REBUILD)
+
+
 def _tokens(value: object) -> tuple[int, ...]:
     """One token id, or a list of them. Raises ValueError."""
     tokens = value if isinstance(value, list) else [value]
     if not tokens or not all(type(token) is int for token in tokens):
         raise ValueError("eos: a token id, or a list of them")
     return tuple(tokens)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MetrolineError(f"{path.parent}: no {path.name} in it, so it is no bundle", hint=REBUILD) from None
-    except (OSError, ValueError) as error:
-        raise MetrolineError(f"{path}: cannot be read: {error}", hint=REBUILD) from None
-    if not isinstance(value, dict):
-        raise MetrolineError(f"{path}: not a JSON object", hint=REBUILD)
-    return value

@@ -52,9 +52,9 @@ def test_a_good_bundle(bundle):
 
 BAD = {
     "no folder": (lambda b: shutil.rmtree(b), "no bundle at"),
-    "no manifest": (lambda b: (b / "manifest.json").unlink(), "no manifest.json in it"),
-    "manifest cut off": (lambda b: (b / "manifest.json").write_text('{"format": 1, '), "cannot be read"),
-    "manifest not UTF-8": (lambda b: (b / "manifest.json").write_bytes(b'{"\xff"}'), "cannot be read"),
+    "no manifest": (lambda b: (b / "manifest.json").unlink(), "manifest.json is missing"),
+    "manifest cut off": (lambda b: (b / "manifest.json").write_text('{"format": 1, '), "is not valid JSON"),
+    "manifest not UTF-8": (lambda b: (b / "manifest.json").write_bytes(b'{"\xff"}'), "is not valid JSON"),
     "manifest a list": (lambda b: (b / "manifest.json").write_text("[]"), "not a JSON object"),
     "another format": (lambda b: change(b / "manifest.json", format=2), "bundle format 2"),
     "no files listed": (lambda b: change(b / "manifest.json", files={}), "lists no files"),
@@ -69,7 +69,7 @@ BAD = {
     "file left out of the list": (forget_a_file, "list of files is not the one that was exported"),
     "no int8 graph": (lambda b: without(b, "model.int8.onnx"), "does not list model.int8.onnx"),
     "no tokenizer": (lambda b: without(b, "tokenizer.json"), "does not list tokenizer.json"),
-    "no serving.json": (lambda b: without(b, "serving.json"), "no serving.json in it"),
+    "no serving.json": (lambda b: without(b, "serving.json"), "does not list serving.json"),
     "unknown precision": (
         lambda b: (change(b / "serving.json", precision="int3"), relist(b)),
         "unknown precision 'int3'",
