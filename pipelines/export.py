@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data import manifest
 from data.errors import MetrolineError
 from data.files import atomic_folder, read_json, sha256, write_json, write_text
 from pipelines.paths import Paths
@@ -88,7 +89,8 @@ def export(recipe: "Recipe", paths: Paths) -> None:
 
 def write_papers(recipe: "Recipe", paths: Paths, folder: Path, parity: dict[str, Any], model: "CachedDecoder") -> None:
     """Everything beside the graphs: the Hugging Face files, metrics, pictures, card, settings of serving, manifest."""
-    from pipelines import manifest, model_card
+    from pipelines import model_card
+    from pipelines.commit import git_commit
 
     for name in FROM_CHECKPOINT:
         shutil.copyfile(paths.checkpoint / name, folder / name)
@@ -126,7 +128,7 @@ def write_papers(recipe: "Recipe", paths: Paths, folder: Path, parity: dict[str,
         "name": recipe.name,
         "licence": recipe.licence,
         "data_hash": index["data_hash"],
-        "recipe": manifest.plain(recipe),
+        "recipe": recipe.model_dump(mode="json"),
         "metrics": metrics,
         "parity": parity,
         "model": {
@@ -138,6 +140,6 @@ def write_papers(recipe: "Recipe", paths: Paths, folder: Path, parity: dict[str,
             "eos": index["eos"],
         },
     }
-    if commit := manifest.git_commit(paths.root):
+    if commit := git_commit(paths.root):
         values["git_commit"] = commit
     manifest.write(folder, values)

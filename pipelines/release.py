@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data import manifest
 from data.endpoints import authorization
 from data.errors import MetrolineError
 from data.files import write_json
-from pipelines import gates, manifest
+from pipelines import gates
 from pipelines.paths import Paths
 from pipelines.store import Pointers, Store
 

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from data import manifest
 from data.errors import MetrolineError
 from data.files import read_json, write_json, write_text
-from pipelines import manifest
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,17 @@
 A bundle with a missing, changed or unlisted file that serving would read is refused. It loads no model.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.errors import MetrolineError
-from data.files import read_object, sha256
-from data.parallel import cores
+from data.files import read_object
+from data.manifest import REBUILD, verify
 
-FORMAT = 1
 GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx", "int4": "model.int4.onnx"}
-REBUILD = "export it again: metroline run RECIPE"
 
 
 @dataclass(frozen=True)
@@ -110,36 +106,6 @@ def load_all(paths: Sequence[Path], precision: str | None = None) -> "list[Bundl
             hint = "a request picks one by its name"
             raise MetrolineError(f"{bundle.path}: another bundle is named {bundle.name} too", hint=hint)
     return bundles
-
-
-def verify(path: Path) -> dict[str, Any]:
-    """Check all files of the manifest against their SHA-256 and return the manifest. Raises MetrolineError."""
-    if not path.is_dir():
-        raise MetrolineError(f"no bundle at {path}", hint="metroline run RECIPE makes one")
-    manifest = read_object(path / "manifest.json", hint=REBUILD)
-    if manifest.get("format") != FORMAT:
-        raise MetrolineError(f"{path}: bundle format {manifest.get('format')!r}, but this server reads {FORMAT}")
-    files = manifest.get("files")
-    if not isinstance(files, dict) or not files:
-        raise MetrolineError(f"{path}: the manifest lists no files", hint=REBUILD)
-    for name in sorted(files):
-        if Path(name).name != name:
-            raise MetrolineError(f"{path}: the manifest lists {name!r}, which is outside the bundle")
-        if not (path / name).is_file():
-            raise MetrolineError(f"{path}: {name} is missing", hint=REBUILD)
-    with ThreadPoolExecutor(min(4, cores())) as pool:  # a gigabyte takes a core a second
-        found = pool.map(sha256, [path / name for name in sorted(files)])
-        for name, digest in zip(sorted(files), found, strict=True):
-            if digest != files[name]:
-                raise MetrolineError(f"{path}: {name} is not the file that was exported", hint=REBUILD)
-    if manifest.get("version") != version_of(files):
-        raise MetrolineError(f"{path}: the manifest's list of files is not the one that was exported", hint=REBUILD)
-    return manifest
-
-
-def version_of(files: Mapping[str, str]) -> str:
-    """A bundle's version: 12 hexadecimal digits of a hash over its files' sorted hashes."""
-    return hashlib.sha256("".join(sorted(files.values())).encode()).hexdigest()[:12]
 
 
 def _demand(path: Path, listed: frozenset[str], *names: str) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from data import manifest
 from data.errors import MetrolineError
 from data.files import write_json
-from pipelines import manifest
 from pipelines.release import deploy, smoke
 from pipelines.store import Pointers, Store
 

@@ -13,11 +13,11 @@ import small_line
 import torch
 from onnx import numpy_helper
 
+from data import manifest
 from data.errors import MetrolineError
 from data.files import read_json, sha256
 from models.export import CachedDecoder
 from models.huggingface import load
-from pipelines import manifest
 from pipelines.evaluate import evaluate
 from pipelines.export import ExportConfig, export
 from pipelines.exporting import forms, onnx_fp32, onnx_int8, parity, pt2, quality, ranges, runners, torchscript

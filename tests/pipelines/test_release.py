@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import small_line
 
+from data import manifest
 from data.errors import MetrolineError
 from data.files import read_json, write_json
-from pipelines import manifest, store
+from pipelines import store
 from pipelines.paths import Paths
 from pipelines.release import release, rollback
 from pipelines.store import Pointers, Store
@@ -131,7 +132,7 @@ def test_a_flipped_byte_in_the_bundle_is_refused(bundle: Bundle) -> None:
 
 
 def test_no_bundle(tmp_path: Path, store_home: Path) -> None:
-    with pytest.raises(MetrolineError, match=r"no bundle at .*metroline stage export"):
+    with pytest.raises(MetrolineError, match=r"no bundle at .*export it: metroline run"):
         release(small_line.recipe(), Paths("mini", tmp_path))
 
 

@@ -4,7 +4,6 @@ Two kinds of model. Random weights: attention, RoPE and the cache matter for eve
 position p is followed by token script[p + 1], which makes text in streams predictable.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from data import manifest
 
 HEADS, KV_HEADS, HEAD_DIM, LAYERS, WIDTH = 4, 2, 16, 2, 64
 TEXT = "the people of the united states and the government of the union; ça va, naïve 😀 the state of the union "
@@ -77,15 +78,8 @@ def build(
 
 
 def write_manifest(folder: Path, name: str, model: dict) -> None:
-    files = {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(folder.iterdir())
-        if file.name != "manifest.json"
-    }
-    version = hashlib.sha256("".join(sorted(files.values())).encode()).hexdigest()[:12]
-    manifest = {"format": 1, "name": name, "version": version, "files": files, "data_hash": "d" * 64,
-                "licence": "test", "model": model, "metrics": {}, "parity": {}, "recipe": {}}  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    values = {"name": name, "data_hash": "d" * 64, "licence": "test", "model": model, "metrics": {}, "parity": {}}
+    manifest.write(folder, values | {"recipe": {}})
 
 
 def graph(vocab: int, context: int, script: list[int] | None, delay_nodes: int, seed: int) -> onnx.ModelProto:
