@@ -19,12 +19,9 @@ from data.errors import MetrolineError
 
 
 def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in 1 MiB pieces."""
-    digest = hashlib.sha256()
+    """Hex SHA-256 of a file's bytes, read piece by piece."""
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sweep(path: Path) -> None:
