@@ -1,12 +1,17 @@
 """Tiny real bundles, and real servers on free ports of the loopback interface."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import engines
 import pytest
 import tiny_bundle
 
+from serving import drift
+from serving.engine import Engine
 from serving.run import Server, start
 
 SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "
@@ -66,3 +71,32 @@ def server(bundle: Path, serve: Callable[..., Server]) -> Server:
 def scripted_server(scripted: Path, serve: Callable[..., Server]) -> Server:
     """One server that says SCRIPT."""
     return serve(scripted)
+
+
+@pytest.fixture
+def make(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Engine]]:
+    """Makes engines that score every prompt; at the end each must have given back all that it took."""
+    monkeypatch.setattr(drift, "SPACING", 0.0)
+    made: list[Engine] = []
+
+    def engine(
+        slots: int = 4, start: bool = True, folder: Path = bundle, precision: str = "fp32", **options: Any
+    ) -> Engine:
+        engine = engines.build(folder, precision, slots=slots, **options)
+        made.append(engine)
+        if start:
+            engine.start()
+        return engine
+
+    yield engine
+    for engine in made:  # whatever a test did, nothing is left behind
+        deadline = time.monotonic() + 10
+        while not engine.idle and engine.alive and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if engine.alive:
+            assert engine.idle
+            assert engine._slots.free == engine._slots.count
+            assert engine._slots.reserved == 0
+            assert not engine._scheduler.matchers
+            assert engine._metrics.named("running")[-1] == [0, 0]
+            assert [engine._metrics.named(name)[-1] for name in ("queued", "active")] == [[0], [0]]

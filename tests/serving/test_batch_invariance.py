@@ -10,15 +10,13 @@ import time
 
 import numpy as np
 import pytest
-from test_engine import Recorder
+from engines import build
 
 from serving.bundle import Bundle
-from serving.drift import Drift
 from serving.engine import Engine
 from serving.graph import Graph
 from serving.sampling import SamplingParameters
 from serving.sequence import Request, TokenEvent
-from serving.text import Vocabulary
 
 exported_bundle = pytest.importorskip("exported_bundle")
 
@@ -39,10 +37,7 @@ def exported(request, tmp_path_factory):
 
 
 def engine(folder, precision: str, slots: int = 16, **options) -> Engine:
-    bundle = Bundle.load(folder, precision)
-    vocabulary = Vocabulary(bundle.path / "tokenizer.json", bundle.vocab_size)
-    options = {"chunk": 16, "queue": 64, "deadline": 200.0} | options
-    return Engine(Graph(bundle, 2, slots), vocabulary, 0, Recorder(), Drift(None), **options)
+    return build(folder, precision, slots=slots, threads=2, **{"queue": 64, "deadline": 200.0} | options)
 
 
 def started(made: Engine) -> Engine:

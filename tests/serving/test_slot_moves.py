@@ -1,24 +1,20 @@
 """A sequence that is moved to another slot takes along whatever its slot holds."""
 
 import numpy as np
-from test_engine import Recorder
+from engines import build
 
 from serving.bundle import Bundle
-from serving.drift import Drift
-from serving.engine import PATIENCE, Engine
+from serving.engine import PATIENCE
 from serving.graph import Graph
 from serving.scheduler import Running
-from serving.text import Vocabulary
 
 HELD = tuple(range(1, 33))
 
 
 def test_one_that_has_not_begun_keeps_the_beginning_that_its_slot_held_before(bundle):
     """Its prompt begins like the slot's last one, so it will take those tokens from the cache instead of computing."""
-    loaded = Bundle.load(bundle, "fp32")
-    graph = Graph(loaded, 1, 3)
-    vocabulary = Vocabulary(loaded.path / "tokenizer.json", loaded.vocab_size)
-    engine = Engine(graph, vocabulary, loaded.eos, Recorder(), Drift(None), chunk=16)  # type: ignore[arg-type]
+    engine = build(bundle, "fp32", slots=3)
+    graph = engine._graph
     slots = engine._slots
     for slot in range(3):
         assert slots.take((slot,), 40)[0] == slot
@@ -31,7 +27,7 @@ def test_one_that_has_not_begun_keeps_the_beginning_that_its_slot_held_before(bu
         engine._close_up()
     assert waiting.slot == 1
     assert slots.match(waiting.window, 1) == (1, 32)
-    wanted = Graph(loaded, 1, 1)
+    wanted = Graph(Bundle.load(bundle, "fp32"), 1, 1)
     wanted.extend(0, np.array(HELD), 0, np.array([31]))
     for name, array in graph.cache.arrays.items():
         assert (array[1, :, :32] == wanted.cache.arrays[name][0, :, :32]).all()
