@@ -3,15 +3,17 @@
 import asyncio
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from serving.errors import ApiError, too_large
+from serving.stream import ClientGoneError
 
 DISCARD = 64 << 20
 """Bytes of an over-large body that are read and dropped, so that its client gets to read the 413."""
 
 
 async def read_body(request: Request, limit: int, seconds: float) -> bytes:
-    """The request's body. Raises ApiError: 413 over `limit` bytes, 415 not JSON, 408 too slow."""
+    """The request's body. Raises ApiError: 413 over `limit` bytes, 415 not JSON, 408 too slow; ClientGoneError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         # Also a guard: a web page of another site can post text, but not JSON, without being asked for permission.
@@ -33,6 +35,8 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
                     body += chunk
     except TimeoutError:
         raise ApiError(408, f"The body did not arrive within {seconds:g} s.", code="request_timeout") from None
+    except ClientDisconnect:
+        raise ClientGoneError from None
     if size > limit:
         raise too_large(limit)
     return bytes(body)

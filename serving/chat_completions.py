@@ -8,7 +8,7 @@ import uuid
 from fastapi import Request, Response
 
 from serving.chat_schema import ChatAnswer, ChatRequest
-from serving.generation import Job, engine_request, read, respond
+from serving.generation import Job, check_count, engine_request, read, respond
 from serving.runtime import Runtime
 
 
@@ -18,13 +18,12 @@ async def chat(runtime: Runtime, request: Request) -> Response:
     from serving.prompts import chat_tokens
 
     bundle, fields = served.bundle, request.scope["metroline"]["fields"]
+    check_count(runtime, 1, parsed.n)
     tools = None if parsed.tool_choice == "none" else parsed.tools
     prompt = chat_tokens(served, [message.plain() for message in parsed.messages], tools)
     # Not said: as many as fit, of what the bundle allows.
     max_tokens = parsed.limit or max(1, min(bundle.max_tokens, bundle.context - len(prompt)))
-    wanted = engine_request(
-        runtime, served, parsed, (prompt,), max_tokens, fields["request_id"], logprobs=parsed.likeliest
-    )
+    wanted = engine_request(served, parsed, (prompt,), max_tokens, fields["request_id"], logprobs=parsed.likeliest)
     answer = ChatAnswer(f"chatcmpl-{uuid.uuid4().hex}", bundle.name, bundle.version, served.vocabulary,
                         logprobs=bool(parsed.logprobs))  # fmt: skip
     return await respond(request, Job(served, wanted, answer, fields, parsed.include_usage), stream=bool(parsed.stream))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, FailFast, Field, ValidationInfo, field_validator, model_validator
 
-from serving.schema import STRICT, GenerationRequest, check_text
+from serving.schema import MOST, STRICT, GenerationRequest, check_text
 from serving.sequence import TokenEvent
 from serving.text import Vocabulary
 
@@ -60,8 +60,8 @@ class ChatRequest(GenerationRequest):
     """Body of POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], FailFast()] = Field(min_length=1, max_length=MOST_MESSAGES)
-    max_tokens: int | None = Field(default=None, ge=1, description="default: as many as fit")
-    max_completion_tokens: int | None = Field(default=None, ge=1, description="the newer name of max_tokens")
+    max_tokens: int | None = Field(default=None, ge=1, le=MOST, description="default: as many as fit")
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=MOST, description="the newer name of max_tokens")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_LOGPROBS)
     tools: list[dict[str, Any]] | None = Field(default=None, max_length=MOST_TOOLS)

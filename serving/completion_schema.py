@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from serving.schema import GenerationRequest, check_text
+from serving.schema import MOST, GenerationRequest, check_text
 from serving.sequence import TokenEvent
 from serving.text import Vocabulary
 
@@ -24,8 +24,8 @@ class CompletionRequest(GenerationRequest):
     """Body of POST /v1/completions."""
 
     prompt: str | list[str] | list[int] | list[list[int]]
-    max_tokens: int | None = Field(default=None, ge=0, description="default 16")
-    best_of: int | None = Field(default=None, ge=1, description="only as many as n")
+    max_tokens: int | None = Field(default=None, ge=0, le=MOST, description="default 16")
+    best_of: int | None = Field(default=None, ge=1, le=MOST, description="only as many as n")
     logprobs: int | None = Field(default=None, ge=0, le=MOST_LOGPROBS)
     echo: bool | None = None
     suffix: Annotated[str | None, Field(max_length=0)] = None

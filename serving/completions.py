@@ -6,7 +6,7 @@ from fastapi import Request, Response
 
 from serving.completion_schema import CompletionAnswer, CompletionRequest
 from serving.errors import invalid
-from serving.generation import Job, engine_request, read, respond
+from serving.generation import Job, check_count, engine_request, read, respond
 from serving.runtime import Runtime
 
 DEFAULT_TOKENS = 16
@@ -24,11 +24,12 @@ async def complete(runtime: Runtime, request: Request) -> Response:
     max_tokens = min(DEFAULT_TOKENS, bundle.max_tokens) if parsed.max_tokens is None else parsed.max_tokens
     if max_tokens == 0 and not parsed.echo:
         raise invalid("max_tokens must be at least 1, unless echo is true", "max_tokens")
+    check_count(runtime, len(parsed.prompts), parsed.n)
     prompts = tuple(
         text_tokens(served, prompt, "prompt") if isinstance(prompt, str) else fitting(served, tuple(prompt), "prompt")
         for prompt in parsed.prompts
     )
-    wanted = engine_request(runtime, served, parsed, prompts, max_tokens, fields["request_id"],
+    wanted = engine_request(served, parsed, prompts, max_tokens, fields["request_id"],
                             logprobs=parsed.logprobs, echo=bool(parsed.echo))  # fmt: skip
     answer = CompletionAnswer(f"cmpl-{uuid.uuid4().hex}", bundle.name, bundle.version, served.vocabulary,
                               logprobs=parsed.logprobs is not None)  # fmt: skip

@@ -77,17 +77,21 @@ async def read(runtime: Runtime, request: Request, schema: type[Parsed]) -> "tup
     return parsed, served
 
 
+def check_count(runtime: Runtime, prompts: int, n: int | None) -> None:
+    """Before any prompt is tokenized. Raises ApiError 400 for more completions than one request may ask for."""
+    if (asked := prompts * (n or 1)) > runtime.settings.prompts:
+        raise invalid(f"At most {runtime.settings.prompts} completions (prompts × n) in one request, not {asked}.", "n")
+
+
 def engine_request(
-    runtime: Runtime, served: "Served", request: GenerationRequest, prompts: tuple[tuple[int, ...], ...],
+    served: "Served", request: GenerationRequest, prompts: tuple[tuple[int, ...], ...],
     max_tokens: int, request_id: str, **more: Any,
 ) -> EngineRequest:  # fmt: skip
     """What the engine is asked for. Raises ApiError 400 for more than one request may ask for.
 
     `more`: logprobs, echo.
     """
-    n, most, bundle = request.n or 1, runtime.settings.prompts, served.bundle
-    if len(prompts) * n > most:
-        raise invalid(f"At most {most} completions (prompts × n) in one request, not {len(prompts) * n}.", "n")
+    n, bundle = request.n or 1, served.bundle
     if max_tokens > bundle.max_tokens:
         raise invalid(f"max_tokens is at most {bundle.max_tokens} here, not {max_tokens}", "max_tokens")
     sampling = request.sampling
@@ -96,7 +100,8 @@ def engine_request(
     grammar = request.response_format.grammar() if request.response_format else None
     return EngineRequest(
         id=request_id, prompts=prompts, n=n, max_tokens=max_tokens, sampling=sampling, stop=request.stops,
-        ignore_eos=bool(request.ignore_eos), grammar=grammar, **more,
+        ignore_eos=bool(request.ignore_eos), grammar=grammar,
+        deadline=request.timeout, **more,
     )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from data.errors import MetrolineError
 from serving.errors import invalid, too_long
 from serving.served import Served
+from serving.text import MOST_MARKS, too_many_marks
 
-STAND_IN = re.compile("\ufdd0([0-9]+)\ufdd1")
+STAND_IN = re.compile("\ufdd0([0-9]{1,6})\ufdd1")
 """Between two code points that Unicode keeps out of text: the number of a special token that a message spells."""
 
 
@@ -74,6 +75,8 @@ def chat_tokens(served: Served, messages: list[dict[str, Any]], tools: list[dict
 
 
 def _check_length(served: Served, text: str, param: str) -> None:
-    """A megabyte of text would hold up all streams while it is tokenized."""
+    """Text that would hold up all streams while it is tokenized: a megabyte, or marks without end."""
+    if (at := too_many_marks(text)) is not None:
+        raise invalid(f"more than {MOST_MARKS} combining marks in a row, up to position {at}", param)
     if (least := served.vocabulary.least_tokens(text)) > served.bundle.context:
         raise too_long(f"at least {least}", served.bundle.context, param)

@@ -1,12 +1,13 @@
 """What the requests for text have in common: OpenAI's fields checked to the last one, errors that name the field.
 
-Beyond OpenAI's schema: `top_k`, `min_p`, `repetition_penalty`, `ignore_eos` and the response format `regex` (sent
-through `extra_body` by OpenAI's client). What is a prompt, and what an answer looks like, is in completion_schema.py
-and chat_schema.py. It tokenizes nothing and knows no HTTP.
+Beyond OpenAI's schema: `top_k`, `min_p`, `repetition_penalty`, `ignore_eos`, `timeout` and the response format `regex`
+(sent through `extra_body` by OpenAI's client). What is a prompt, and what an answer looks like, is in
+completion_schema.py and chat_schema.py. It tokenizes nothing and knows no HTTP.
 """
 
 import difflib
 import json
+from collections import Counter
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -19,6 +20,8 @@ from serving.text import CONTROL, SURROGATE
 MOST_STOPS = 4
 LONGEST_STOP = 256
 MOST_BIASES = 1024
+MOST = (1 << 31) - 1
+"""Of any count; what is allowed of it is the server's and the bundle's to say."""
 DEEPEST = 64
 """Levels of lists and objects in a body. What reads it later (templates, grammars) goes down by recursion."""
 
@@ -77,9 +80,9 @@ class GenerationRequest(BaseModel):
     model: str | None = Field(default=None, description="default: the first model that is served")
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False, description="default 1")
     top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False, description="default 1")
-    top_k: int | None = Field(default=None, ge=0, description="0 or absent: no limit")
+    top_k: int | None = Field(default=None, ge=0, le=MOST, description="0 or absent: no limit")
     min_p: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False, description="default 0: off")
-    n: int | None = Field(default=None, ge=1, description="default 1")
+    n: int | None = Field(default=None, ge=1, le=MOST, description="default 1")
     stop: str | list[str] | None = None
     seed: int | None = Field(default=None, ge=-(1 << 63), lt=1 << 63)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
@@ -90,6 +93,10 @@ class GenerationRequest(BaseModel):
     logit_bias: dict[str, float] | None = Field(default=None, description="token id → from -100 to 100")
     response_format: ResponseFormat | None = None
     ignore_eos: bool | None = None
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False,
+        description="seconds, waiting included, after which it is stopped with 504; at most the server's own",
+    )  # fmt: skip
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
@@ -158,13 +165,23 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Which of two values of one name counts, others between client and server may see differently."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
+        raise ValueError(f"the name {twice[:100]!r} is there twice")
+    return made
+
+
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def parse(body: bytes, schema: type[Parsed]) -> Parsed:
     """Read and check a request's body. Raises ApiError 400 that names the field."""
     try:
-        values = json.loads(body, parse_constant=_no_constant)
+        values = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise invalid(f"We could not parse the JSON body of your request: {detail[:200]}") from None

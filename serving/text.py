@@ -17,6 +17,9 @@ from data.tokenizer import Tokenizer
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
+MOST_MARKS = 30
+"""Combining marks in a row: as many as text in Unicode's stream-safe format may have (UAX #15, section 13)."""
+
 
 class Vocabulary:
     """The bundle's tokenizer, with the bytes that each token stands for. Safe to share between threads."""
@@ -64,6 +67,18 @@ class Vocabulary:
             return raw.decode()
         except UnicodeDecodeError:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+
+
+def too_many_marks(text: str) -> int | None:
+    """Where a row of combining marks grows over MOST_MARKS. Normalizing takes time by the square of such a row."""
+    if not any(map(unicodedata.combining, text[:: MOST_MARKS + 1])):  # a longer row has one at a multiple of that
+        return None
+    row = 0
+    for position, mark in enumerate(map(unicodedata.combining, text)):
+        row = row + 1 if mark else 0
+        if row > MOST_MARKS:
+            return position
+    return None
 
 
 def _byte_alphabet() -> dict[str, int]:
