@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import tiny_bundle
+from tiny_bundle import SCRIPT
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "
 TEMPLATE = """\
 {% for message in messages %}\
 {% if message.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}\
@@ -32,8 +32,7 @@ def build(
     folder: Path, name: str = "talker", *, context: int = 256, max_tokens: int = 300, delay_nodes: int = 0
 ) -> Path:
     """Write the bundle to `folder`."""
-    stand_ins = {byte: token for token, byte in _alphabet().items()}
-    script = [tokenizer().token_to_id(stand_ins[byte]) for byte in SCRIPT.encode()]
+    script = tiny_bundle.bytes_of(SCRIPT, tokenizer())
     tiny_bundle.build(folder, name=name, context=context, max_tokens=max_tokens, script=script, tokenizer=tokenizer(),
                       delay_nodes=delay_nodes)  # fmt: skip
     (folder / "chat_template.jinja").write_text(TEMPLATE)
@@ -46,9 +45,3 @@ def said(prompt_tokens: int, count: int) -> str:
     """What the model answers to a prompt of so many tokens."""
     raw = SCRIPT.encode() * (2 + (prompt_tokens + count) // len(SCRIPT))
     return raw[prompt_tokens : prompt_tokens + count].decode(errors="replace")
-
-
-def _alphabet() -> dict[str, int]:
-    from serving.text import _ALPHABET
-
-    return _ALPHABET

@@ -14,8 +14,6 @@ from serving import drift
 from serving.engine import Engine
 from serving.run import Server, start
 
-SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "
-
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,16 +25,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Says SCRIPT, byte by byte, from wherever the prompt's length puts it; slow enough to be interrupted."""
     tokenizer = tiny_bundle.byte_tokenizer()
-    script = [tokenizer.token_to_id(c) for c in _stand_ins(SCRIPT.encode())]
+    script = tiny_bundle.bytes_of(tiny_bundle.SCRIPT, tokenizer)
     folder = tmp_path_factory.mktemp("scripted") / "bundle"
     return tiny_bundle.build(folder, name="scripted", context=1024, max_tokens=1000, script=script, delay_nodes=8)
-
-
-def _stand_ins(raw: bytes) -> list[str]:
-    from serving.text import _ALPHABET
-
-    back = {byte: stand_in for stand_in, byte in _ALPHABET.items()}
-    return [back[byte] for byte in raw]
 
 
 @pytest.fixture(scope="session")

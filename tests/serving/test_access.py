@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import clients
 import httpx
 import openai
 import pytest
@@ -36,7 +37,7 @@ def guarded(bundle, ring, key, serve):
 
 @pytest.fixture
 def client(guarded):
-    with httpx.Client(base_url=guarded.url, timeout=20, trust_env=False) as made:
+    with clients.http(guarded) as made:
         yield made
 
 
@@ -45,7 +46,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def test_with_its_key(guarded, key):
-    official = openai.OpenAI(base_url=f"{guarded.url}/v1", api_key=key, max_retries=0)
+    official = clients.official(guarded, key)
     assert official.completions.create(model="tiny", prompt="a", max_tokens=2).usage.prompt_tokens == 1
     assert official.models.list().data[0].id == "tiny"
 
@@ -65,7 +66,7 @@ def test_without_a_key_that_is_known(client, headers):
 
 
 def test_openai_client_says_so(guarded):
-    official = openai.OpenAI(base_url=f"{guarded.url}/v1", api_key="wrong", max_retries=0)
+    official = clients.official(guarded, "wrong")
     with pytest.raises(openai.AuthenticationError):
         official.models.list()
 
@@ -107,7 +108,7 @@ def test_requests_and_tokens_a_minute(bundle, serve, tmp_path):
     ring = KeyRing(tmp_path / "keys.json")
     few, small, free = ring.add("few", 3), ring.add("small", None, 30), ring.add("free", 0, 0)
     server = serve(bundle, keys=str(ring.path), requests_per_minute="2")
-    with httpx.Client(base_url=server.url, timeout=20, trust_env=False) as client:
+    with clients.http(server) as client:
 
         def post(key: str, **more) -> httpx.Response:
             return client.post("/v1/completions", json=BODY | more, headers=bearer(key))

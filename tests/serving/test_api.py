@@ -4,33 +4,28 @@ import json
 import socket
 import time
 
+import clients
 import httpx
 import openai
 import pytest
-
-SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "
+from clients import metric
+from tiny_bundle import SCRIPT
 
 
 @pytest.fixture(scope="module")
 def client(server):
-    with httpx.Client(base_url=server.url, timeout=20, trust_env=False) as made:
+    with clients.http(server) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def official(server):
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", timeout=20, max_retries=0)
+    return clients.official(server)
 
 
 @pytest.fixture(scope="module")
 def scripted_client(scripted_server):
-    return openai.OpenAI(base_url=f"{scripted_server.url}/v1", api_key="none", timeout=20, max_retries=0)
-
-
-def metric(client: httpx.Client, name: str) -> float:
-    """The sum of a metric's samples."""
-    lines = [line for line in client.get("/metrics").text.splitlines() if line.split("{")[0] == name]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+    return clients.official(scripted_server)
 
 
 def test_openai_client(official):
@@ -131,8 +126,8 @@ def test_raw_stream_is_server_sent_events(client):
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_leaving_stops_generation(scripted_server, stream):
-    with httpx.Client(base_url=scripted_server.url, timeout=20, trust_env=False) as client:
-        before = metric(client, "metroline_cancelled_total")
+    with clients.http(scripted_server) as client:
+        before = metric(scripted_server, "metroline_cancelled_total")
         body = {"prompt": "x", "max_tokens": 1000, "n": 8, "stream": stream}
         if stream:
             with client.stream("POST", "/v1/completions", json=body) as answer:
@@ -141,13 +136,13 @@ def test_leaving_stops_generation(scripted_server, stream):
             with pytest.raises(httpx.ReadTimeout):
                 client.post("/v1/completions", json=body, timeout=0.5)
         deadline = time.monotonic() + 10
-        while metric(client, "metroline_cancelled_total") == before and time.monotonic() < deadline:
+        while metric(scripted_server, "metroline_cancelled_total") == before and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert metric(client, "metroline_cancelled_total") == before + 1
-        made = metric(client, "metroline_tokens_out_total")
+        assert metric(scripted_server, "metroline_cancelled_total") == before + 1
+        made = metric(scripted_server, "metroline_tokens_out_total")
         time.sleep(0.3)
-        assert metric(client, "metroline_tokens_out_total") == made
-        assert metric(client, "metroline_active_streams") == 0
+        assert metric(scripted_server, "metroline_tokens_out_total") == made
+        assert metric(scripted_server, "metroline_active_streams") == 0
 
 
 def test_pages(client):
@@ -304,20 +299,21 @@ def test_an_over_large_body_in_chunks(client):
     check(answer, 413, None, "over the limit")
 
 
-def test_a_body_that_never_comes(server):
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                           b"Content-Length: 100\r\n\r\n{")  # fmt: skip
-        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+HEAD = "POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
-def test_an_over_large_body_is_refused_before_it_is_sent(server):
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        ("Content-Length: 100\r\n\r\n{", 408),  # a body that never comes
+        ("Content-Length: 99999999\r\nExpect: 100-continue\r\n\r\n", 413),  # refused before it is sent
+    ],
+)
+def test_a_body_that_is_not_waited_for(server, rest, status):
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                           b"Content-Length: 99999999\r\nExpect: 100-continue\r\n\r\n")  # fmt: skip
-        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+        connection.sendall((HEAD + rest).encode())
+        assert connection.recv(100).startswith(f"HTTP/1.1 {status}".encode())
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])

@@ -8,15 +8,14 @@ import threading
 import time
 
 import chat_bundle
-import httpx
 import pytest
+from clients import metric
 from rich.console import Console
+from tiny_bundle import SCRIPT
 
 from data.errors import MetrolineError
 from serving.chat import Settings, chat, main
 from serving.run import free_port
-
-SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "
 
 
 def talk(server, *lines: str) -> str:
@@ -123,9 +122,7 @@ def test_ctrl_c_stops_the_completion_only(scripted_server):
     shown = "".join(out)
     assert "ended stopped by you" in shown
     assert "2 tokens" in shown
-    active = [line for line in httpx.get(f"{scripted_server.url}/metrics", trust_env=False).text.splitlines()
-              if line.startswith("metroline_active_streams")]  # fmt: skip
-    assert [line.split()[-1] for line in active] == ["0.0"]
+    assert metric(scripted_server, "metroline_active_streams") == 0
 
 
 def test_a_chat_with_a_chat_model(tmp_path, serve):

@@ -3,6 +3,7 @@
 import json
 
 import chat_bundle
+import clients
 import httpx
 import openai
 import pytest
@@ -23,13 +24,13 @@ def chat_server(talker, serve):
 
 @pytest.fixture(scope="module")
 def client(chat_server):
-    with httpx.Client(base_url=chat_server.url, timeout=20, trust_env=False) as made:
+    with clients.http(chat_server) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def official(chat_server):
-    return openai.OpenAI(base_url=f"{chat_server.url}/v1", api_key="none", timeout=20, max_retries=0)
+    return clients.official(chat_server)
 
 
 def prompt_tokens(official, messages, **more) -> int:

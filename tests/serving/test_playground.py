@@ -1,18 +1,32 @@
 """The playground page in a real browser."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import chat_bundle
-import httpx
 import pytest
 from browser import CHROMIUM, Browser
+from clients import metric
+from tiny_bundle import SCRIPT
 
 from serving.keys import KeyRing
+from serving.run import Server
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, which is not installed"),
 ]
 
-SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "
+
+@contextmanager
+def opened(browser: Browser, server: Server) -> Iterator[Browser]:
+    """The page of a server; afterwards nothing complained, and nobody else was asked for anything."""
+    browser.requests.clear()
+    browser.complaints.clear()
+    browser.open(f"{server.url}/")
+    yield browser
+    assert browser.complaints == []
+    assert all(url.startswith((server.url, "data:", "blob:")) for url in browser.requests)
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +37,8 @@ def browser():
 
 @pytest.fixture
 def page(browser, scripted_server):
-    browser.requests.clear()
-    browser.complaints.clear()
-    browser.open(f"{scripted_server.url}/")
-    yield browser
-    assert browser.complaints == []
-    assert all(url.startswith((scripted_server.url, "data:", "blob:")) for url in browser.requests)
-
-
-def cancelled(server) -> float:
-    text = httpx.get(f"{server.url}/metrics", trust_env=False).text
-    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("metroline_cancelled_total"))
+    with opened(browser, scripted_server):
+        yield browser
 
 
 def set_field(page: Browser, name: str, value: object) -> None:
@@ -60,7 +65,7 @@ def test_type_run_and_read(page, scripted_server):
 
 
 def test_escape_stops_the_server_too(page, scripted_server):
-    before = cancelled(scripted_server)
+    before = metric(scripted_server, "metroline_cancelled_total")
     set_field(page, "max_tokens", 1000)
     page.type("x")
     page.press("Enter", control=True)
@@ -69,7 +74,7 @@ def test_escape_stops_the_server_too(page, scripted_server):
     page.press("Escape")
     page.until(lambda: page.state() == "stopped")
     assert page.text("#reason") == "you"
-    page.until(lambda: cancelled(scripted_server) == before + 1)
+    page.until(lambda: metric(scripted_server, "metroline_cancelled_total") == before + 1)
     assert page.run("document.getElementById('run').disabled") is False
 
 
@@ -142,12 +147,8 @@ def chat_server(talker, serve):
 
 @pytest.fixture
 def chat(browser, chat_server):
-    browser.requests.clear()
-    browser.complaints.clear()
-    browser.open(f"{chat_server.url}/")
-    yield browser
-    assert browser.complaints == []
-    assert all(url.startswith((chat_server.url, "data:", "blob:")) for url in browser.requests)
+    with opened(browser, chat_server):
+        yield browser
 
 
 def messages(page: Browser) -> list[list[str]]:
@@ -187,14 +188,14 @@ def test_a_chat(chat):
 
 
 def test_a_chat_is_stopped(chat, chat_server):
-    before = cancelled(chat_server)
+    before = metric(chat_server, "metroline_cancelled_total")
     set_field(chat, "max_tokens", 900)
     chat.type("hello")
     chat.press("Enter")
     chat.until(lambda: len(messages(chat)) == 2 and len(messages(chat)[1][1]) > 3)
     chat.press("Escape")
     chat.until(lambda: chat.state() == "stopped")
-    chat.until(lambda: cancelled(chat_server) == before + 1)
+    chat.until(lambda: metric(chat_server, "metroline_cancelled_total") == before + 1)
     assert messages(chat)[1][1]  # what came stays
 
 

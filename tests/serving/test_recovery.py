@@ -10,6 +10,7 @@ import chat_bundle
 import httpx
 import psutil
 import pytest
+from clients import metric
 
 from serving.run import Server
 
@@ -87,9 +88,7 @@ def test_sigterm_under_load_loses_no_admitted_stream(slow, serve):
         started.acquire(timeout=30)
 
     def admitted() -> float:
-        text = httpx.get(f"{server.url}/metrics", trust_env=False).text
-        names = ("metroline_active_streams", "metroline_queued_requests")
-        return sum(float(line.split()[-1]) for line in text.splitlines() if line.split("{")[0] in names)
+        return sum(metric(server, f"metroline_{name}") for name in ("active_streams", "queued_requests"))
 
     deadline = time.monotonic() + 20
     while admitted() + len(ended) < 16 and time.monotonic() < deadline:
@@ -154,9 +153,7 @@ def test_an_engine_that_fails_is_unready_until_it_runs_again(slow, serve, tmp_pa
         time.sleep(0.05)
     text = httpx.post(url, json=HELLO | {"max_tokens": 9}, timeout=30, trust_env=False).json()
     assert text["choices"][0]["message"]["content"] == chat_bundle.said(24, 9)
-    metrics = httpx.get(f"{server.url}/metrics", trust_env=False).text
-    (restarts,) = [line for line in metrics.splitlines() if line.startswith("metroline_engine_restarts_total{")]
-    assert float(restarts.rsplit(" ", 1)[1]) >= 1
+    assert metric(server, "metroline_engine_restarts_total") >= 1
     log = server.log.read_text()
     assert "the engine runs again" in log
     assert "broken by the test" not in log  # an exception's own words may quote a prompt

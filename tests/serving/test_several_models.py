@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import chat_bundle
+import clients
 import httpx
 import openai
 import pytest
 import tiny_bundle
+from clients import metric
 
 import serving.run
 from data.endpoints import authorization, endpoints
@@ -25,13 +27,7 @@ def both(bundle, tmp_path_factory, serve):
 
 @pytest.fixture(scope="module")
 def official(both):
-    return openai.OpenAI(base_url=f"{both.url}/v1", api_key="none", timeout=20, max_retries=0)
-
-
-def metric(server, name: str, **labels: str) -> float:
-    text = httpx.get(f"{server.url}/metrics", trust_env=False).text
-    lines = [line for line in text.splitlines() if line.split("{")[0] == name]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if all(f'{k}="{v}"' in line for k, v in labels.items()))
+    return clients.official(both)
 
 
 def test_they_are_listed_and_picked(official):

@@ -13,8 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from data import manifest
+from serving.text import _ALPHABET
 
 HEADS, KV_HEADS, HEAD_DIM, LAYERS, WIDTH = 4, 2, 16, 2, 64
+SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "
 TEXT = "the people of the united states and the government of the union; ça va, naïve 😀 the state of the union "
 
 
@@ -75,6 +77,12 @@ def build(
     write_manifest(folder, name, {"layers": LAYERS, "kv_heads": KV_HEADS, "head_dim": HEAD_DIM,
                                   "vocab_size": vocab, "context": context, "eos": 0})  # fmt: skip
     return folder
+
+
+def bytes_of(text: str, tokenizer: Tokenizer) -> list[int]:
+    """One token for each of a text's bytes: a script for a tokenizer of bytes."""
+    stand_ins = {byte: token for token, byte in _ALPHABET.items()}
+    return [tokenizer.token_to_id(stand_ins[byte]) for byte in text.encode()]
 
 
 def write_manifest(folder: Path, name: str, model: dict) -> None:
