@@ -68,6 +68,8 @@ class Graph:
         self._logits = np.zeros((slots, self.vocab_size), np.float32)
         self._steps: dict[tuple[int, int], ort.IOBinding] = {}
         self._extends: dict[int, ort.IOBinding] = {}
+        self._shrinking = ort.RunOptions()
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def warm_up(self) -> None:
         """Run both calls once, so that the first request finds everything in place. It overwrites slot 0."""
@@ -105,9 +107,8 @@ class Graph:
         end, wanted = start + len(tokens), len(rows)
         if not wanted and self._quantized:  # their kernels take no empty batch
             rows = np.zeros(1, np.int64)
-        logits = self._logits[: len(rows)]
-        if len(rows) > self.slots:
-            logits = np.empty((len(rows), self.vocab_size), np.float32)
+        many = len(rows) > self.slots
+        logits = np.empty((len(rows), self.vocab_size), np.float32) if many else self._logits[: len(rows)]
         inputs: dict[str, Array] = {  # held here until the call is over
             "input_ids": tokens.astype(np.int64)[None],
             "seqlens_k": np.array([end - 1], np.int32),
@@ -117,7 +118,11 @@ class Graph:
             binding.bind_ortvalue_input(name, _shared(array))
         binding.bind_ortvalue_output("logits", _shared(logits))
         self._total[...] = end
-        self._session.run_with_iobinding(binding)
+        if many:  # tens of megabytes, for a moment: neither ONNX Runtime nor the binding may keep them
+            self._session.run_with_iobinding(binding, self._shrinking)
+            binding.bind_ortvalue_output("logits", _shared(self._logits[:1]))
+        else:
+            self._session.run_with_iobinding(binding)
         return logits[:wanted]
 
     def _bind(self, first: int, count: int) -> ort.IOBinding:

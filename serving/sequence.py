@@ -159,7 +159,7 @@ class Sequence:
 
 def score(logits: np.ndarray, targets: tuple[int, ...], count: int) -> list[Score]:
     """For each target, predicted by a row of logits [len(targets), V]: its log-probability and the likeliest tokens."""
-    return [_score(row, token, count) for row, token in zip(log_softmax(logits), targets, strict=True)]
+    return [_score(log_softmax(row), token, count) for row, token in zip(logits, targets, strict=True)]
 
 
 def _score(logprobs: np.ndarray, token: int, count: int) -> Score:

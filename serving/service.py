@@ -18,10 +18,11 @@ from data.errors import MetrolineError
 from serving import tracing
 from serving.guard import Guard, Receive, Scope, Send, restore_path
 from serving.lifecycle import Lifecycle
-from serving.processes import look_closely
+from serving.processes import keep_no_memory, look_closely, release_memory
 from serving.runtime import Runtime
 from serving.settings import Settings
 
+keep_no_memory()
 settings = Settings.from_environment()
 runtime = Runtime()
 lifecycle = Lifecycle(runtime)
@@ -47,7 +48,7 @@ class GuardedService(Service):
         app = super().to_asgi(is_main)
         app.user_middleware = [each for each in app.user_middleware if each.cls is not TimeoutMiddleware]
         tracing.apply(app, settings.traces)
-        return Guard(app, runtime)
+        return Guard(app, runtime, settings.send_seconds)
 
 
 async def api(scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,6 +80,7 @@ class Metroline:
             print(f"metroline: {error}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None
         look_closely()
+        release_memory()
 
     @bentoml.on_startup
     async def start(self) -> None:

@@ -1,5 +1,7 @@
 """The graph: prompts in chunks and steps of a batch, over one shared cache, must give what one uncached call gives."""
 
+import weakref
+
 import numpy as np
 import pytest
 import tiny_bundle
@@ -55,6 +57,14 @@ def test_only_the_logits_that_are_asked_for(bundle, expected):
     assert graph.extend(0, TOKENS[:30], 0, np.array([], np.int64)).shape == (0, 263)
     logits = graph.extend(0, TOKENS[30:], 30, np.array([19, 3]))
     assert np.abs(logits - expected[[49, 33]]).max() < 2e-5
+
+
+def test_many_rows_of_logits_are_not_kept(bundle):
+    graph = load(bundle)
+    logits = graph.extend(0, TOKENS, 0, np.arange(len(TOKENS)))
+    memory = weakref.ref(logits.base)
+    del logits
+    assert memory() is None
 
 
 def test_the_cache_is_updated_in_place(bundle):
