@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import scratch_project
 import small_line
 
 from pipelines.evaluate import evaluate
@@ -41,3 +42,11 @@ def store_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "bentoml"
     monkeypatch.setenv("BENTOML_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scratch project, as the working folder."""
+    made = scratch_project.make_project(tmp_path / "project")
+    monkeypatch.chdir(made)
+    return made

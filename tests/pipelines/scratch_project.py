@@ -9,11 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import pytest
+import psutil
 from typer.testing import CliRunner, Result
 
 from pipelines import cli
@@ -156,9 +157,15 @@ def environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(drop)} | more
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project, as the working folder."""
-    made = make_project(tmp_path / "project")
-    monkeypatch.chdir(made)
-    return made
+def alive(pid: int) -> bool:
+    """Running, not merely unburied."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def wait_for(path: Path, seconds: float = 20) -> str:
+    """A file's text, as soon as there is some."""
+    deadline = time.monotonic() + seconds
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.02)
+    return path.read_text()

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from scratch_project import RECIPE, behave, environment, invoke, metroline, project, runs  # noqa: F401
-from test_line import alive, wait_for
+from scratch_project import RECIPE, alive, behave, environment, invoke, metroline, runs, wait_for
 
 from pipelines import cli
 from pipelines.endpoint import next_free_port
@@ -84,7 +83,7 @@ def test_without_a_command_it_shows_help():
         (["init", "twoo", "--data", "corpus.txt", "--update"], "did you mean two?"),
     ],
 )
-def test_bad_input(project: Path, arguments: list[str], message: str | None) -> None:  # noqa: F811
+def test_bad_input(project: Path, arguments: list[str], message: str | None) -> None:
     Path("model.pdf").write_text("x")
     Path("corpus.txt").write_text("some text\n")
     Path("empty").mkdir()
@@ -101,7 +100,7 @@ def test_bad_input(project: Path, arguments: list[str], message: str | None) -> 
     assert before == after
 
 
-def test_usage_errors(project: Path) -> None:  # noqa: F811
+def test_usage_errors(project: Path) -> None:
     for arguments in (
         ["run"],
         ["rnu", "one"],
@@ -121,7 +120,7 @@ def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "no Metroline project in /nowhere (" in invoke("status", METROLINE_ROOT="/nowhere").stderr
 
 
-def test_from_a_folder_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_from_a_folder_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     behave(project)
     (project / "texts").mkdir()
     (project / "texts/a.txt").write_text("some text")
@@ -131,12 +130,12 @@ def test_from_a_folder_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert Recipe.load("mine", project).source.path == "texts"
 
 
-def test_debug_shows_where_an_error_came_from(project: Path) -> None:  # noqa: F811
+def test_debug_shows_where_an_error_came_from(project: Path) -> None:
     done = invoke("run", "ones", METROLINE_DEBUG="1")
     assert type(done.exception).__name__ == "MetrolineError"
 
 
-def test_a_bug_is_not_dressed_up(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_bug_is_not_dressed_up(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.status.show", lambda *_: 1 / 0)
     assert isinstance(invoke("status").exception, ZeroDivisionError)
 
@@ -155,7 +154,7 @@ def test_a_bug_is_not_dressed_up(project: Path, monkeypatch: pytest.MonkeyPatch)
         ("recipes: [one", None),
     ],
 )
-def test_init_adds_to_params(project: Path, params: str, after: str | None) -> None:  # noqa: F811
+def test_init_adds_to_params(project: Path, params: str, after: str | None) -> None:
     Path("corpus.txt").write_text("some text\n")
     Path("params.yaml").write_text(params)
     done = invoke("init", "mine", "--data", "corpus.txt")
@@ -170,7 +169,7 @@ def test_init_adds_to_params(project: Path, params: str, after: str | None) -> N
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "quote'\"s", "colon: #hash", "näme", "- dash", "{brace}"])
-def test_init_takes_any_path(project: Path, name: str) -> None:  # noqa: F811
+def test_init_takes_any_path(project: Path, name: str) -> None:
     folder = project / name
     folder.mkdir()
     for index in range(25):
@@ -192,13 +191,13 @@ def test_init_takes_any_path(project: Path, name: str) -> None:  # noqa: F811
     invoke("status", "mine")
 
 
-def test_one_file_is_cut_by_position(project: Path) -> None:  # noqa: F811
+def test_one_file_is_cut_by_position(project: Path) -> None:
     Path("corpus.txt").write_text("some text\n")
     assert invoke("init", "mine", "--data", "corpus.txt").exit_code == 0
     assert Recipe.load("mine").split.method == "tail"
 
 
-def test_update_wants_a_recipe_of_own_files(project: Path) -> None:  # noqa: F811
+def test_update_wants_a_recipe_of_own_files(project: Path) -> None:
     Path("corpus.txt").write_text("some text\n")
     source = 'source: {kind: pypi, package: a==1, sha256: "%s", members: "*"}' % ("0" * 64)
     text = re.sub("source: .*", source, RECIPE % ("0" * 64))
@@ -207,7 +206,7 @@ def test_update_wants_a_recipe_of_own_files(project: Path) -> None:  # noqa: F81
     assert "takes its data from a pypi source" in done.stderr
 
 
-def test_a_line_with_nothing_to_do_is_quick(project: Path) -> None:  # noqa: F811
+def test_a_line_with_nothing_to_do_is_quick(project: Path) -> None:
     for stage in ("fetch", "train", "evaluate"):
         subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "-s", f"{stage}@one"], check=True)
     began = time.monotonic()
@@ -222,7 +221,7 @@ def test_a_line_with_nothing_to_do_is_quick(project: Path) -> None:  # noqa: F81
     assert took < 3 * max(1.0, bare / 0.3), f"{took:.1f} s, and help takes {bare:.1f} s"
 
 
-def test_nothing_heavy_is_imported_before_it_is_needed(project: Path) -> None:  # noqa: F811
+def test_nothing_heavy_is_imported_before_it_is_needed(project: Path) -> None:
     code = (
         "import sys\nfrom pipelines import cli, line, running, status, deployment, stages, recipe\n"
         "heavy = {'torch', 'prefect', 'dvc', 'bentoml', 'onnx', 'matplotlib', 'pyarrow'} & set(sys.modules)\n"
@@ -232,7 +231,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(project: Path) -> None:  
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_stops_the_stage_and_lets_it_save(project: Path, number: signal.Signals) -> None:  # noqa: F811
+def test_ctrl_c_stops_the_stage_and_lets_it_save(project: Path, number: signal.Signals) -> None:
     behave(project, train={"seconds": 300, "checkpoint": True, "child": True})
     command = [sys.executable, "-m", "pipelines.cli", "run", "one"]
     process = subprocess.Popen(
@@ -252,7 +251,7 @@ def test_ctrl_c_stops_the_stage_and_lets_it_save(project: Path, number: signal.S
     assert runs(project, "evaluate") == 0
 
 
-def test_status(project: Path) -> None:  # noqa: F811
+def test_status(project: Path) -> None:
     shown = plain(invoke("status", "--url", "http://127.0.0.1:1").stdout)
     assert "one stale - stale stale - - - -" in shown
     assert "endpoint http://127.0.0.1:1 does not answer" in shown
@@ -267,7 +266,7 @@ def test_status(project: Path) -> None:  # noqa: F811
     assert "not valid YAML" in invoke("status", "three").stderr
 
 
-def test_stage_reports_an_error_to_its_parent(project: Path) -> None:  # noqa: F811
+def test_stage_reports_an_error_to_its_parent(project: Path) -> None:
     done = invoke("stage", "prepare", "one", METROLINE_PROGRESS="lines")
     assert done.exit_code == 1
     event = json.loads(done.stdout.splitlines()[-1].removeprefix("@error "))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from rich.console import Console
-from scratch_project import invoke, project  # noqa: F401
+from scratch_project import invoke
 
 from pipelines import doctor
 from pipelines.doctor import Finding
@@ -18,7 +18,7 @@ from pipelines.doctor import Finding
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_this_machine_is_fine(project: Path) -> None:  # noqa: F811
+def test_this_machine_is_fine(project: Path) -> None:
     shutil.copy(ROOT / "constraints.txt", project)
     done = invoke("doctor")
     assert done.exit_code == 0, done.output

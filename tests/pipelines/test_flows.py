@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from scratch_project import behave, project, runs  # noqa: F401
-from test_line import alive, wait_for
+from scratch_project import alive, behave, runs, wait_for
 
 from data.errors import MetrolineError
 from pipelines import flows, line, servers
@@ -61,7 +60,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows, "RETRY_DELAYS", (0.1, 0.1))
 
 
-def test_a_run_is_recorded(server, project):  # noqa: F811
+def test_a_run_is_recorded(server, project):
     outcome, shown = run(server)
     assert outcome == {"fetch": "ran", "train": "ran", "evaluate": "ran"}
     assert shown.index("✓ fetch") < shown.index("✓ train") < shown.index("✓ evaluate")
@@ -82,7 +81,7 @@ def test_a_run_is_recorded(server, project):  # noqa: F811
     assert (runs(project, "fetch"), runs(project, "train"), runs(project, "evaluate")) == (1, 2, 1)
 
 
-def test_the_network_gets_three_tries(server, project):  # noqa: F811
+def test_the_network_gets_three_tries(server, project):
     behave(project, fetch={"failures": 2, "network": True})
     outcome, shown = run(server)
     assert outcome["fetch"] == "ran"
@@ -91,7 +90,7 @@ def test_the_network_gets_three_tries(server, project):  # noqa: F811
     assert runs(project, "fetch") == 3
 
 
-def test_it_gives_up_after_three(server, project):  # noqa: F811
+def test_it_gives_up_after_three(server, project):
     behave(project, fetch={"failures": 9, "network": True})
     with pytest.raises(line.StageFailed, match="fetch cannot, try 3"):
         run(server)
@@ -102,7 +101,7 @@ def test_it_gives_up_after_three(server, project):  # noqa: F811
 @pytest.mark.parametrize(
     "told", [{"fetch": {"failures": 1}}, {"train": {"failures": 1}}, {"train": {"failures": 1, "network": True}}]
 )
-def test_nothing_else_is_tried_again(server, project, told):  # noqa: F811
+def test_nothing_else_is_tried_again(server, project, told):
     behave(project, **told)
     stage = next(iter(told))
     with pytest.raises(line.StageFailed, match=f"{stage} cannot, try 1"):
@@ -110,7 +109,7 @@ def test_nothing_else_is_tried_again(server, project, told):  # noqa: F811
     assert runs(project, stage) == 1
 
 
-def test_a_time_out_ends_the_whole_group(server, project, monkeypatch):  # noqa: F811
+def test_a_time_out_ends_the_whole_group(server, project, monkeypatch):
     monkeypatch.setenv("METROLINE_TIMEOUT_TRAIN", str(6 / 60))
     behave(project, train={"seconds": 300, "child": True})
     with pytest.raises(MetrolineError, match=r"train@one was stopped after 0.1 minutes \(METROLINE_TIMEOUT_TRAIN"):
@@ -123,13 +122,13 @@ def test_a_time_out_ends_the_whole_group(server, project, monkeypatch):  # noqa:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "nan", "inf", "1e9"])
-def test_a_bad_time_out(server, project, monkeypatch, text):  # noqa: F811
+def test_a_bad_time_out(server, project, monkeypatch, text):
     monkeypatch.setenv("METROLINE_TIMEOUT_TRAIN", text)
     with pytest.raises(MetrolineError, match=f"METROLINE_TIMEOUT_TRAIN='{text}' is not a number of minutes"):
         flows.task_options("train")
 
 
-def test_two_runs_at_once_queue(server, project):  # noqa: F811
+def test_two_runs_at_once_queue(server, project):
     import subprocess
     import sys
 

@@ -8,9 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-from scratch_project import behave, project, runs  # noqa: F401
+from scratch_project import alive, behave, runs, wait_for
 
 from data.errors import MetrolineError
 from pipelines import line
@@ -23,19 +22,7 @@ def run_all(recipe: str) -> list[str]:
     return lines
 
 
-def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-
-
-def wait_for(path: Path, seconds: float = 20) -> str:
-    deadline = time.monotonic() + seconds
-    while not (path.exists() and path.read_text()):
-        assert time.monotonic() < deadline, f"no {path}"
-        time.sleep(0.02)
-    return path.read_text()
-
-
-def test_new_stale_fresh(project: Path) -> None:  # noqa: F811
+def test_new_stale_fresh(project: Path) -> None:
     first = line.entries("one")
     assert [entry.address for entry in first] == ["fetch@one", "train@one", "evaluate@one"]
     assert not any(entry.fresh for entry in first)
@@ -78,7 +65,7 @@ def test_new_stale_fresh(project: Path) -> None:  # noqa: F811
         ),
     ],
 )
-def test_bad_projects(project: Path, break_it, message: str) -> None:  # noqa: F811
+def test_bad_projects(project: Path, break_it, message: str) -> None:
     break_it()
     with pytest.raises(MetrolineError) as caught:
         line.entries("speches" if "speches" in message else "one")
@@ -86,7 +73,7 @@ def test_bad_projects(project: Path, break_it, message: str) -> None:  # noqa: F
     assert "\n" not in str(caught.value)
 
 
-def test_a_stage_that_fails_says_why(project: Path) -> None:  # noqa: F811
+def test_a_stage_that_fails_says_why(project: Path) -> None:
     behave(project, fetch={"failures": 1, "network": True})
     with pytest.raises(line.StageFailed, match=r"^fetch cannot, try 1$") as caught:
         line.run_stage("fetch@one", print)
@@ -103,13 +90,13 @@ def test_a_stage_that_fails_says_why(project: Path) -> None:  # noqa: F811
     assert any("RuntimeError: a bug" in text for text in lines)
 
 
-def test_a_stage_that_does_not_exist(project: Path) -> None:  # noqa: F811
+def test_a_stage_that_does_not_exist(project: Path) -> None:
     with pytest.raises(line.StageFailed, match="nothing@one"):
         line.run_stage("nothing@one", print)
 
 
 @pytest.mark.parametrize("how", ["polite", "deaf"])
-def test_any_exception_ends_the_whole_group(project: Path, how: str) -> None:  # noqa: F811
+def test_any_exception_ends_the_whole_group(project: Path, how: str) -> None:
     behave(project, fetch={"seconds": 300, "child": True, "deaf": how == "deaf", "checkpoint": how == "polite"})
 
     class Stop(BaseException):
@@ -133,7 +120,7 @@ def test_any_exception_ends_the_whole_group(project: Path, how: str) -> None:  #
     assert line.is_fresh("fetch@one")
 
 
-def test_a_stage_ends_when_its_owner_is_killed(project: Path) -> None:  # noqa: F811
+def test_a_stage_ends_when_its_owner_is_killed(project: Path) -> None:
     behave(project, fetch={"seconds": 300, "child": True})
     code = "from pipelines import line; line.run_stage('fetch@one', print)"
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
@@ -147,7 +134,7 @@ def test_a_stage_ends_when_its_owner_is_killed(project: Path) -> None:  # noqa: 
         time.sleep(0.05)
 
 
-def test_waits_for_another_dvc(project: Path) -> None:  # noqa: F811
+def test_waits_for_another_dvc(project: Path) -> None:
     behave(project, fetch={"seconds": 4})
     other = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "-q", "fetch@one"], stdout=subprocess.DEVNULL)
     wait_for(Path("fetch.pid"))
@@ -161,7 +148,7 @@ def test_waits_for_another_dvc(project: Path) -> None:  # noqa: F811
     assert not any("busy" in text for text in lines)
 
 
-def test_asking_waits_for_the_lock(project: Path) -> None:  # noqa: F811
+def test_asking_waits_for_the_lock(project: Path) -> None:
     from dvc.repo import Repo
 
     repo = Repo(".")

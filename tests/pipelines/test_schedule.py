@@ -13,8 +13,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from scratch_project import behave, environment, invoke, make_project, metroline, project, runs  # noqa: F401
-from test_line import alive, wait_for
+from scratch_project import alive, behave, environment, invoke, make_project, metroline, runs, wait_for
 
 from data.errors import MetrolineError
 from pipelines import schedule, servers
@@ -128,7 +127,7 @@ def test_prefect_deploy_makes_the_same_deployment(root: Path, server: str) -> No
     assert [one["schedule"]["cron"] for one in again["schedules"]] == ["0 4 * * *"], "replaced, not added"
 
 
-def test_the_command_brings_its_own_server_and_takes_it_away(project: Path) -> None:  # noqa: F811
+def test_the_command_brings_its_own_server_and_takes_it_away(project: Path) -> None:
     root = project
     port = servers.free_port()
     command = [sys.executable, "-m", "pipelines.cli", "schedule", "two", "--cron", "0 3 * * *", "--port", str(port)]
@@ -163,14 +162,14 @@ def test_the_command_brings_its_own_server_and_takes_it_away(project: Path) -> N
         (["one", "--cron", "0 3 * * *", "--register-only"], "no Prefect server runs"),
     ],
 )
-def test_bad_input(project: Path, arguments: list[str], message: str) -> None:  # noqa: F811
+def test_bad_input(project: Path, arguments: list[str], message: str) -> None:
     done = invoke("schedule", *arguments)
     assert done.exit_code == 1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_no_server_there(project: Path) -> None:  # noqa: F811
+def test_no_server_there(project: Path) -> None:
     url = f"http://127.0.0.1:{servers.free_port()}/api"
     for command in (["schedule", "one", "--cron", "0 3 * * *"], ["run", "one"]):
         done = invoke(*command, PREFECT_API_URL=url)
