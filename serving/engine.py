@@ -66,6 +66,8 @@ class Engine:
         self._grammars = Grammars(vocabulary, ends)
         self._compiler = ThreadPoolExecutor(1, "metroline-grammar")
         self._outbox = Outbox()
+        self._gaps: list[float | None] = []  # of the tokens drawn in this step: the time since the one before
+        self._reported: tuple[int, ...] = ()
         self._changed = threading.Condition()
         self._ended = False
         self._healthy = True
@@ -149,10 +151,20 @@ class Engine:
             outbox.flush()
 
     def _report(self) -> None:
-        scheduler = self._scheduler
-        self._metrics.queued(scheduler.queued)
-        self._metrics.active(scheduler.active)
-        self._metrics.running(len(scheduler.running), self._slots.reserved)
+        scheduler, metrics = self._scheduler, self._metrics
+        now = (scheduler.queued, scheduler.active, len(scheduler.running), self._slots.reserved)
+        if now != self._reported:
+            self._reported = now
+            metrics.queued(now[0])
+            metrics.active(now[1])
+            metrics.running(now[2], now[3])
+
+    def _hand_over(self) -> None:
+        """Let the event loop have what was put into the outbox, and the metrics what was drawn, before that."""
+        gaps, self._gaps = self._gaps, []
+        if gaps:
+            self._metrics.tokens(gaps)
+        self._outbox.flush()
 
     def _supervise(self) -> None:
         """Run steps; when one fails as a whole, begin again with an empty cache."""
@@ -182,7 +194,7 @@ class Engine:
             self._report()
         for slot in range(self._slots.count):
             self._graph.cache.release(slot)
-        self._outbox.flush()
+        self._hand_over()
 
     def _step(self) -> None:
         with self._changed:
@@ -197,12 +209,12 @@ class Engine:
         self._close_up()
         if first := self._scheduler.prefilling():
             self._prefill(first)
-            self._outbox.flush()
+            self._hand_over()
         alone = len(self._scheduler.running) == 1
         decoding = self._scheduler.decoding
         if decoding and not (alone and self._speculate(decoding[0])):
             self._decode(decoding)
-        self._outbox.flush()
+        self._hand_over()
 
     def _sweep(self) -> None:
         """Let those go that nobody waits for any more."""
@@ -349,7 +361,7 @@ class Engine:
         if stream.first_token is None:
             stream.first_token = now
             self._metrics.first_token(now - stream.submitted)
-        self._metrics.token(None if run.last is None else now - run.last)
+        self._gaps.append(None if run.last is None else now - run.last)
         self.generated += 1
         run.token, run.last = event.token, now
         self._outbox.put(stream, event)

@@ -6,6 +6,7 @@ One answer as JSON, or a stream of server-sent events; what these look like is t
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import Request, Response
@@ -17,7 +18,7 @@ from serving.runtime import Runtime
 from serving.schema import GenerationRequest, Parsed, parse
 from serving.sequence import FinishEvent, TokenEvent
 from serving.sequence import Request as EngineRequest
-from serving.stream import DONE, EventStream, event, while_connected
+from serving.stream import DONE, EventStream, TextEvents, event, while_connected
 
 if TYPE_CHECKING:  # it brings ONNX Runtime, which is imported while the server already answers
     from serving.served import Served
@@ -117,6 +118,7 @@ async def respond(request: Request, job: Job, *, stream: bool) -> Response:
 async def _chunks(job: Job) -> AsyncIterator[bytes]:
     """The events of a streamed answer. A chunk without text is sent only where it carries log-probabilities."""
     answer, tokens_out = job.answer, 0
+    texts: dict[int, TextEvents] = {}
     async with job.served.engine.submit(job.wanted) as stream:
         opening = answer.opening(len(job.wanted.prompts) * job.wanted.n)
         try:
@@ -128,8 +130,12 @@ async def _chunks(job: Job) -> AsyncIterator[bytes]:
                     yield event(answer.chunk(step.choice, step.text, [], step.reason))
                 elif isinstance(step, TokenEvent):
                     tokens_out += not step.prompt
-                    if step.text or job.wanted.logprobs is not None:
+                    if job.wanted.logprobs is not None:
                         yield event(answer.chunk(step.choice, step.text, [step]))
+                    elif step.text:
+                        if step.choice not in texts:
+                            texts[step.choice] = TextEvents(partial(answer.chunk, step.choice, events=[]))
+                        yield texts[step.choice](step.text)
         finally:
             _note(job.fields, stream, tokens_out)
     if job.usage:

@@ -14,6 +14,9 @@ What dashboards and alerts use of the engine (prefix `metroline_`; gauges of sev
 
 import glob
 import os
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -60,8 +63,8 @@ class EngineMetrics(Protocol):
     def first_token(self, seconds: float) -> None:
         """A request's first token came `seconds` after its arrival."""
 
-    def token(self, seconds: float | None) -> None:
-        """A token came; `seconds` since the one before it in its choice, None: it is the first."""
+    def tokens(self, seconds: Sequence[float | None]) -> None:
+        """Tokens of one step; for each, the time since the one before it in its choice, None: it is the first."""
 
     def cancelled(self) -> None:
         """A client went away before its request was done."""
@@ -79,7 +82,8 @@ class Metrics:
 
     def __init__(self, bundle: Bundle, registry: Any = None) -> None:
         """`registry`: prometheus_client's default when None, which BentoML's /metrics shows."""
-        from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+        from prometheus_client import REGISTRY, Gauge, Histogram
+        from prometheus_client import Counter as Counts
 
         registry = registry or REGISTRY
         drop_dead_workers()
@@ -94,7 +98,7 @@ class Metrics:
             return families[name] if more else families[name].labels(**labels)
 
         def counter(name: str, text: str, more: tuple[str, ...] = ()) -> Any:
-            return family(Counter, name, text, more)
+            return family(Counts, name, text, more)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Any:
             return family(Histogram, name, text, (), buckets=buckets)
@@ -196,11 +200,10 @@ class Metrics:
         """See EngineMetrics."""
         self._first_seconds.observe(seconds)
 
-    def token(self, seconds: float | None) -> None:
+    def tokens(self, seconds: Sequence[float | None]) -> None:
         """See EngineMetrics."""
-        self._tokens_out.inc()
-        if seconds is not None:
-            self._step_seconds.observe(seconds)
+        self._tokens_out.inc(len(seconds))
+        observe_all(self._step_seconds, [each for each in seconds if each is not None])
 
     def cancelled(self) -> None:
         """See EngineMetrics."""
@@ -210,6 +213,17 @@ class Metrics:
         """See EngineMetrics."""
         self._prompt_loss.observe(loss)
         self._drift.set(drift)
+
+
+def observe_all(histogram: Any, values: Sequence[float]) -> None:
+    """What `histogram.observe` does for each value, at the price of one where they are alike, as those of a step are.
+
+    prometheus_client has no public way to it; tests compare the two.
+    """
+    if values:
+        histogram._sum.inc(sum(values))
+        for bucket, count in Counter(bisect_left(histogram._upper_bounds, value) for value in values).items():
+            histogram._buckets[bucket].inc(count)
 
 
 def drop_dead_workers() -> None:

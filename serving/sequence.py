@@ -6,7 +6,7 @@ It is told logits and answers with events; it does not know where they come from
 import math
 from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -40,8 +40,7 @@ class Request:
     """Seconds that it may take, waiting included; None: as long as the engine allows. Never longer than that."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenEvent:
+class TokenEvent(NamedTuple):
     """One token of one choice. `text` may be empty: half a character, or a possible stop string is held back."""
 
     choice: int

@@ -7,7 +7,8 @@ Format: https://html.spec.whatwg.org/multipage/server-sent-events.html, with Ope
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Coroutine
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -25,9 +26,26 @@ class ClientGoneError(Exception):
     """The client closed its connection before the answer was complete."""
 
 
+_json: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def event(value: dict[str, Any]) -> bytes:
     """One server-sent event with a JSON object."""
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + _json(value).encode() + b"\n\n"
+
+
+class TextEvents:
+    """Events that differ in one text alone: the rest of their JSON is written once, not for every token."""
+
+    _PLACE = uuid.uuid4().hex
+
+    def __init__(self, example: Callable[[str], dict[str, Any]]) -> None:
+        """`example`: the JSON object with some text in it."""
+        self._before, self._after = event(example(self._PLACE)).split(_json(self._PLACE).encode())
+
+    def __call__(self, text: str) -> bytes:
+        """The event with this text."""
+        return self._before + _json(text).encode() + self._after
 
 
 DONE = b"data: [DONE]\n\n"

@@ -8,6 +8,7 @@ It knows no model.
 
 import asyncio
 import time
+from collections import deque
 from types import TracebackType
 from typing import Literal
 
@@ -32,7 +33,8 @@ class Stream:
         self.completed = 0  # choices that are complete
         self.loop = asyncio.get_running_loop()
         self._finished = False
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: deque[Event] = deque()
+        self._arrival: asyncio.Future[None] | None = None  # somebody waits for the next event
         self._timer = self.loop.call_later(seconds, self._expire, seconds)
 
     async def __aenter__(self) -> "Stream":
@@ -54,7 +56,10 @@ class Stream:
 
     async def __anext__(self) -> Event:
         """The next event. Raises ApiError when the request fails."""
-        event = await self._events.get()
+        while not self._events:
+            self._arrival = self.loop.create_future()
+            await self._arrival
+        event = self._events.popleft()
         if isinstance(event, ErrorEvent):
             raise event.error
         if isinstance(event, DoneEvent):
@@ -70,7 +75,10 @@ class Stream:
         """Hand over an event; after a DoneEvent or ErrorEvent nothing more. Only from the event loop's thread."""
         if not self._finished:
             self._finished = isinstance(event, DoneEvent | ErrorEvent)
-            self._events.put_nowait(event)
+            self._events.append(event)
+            arrival, self._arrival = self._arrival, None
+            if arrival and not arrival.done():
+                arrival.set_result(None)
 
     def _expire(self, seconds: float) -> None:
         self.end("deadline", deadline_passed(seconds))

@@ -4,11 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.bundle import Bundle
-from serving.metrics import Metrics
+from serving.metrics import STEP_SECONDS, Metrics, observe_all
 
 REPORT = """
 metrics.capacity(16, 4096)
@@ -23,8 +23,8 @@ metrics.speculated(8, 5)
 metrics.restarted()
 metrics.started(0.2, 40)
 metrics.first_token(0.5)
-metrics.token(None)
-metrics.token(0.012)
+metrics.tokens([None])
+metrics.tokens([0.012])
 metrics.cancelled()
 metrics.rejected("queue_full")
 """
@@ -69,6 +69,22 @@ def test_reasons_and_batches_have_series(bundle):
     assert value(registry, "rejected_total", loaded, reason="deadline") == 0
     assert value(registry, "batch_size_bucket", loaded, le="12.0") == 1
     assert value(registry, "batch_size_bucket", loaded, le="16.0") == 3
+
+
+@pytest.mark.parametrize("values", [[], [0.001], [0.001, 0.0041, 0.01, 0.0101, 3.0, 0.01]])
+def test_many_values_are_observed_as_one_by_one(values):
+    registries = [CollectorRegistry(), CollectorRegistry()]
+    together, apart = (Histogram("seconds", "", buckets=STEP_SECONDS, registry=each) for each in registries)
+    observe_all(together, values)
+    for value in values:
+        apart.observe(value)
+    shown = [
+        {(sample.name, *sample.labels.values()): sample.value for family in each.collect() for sample in family.samples}
+        for each in registries
+    ]
+    for each in shown:
+        del each["seconds_created",]
+    assert shown[0] == pytest.approx(shown[1])
 
 
 def test_two_models_are_told_apart(bundle, scripted):
