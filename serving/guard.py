@@ -10,16 +10,17 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from serving.access import Headers
 from serving.errors import ApiError, unavailable
+from serving.patience import Message, Patience, Send
 from serving.runtime import Runtime
+from serving.stream import ClientGoneError
 
 Scope = dict[str, Any]
-Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/schema.json")
@@ -56,8 +57,9 @@ async def send_error(error: ApiError, send: Send) -> None:
 class Guard:
     """ASGI app around BentoML's."""
 
-    def __init__(self, app: App, runtime: Runtime) -> None:
-        self._app, self._runtime = app, runtime
+    def __init__(self, app: App, runtime: Runtime, send_seconds: float) -> None:
+        """`send_seconds`: after which a client that does not read its answer is cut off."""
+        self._app, self._runtime, self._patience = app, runtime, Patience(send_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; the lifespan and BentoML's probes go through as they are."""
@@ -66,8 +68,8 @@ class Guard:
         elif scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
         else:
-            with self._runtime.in_flight():
-                await self._handle(scope, receive, send)
+            with self._runtime.in_flight(), suppress(ClientGoneError):
+                await self._patience.run(lambda watched: self._handle(scope, receive, watched), send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status, complete = time.monotonic(), GONE, False
@@ -87,9 +89,8 @@ class Guard:
                     sent = [(name, value) for name, value in sent if name != b"connection"]
                     sent.append((b"connection", b"close"))
                 message = {**message, "headers": sent}
-            elif not message.get("more_body"):
-                complete = True
             await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body")
 
         try:
             if (granted := self._runtime.access.preflight(scope["method"], headers)) is not None:

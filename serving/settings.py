@@ -33,6 +33,7 @@ class Settings:
     drain: float = 20.0
     body_limit: int = 1 << 20
     body_seconds: float = 10.0
+    send_seconds: float = 30.0
     prompts: int = 16
     auth: str = "auto"
     keys: str = ""
@@ -59,6 +60,7 @@ class Settings:
             drain=_number(environment, "drain", 20.0, float, 0.0),
             body_limit=_number(environment, "body_limit", 1 << 20, int, 1),
             body_seconds=_number(environment, "body_seconds", 10.0, float, 0.1),
+            send_seconds=_number(environment, "send_seconds", 30.0, float, 0.1),
             prompts=_number(environment, "prompts", 16, int, 1),
             auth=_word(environment, "auth", ("auto", "on", "off")),
             keys=environment.get("METROLINE_KEYS", ""),
@@ -91,6 +93,7 @@ DESCRIPTIONS = {
     "METROLINE_DRAIN": "seconds that running requests get to finish after SIGTERM",
     "METROLINE_BODY_LIMIT": "bytes of a request body; more gets 413",
     "METROLINE_BODY_SECONDS": "seconds in which a request body must arrive; slower gets 408",
+    "METROLINE_SEND_SECONDS": "seconds in which a client must take the next part of its answer; slower is cut off",
     "METROLINE_PROMPTS": "most completions (prompts × n) that one request may ask for",
     "METROLINE_AUTH": "on: /v1/ needs an API key; off: it needs none; auto: as soon as `metroline keys add` made one",
     "METROLINE_KEYS": "file with the hashes of API keys; unset: metroline/keys.json in the model store",
