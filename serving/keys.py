@@ -57,11 +57,17 @@ class KeyRing:
         self.path = path
         self._stamp: tuple[int, ...] | None = None
         self._keys: tuple[Key, ...] = ()
+        self._there = False
 
     @property
     def there(self) -> bool:
-        """Whether keys were ever made here."""
-        return self.path.exists()
+        """Whether keys were ever made here. A file that goes away while this runs opens nothing."""
+        if not self._there:
+            try:
+                self._there = self.path.exists()
+            except OSError:  # it may be there, for all that can be seen
+                return True
+        return self._there
 
     def read(self) -> tuple[Key, ...]:
         """All keys. Raises MetrolineError for a file that cannot be read."""
@@ -70,7 +76,7 @@ class KeyRing:
             stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
             if stamp != self._stamp:
                 entries = json.loads(self.path.read_text(encoding="utf-8"))["keys"]
-                self._keys, self._stamp = tuple(Key(**entry) for entry in entries), stamp
+                self._keys, self._stamp = tuple(_checked(Key(**entry)) for entry in entries), stamp
         except FileNotFoundError:
             self._keys, self._stamp = (), None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -111,6 +117,15 @@ class KeyRing:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, {"keys": [asdict(key) for key in keys]})
         self.path.chmod(0o600)
+
+
+def _checked(key: Key) -> Key:
+    """The key itself. Raises ValueError for what nobody's key can be compared with."""
+    limits = (key.requests_per_minute, key.tokens_per_minute)
+    numbers = all(limit is None or (type(limit) is int and limit >= 0) for limit in limits)
+    if not (isinstance(key.name, str) and re.fullmatch(r"[0-9a-f]{64}", str(key.sha256)) and numbers):
+        raise ValueError(f"not a key: {str(key.name)[:64]!r}")
+    return key
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

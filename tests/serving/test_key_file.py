@@ -1,0 +1,72 @@
+"""The file with the hashes of API keys: what is not one lets nobody in, and what goes away opens nothing."""
+
+import hashlib
+import json
+import os
+
+import clients
+import pytest
+
+from data.errors import MetrolineError
+from serving.keys import KeyRing
+
+GOOD = {"name": "a", "sha256": hashlib.sha256(b"k").hexdigest(), "created": 1}
+
+DAMAGED = {
+    "cut off": '{"keys": [',
+    "a list": "[]",
+    "no keys": "{}",
+    "keys null": '{"keys": null}',
+    "a hash that is null": json.dumps({"keys": [GOOD | {"sha256": None}]}),
+    "a hash cut short": json.dumps({"keys": [GOOD | {"sha256": "00"}]}),
+    "a hash in other letters": json.dumps({"keys": [GOOD | {"sha256": "é" * 64}]}),
+    "a key in the clear": json.dumps({"keys": [GOOD | {"sha256": "mk-secret"}]}),
+    "a limit in words": json.dumps({"keys": [GOOD | {"requests_per_minute": "many"}]}),
+    "a negative limit": json.dumps({"keys": [GOOD | {"tokens_per_minute": -1}]}),
+    "an unknown field": json.dumps({"keys": [GOOD | {"admin": True}]}),
+    "not UTF-8": b"\xff\xfe",
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_file_is_told_in_one_line(tmp_path, case):
+    path, content = tmp_path / "keys.json", DAMAGED[case]
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    ring = KeyRing(path)
+    with pytest.raises(MetrolineError, match="cannot be read") as caught:
+        ring.find("k")
+    assert "\n" not in str(caught.value)
+    assert "mk-secret" not in str(caught.value)
+
+
+def test_a_good_file(tmp_path):
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [GOOD | {"requests_per_minute": 0}]}))
+    ring = KeyRing(tmp_path / "keys.json")
+    assert ring.find("k").name == "a"
+    for wrong in ("", "K", "k ", hashlib.sha256(b"k").hexdigest(), "\udcff"):
+        assert ring.find(wrong) is None
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may look into any folder")
+def test_a_folder_that_cannot_be_looked_into_is_no_open_door(tmp_path):
+    (tmp_path / "shut").mkdir(mode=0)
+    assert KeyRing(tmp_path / "shut" / "keys.json").there
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_keys_that_go_away_leave_the_door_shut(bundle, serve, tmp_path):
+    ring = KeyRing(tmp_path / "keys.json")
+    server = serve(bundle, keys=str(ring.path))
+    with clients.http(server) as client:
+        assert client.get("/v1/models").status_code == 200  # METROLINE_AUTH=auto: no keys were ever made
+        key = ring.add("alice")
+        assert client.get("/v1/models").status_code == 401
+        assert client.get("/v1/models", headers=bearer(key)).status_code == 200
+        ring.path.write_text(json.dumps({"keys": [GOOD | {"sha256": None}]}))
+        assert client.get("/v1/models", headers=bearer(key)).status_code == 401
+        ring.path.unlink()
+        assert client.get("/v1/models").status_code == 401
+        assert client.get("/v1/models", headers=bearer(key)).status_code == 401
