@@ -29,7 +29,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from data.errors import MetrolineError, nearest
+from data.errors import MetrolineError, exit_with, nearest
 from data.parallel import cores
 
 ROOT = Path(__file__).parent.parent
@@ -181,9 +181,4 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MetrolineError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

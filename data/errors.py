@@ -4,7 +4,9 @@ Not for bugs: those keep their own exceptions and tracebacks.
 """
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 
 class MetrolineError(Exception):
@@ -30,6 +32,16 @@ def nearest(name: str, known: Iterable[str], otherwise: str = "there are") -> st
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else f"{otherwise}: {', '.join(known) or 'none'}"
+
+
+def exit_with(main: Callable[[], int]) -> NoReturn:
+    """End the process with the status of `main`; after a MetrolineError, which is one line, 1; after Ctrl-C 130."""
+    try:
+        sys.exit(main())
+    except MetrolineError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 class NetworkError(MetrolineError):

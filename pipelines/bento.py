@@ -24,7 +24,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from data.errors import MetrolineError
+from data.errors import MetrolineError, exit_with
 from pipelines.store import Store
 
 OURS = ("serving", "data")
@@ -193,16 +193,14 @@ def _build(staging: Path, tag: str, values: dict[str, Any], home: Path) -> None:
         raise MetrolineError(f"bentoml build of {tag} failed: {last}")
 
 
-def main() -> None:
-    """Build the Bento of the recipe that is named on the command line."""
+def main() -> int:
+    """Build the Bento of the recipe that is named on the command line. Returns the exit status."""
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m pipelines.bento RECIPE")
-    try:
-        built = build_bento(sys.argv[1])
-    except MetrolineError as error:
-        raise SystemExit(f"metroline: {error}") from None
+    built = build_bento(sys.argv[1])
     print(f"{built.tag}\n{built.folder}\n{built.containerfile}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

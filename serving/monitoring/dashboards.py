@@ -8,14 +8,13 @@ The JSON is committed, so that running Grafana needs neither this code nor the S
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
-from data.errors import MetrolineError
+from data.errors import MetrolineError, exit_with
 from data.files import write_text
 from serving.monitoring import serving_dashboard, training_dashboard
 from serving.monitoring.panels import SOURCE, Panel
@@ -108,7 +107,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MetrolineError as error:
-        sys.exit(f"error: {error}")
+    exit_with(main)

@@ -9,7 +9,6 @@ Not for looking at live systems: use Grafana for that. The service never imports
 
 import argparse
 import math
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
-from data.errors import MetrolineError
+from data.errors import MetrolineError, exit_with
 from data.files import atomic_path
 from serving.monitoring.drawing import BACKGROUND, MUTED, PANEL, TEXT, Window, draw_heat, draw_lines, draw_number
 from serving.monitoring.promql import Prometheus, Series, load_dashboard, substitute, targets
@@ -149,7 +148,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MetrolineError as error:
-        sys.exit(f"error: {error}")
+    exit_with(main)

@@ -12,7 +12,6 @@ import fcntl
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from urllib.parse import urlsplit
 import httpx
 import yaml
 
-from data.errors import MetrolineError
+from data.errors import MetrolineError, exit_with
 from data.files import write_text
 from serving.monitoring.promql import FOLDER, Prometheus
 from serving.processes import end_with_parent
@@ -199,7 +198,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MetrolineError as error:
-        sys.exit(f"error: {error}")
+    exit_with(main)

@@ -7,7 +7,6 @@ clients wait for their answers and pause in between. The tests count its answers
 """
 
 import argparse
-import sys
 import threading
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import Any
 import httpx
 
 from data.endpoints import authorization
-from data.errors import MetrolineError
+from data.errors import MetrolineError, exit_with
 
 PROMPTS = [
     "the people of the united states",
@@ -150,9 +149,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MetrolineError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)
