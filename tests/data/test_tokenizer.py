@@ -119,7 +119,7 @@ def test_files_for_hugging_face(tmp_path):
 
 @pytest.mark.peer
 def test_transformers_reads_it_and_agrees(tmp_path):
-    transformers = pytest.importorskip("transformers", reason="needs the extra `peers`")
+    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
     for tokenizer in (BPE, CHARACTERS):
         save(tokenizer, tmp_path / "tokenizer.json")
         save_for_hugging_face(tmp_path / "tokenizer.json", tmp_path, context=64)

@@ -52,7 +52,7 @@ def test_configurations_survive_the_round_trip(style):
 @pytest.mark.peer
 @pytest.mark.parametrize("style", [style for style in STYLES if style != "own"])
 def test_transformers_computes_equal_logits(style, tmp_path):
-    transformers = pytest.importorskip("transformers", reason="compares with transformers: the `peers` extra")
+    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
     model = build(style)
     save_pretrained(model, tmp_path)
     peer, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
@@ -66,7 +66,7 @@ def test_transformers_computes_equal_logits(style, tmp_path):
 @pytest.mark.peer
 @pytest.mark.parametrize("style", ["llama", "qwen3", "gpt2"])
 def test_loads_what_transformers_saved(style, tmp_path):
-    transformers = pytest.importorskip("transformers", reason="compares with transformers: the `peers` extra")
+    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
     save_pretrained(build(style), tmp_path / "ours")
     peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours").eval()
     peer.save_pretrained(tmp_path / "theirs")

@@ -192,7 +192,7 @@ def test_the_real_model_knows_a_fact(tmp_path):
 @pytest.mark.peer
 def test_the_real_model_has_the_logits_of_transformers(tmp_path):
     weights = smollm2()
-    transformers = pytest.importorskip("transformers", reason="compares with transformers: the `peers` extra")
+    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
     peer = transformers.AutoModelForCausalLM.from_pretrained(
         weights.parent, gguf_file=weights.name, dtype=torch.float32
     )
@@ -209,7 +209,7 @@ def test_the_real_tokenizer_equals_that_of_transformers(tmp_path):
     """With the digit rule taken away, which transformers' reader of GGUF files does not know, every text gives equal
     tokens; with it, every text without digits does."""
     weights = smollm2()
-    transformers = pytest.importorskip("transformers", reason="compares with transformers: the `peers` extra")
+    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
     theirs = transformers.AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name)
     made = text_side.read(weights)
     without_digits = [text for text in TEXTS if not any(character.isnumeric() for character in text)]

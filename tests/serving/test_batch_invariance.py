@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 
+import exported_bundle
 import numpy as np
 import pytest
 from engines import build
@@ -17,8 +18,6 @@ from serving.engine import Engine
 from serving.graph import Graph
 from serving.sampling import SamplingParameters
 from serving.sequence import Request, TokenEvent
-
-exported_bundle = pytest.importorskip("exported_bundle")
 
 CONTEXT = 192
 SAMPLINGS = (

@@ -1,13 +1,12 @@
 """What `export` writes is what serving runs: real exported decoders, prefilled and decoded over the shared cache."""
 
+import exported_bundle
 import numpy as np
 import pytest
+import torch
 
 from serving.bundle import Bundle
 from serving.graph import Graph
-
-torch = pytest.importorskip("torch")
-exported_bundle = pytest.importorskip("exported_bundle")
 
 
 @pytest.fixture(scope="module", params=exported_bundle.STYLES)

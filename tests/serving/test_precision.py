@@ -3,11 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("torch")
-
 import exported_bundle
+import pytest
 
 from data.errors import MetrolineError
 from serving import precision

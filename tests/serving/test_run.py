@@ -67,9 +67,8 @@ def test_it_ends_cleanly(command, number):
         httpx.get(url, trust_env=False)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl, which only Linux has")
 def test_killed_it_leaves_no_server_behind(command):
-    if sys.platform != "linux":
-        pytest.skip("needs prctl, which only Linux has")
     process, _ = command()
     children = family(process)
     process.kill()
