@@ -6,7 +6,6 @@ BPE codes any Unicode text; the character tokenizer knows the characters of the
 train split, and gives `<unk>` (id 1) for others, which `prepare` counts in stats.json.
 """
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from data.errors import MetrolineError
-from data.files import read_object, write_json, write_text
+from data.files import read_object, write_text
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<unk>"
@@ -127,22 +126,3 @@ def _train_characters(texts: Iterable[str]) -> Tokenizer:
 def save(tokenizer: Tokenizer, path: Path) -> None:
     """Write tokenizer.json."""
     write_text(path, tokenizer.inner.to_str(pretty=True) + "\n")
-
-
-def save_for_hugging_face(tokenizer_json: Path, folder: Path, *, context: int) -> None:
-    """Put tokenizer.json and the tokenizer_config.json that `transformers` asks for into `folder`.
-
-    `context` is the model's longest sequence, in tokens.
-    """
-    tokenizer = Tokenizer.load(tokenizer_json)
-    if tokenizer_json.resolve() != (folder / "tokenizer.json").resolve():
-        shutil.copyfile(tokenizer_json, folder / "tokenizer.json")
-    values = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": END_OF_TEXT,
-        "model_max_length": context,
-        "clean_up_tokenization_spaces": False,
-    }
-    write_json(
-        folder / "tokenizer_config.json", values | ({"unk_token": UNKNOWN} if tokenizer.unknown is not None else {})
-    )

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data.errors import MetrolineError
-from data.files import read_json
-from data.tokenizer import END_OF_TEXT, EOS, UNKNOWN, Tokenizer, TokenizerConfig, save, save_for_hugging_face, train
+from data.tokenizer import END_OF_TEXT, EOS, UNKNOWN, Tokenizer, TokenizerConfig, save, train
 
 TEXTS = [
     "It was the best of times, it was the worst of times.\n\n",
@@ -100,34 +99,6 @@ def test_equal_bytes_in_every_process_with_any_threads(tmp_path, kind):
         subprocess.run([sys.executable, "-c", program, kind, str(path)], env=environment, check=True)
         digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
     assert len(digests) == 1
-
-
-def test_files_for_hugging_face(tmp_path):
-    save(CHARACTERS, tmp_path / "tokenizer.json")
-    (tmp_path / "out").mkdir()
-    save_for_hugging_face(tmp_path / "tokenizer.json", tmp_path / "out", context=64)
-    assert read_json(tmp_path / "out/tokenizer_config.json") == {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": END_OF_TEXT,
-        "unk_token": UNKNOWN,
-        "model_max_length": 64,
-        "clean_up_tokenization_spaces": False,
-    }
-    assert (tmp_path / "out/tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
-    save_for_hugging_face(tmp_path / "tokenizer.json", tmp_path, context=64)  # into its own folder
-
-
-@pytest.mark.peer
-def test_transformers_reads_it_and_agrees(tmp_path):
-    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
-    for tokenizer in (BPE, CHARACTERS):
-        save(tokenizer, tmp_path / "tokenizer.json")
-        save_for_hugging_face(tmp_path / "tokenizer.json", tmp_path, context=64)
-        theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-        text = "abc \n abc"
-        assert theirs(text)["input_ids"] == tokenizer.encode(text)
-        assert theirs.decode(tokenizer.encode(text)) == text
-        assert theirs.eos_token_id == EOS
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from small_decoders import STYLES, build, tokens
 
 from data.errors import MetrolineError
-from models.huggingface import from_hf, load, save_pretrained, to_hf
+from data.tokenizer import TokenizerConfig, save, train
+from models.huggingface import from_hf, load, save_pretrained, save_tokenizer, to_hf
 
 CLASSES = {
     "llama": "LlamaForCausalLM",
@@ -82,6 +83,21 @@ def test_the_tokenizer_goes_along(tmp_path):
     values = json.loads((tmp_path / "model/tokenizer_config.json").read_text())
     assert values["eos_token"] == "<|endoftext|>"
     assert values["model_max_length"] == 32
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("kind", ["bpe", "char"])
+def test_transformers_reads_the_tokenizer_and_agrees(kind, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
+    text = "abc \n abc"
+    tokenizer = train([text] * 4, TokenizerConfig(kind=kind, vocabulary=300))
+    save(tokenizer, tmp_path / "source.json")
+    save_tokenizer(tmp_path / "source.json", tmp_path / "model", context=64, eos=tokenizer.eos)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert theirs(text)["input_ids"] == tokenizer.encode(text)
+    assert theirs.decode(tokenizer.encode(text)) == text
+    assert theirs.eos_token_id == tokenizer.eos
+    assert theirs.model_max_length == 64
 
 
 @pytest.fixture(scope="module")
