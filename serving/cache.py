@@ -31,8 +31,6 @@ class KeyValueCache:
             flat = np.frombuffer(self._memory, np.uint8, size, start)
             self.arrays[name] = flat.view(kind).reshape(slots, heads, capacity, width)
         self._regions = [(start, size // slots) for start, size in zip(starts, sizes, strict=False)]
-        self.token_bytes = sum(sizes) // (slots * capacity)
-        """Bytes that one token takes."""
 
     def copy(self, source: int, target: int, tokens: int) -> None:
         """Copy the first `tokens` of a slot to another one."""

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("metroline.runtime")
 
-SLOT_TOKENS = 1024
-"""Tokens for each slot in the key/value cache, unless METROLINE_KV_TOKENS says how many there are altogether."""
-
 
 @dataclass(frozen=True)
 class Served:
