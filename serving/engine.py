@@ -107,10 +107,8 @@ class Engine:
         with self._changed:
             if self._ended:
                 raise unavailable("draining")
-            if scheduler.full:
-                queued = scheduler.queued
-                wait = self._seconds * (queued + 1) / self._slots.count
-                raise queue_full(queued, max(1, min(60, round(wait))))
+            if refusal := self.refusal():
+                raise refusal
             stream = Stream(request, min(self._deadline, request.deadline or self._deadline))
             if request.grammar:
                 scheduler.compiling += 1
@@ -120,6 +118,15 @@ class Engine:
                 self._changed.notify()
             self._report()
         return stream
+
+    def refusal(self) -> ApiError | None:
+        """The 429 that one more request would get now; None: it would be let in."""
+        with self._changed:
+            if not self._scheduler.full:
+                return None
+            queued = self._scheduler.queued
+            wait = self._seconds * (queued + 1) / self._slots.count
+            return queue_full(queued, max(1, min(60, round(wait))))
 
     def abort(self) -> None:
         """End all streams at once, with an error that says why, and take no new ones. From the event loop's thread."""

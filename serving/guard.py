@@ -129,6 +129,8 @@ class Guard:
             return []
         caller = scope["metroline"]["caller"] = self._runtime.access.caller(headers)
         fields["caller"] = caller.name
+        if scope["path"] in GENERATING and scope["method"] == "POST":
+            self._runtime.check_room()
         return caller.request() if scope["method"] == "POST" else []
 
 

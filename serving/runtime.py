@@ -86,6 +86,12 @@ class Runtime:
                 return served
         raise unknown_model(str(model), [served.bundle.name for served in self.models])
 
+    def check_room(self) -> None:
+        """Raises ApiError 429 when no model would take one more request: then its body need not be read."""
+        refusals = [served.engine.refusal() for served in self.models]
+        if refusals and all(refusals):
+            raise next(filter(None, refusals))
+
     def abort(self) -> None:
         """End all streams of all models at once."""
         for served in self.models:

@@ -28,7 +28,7 @@ class Settings:
     kv_tokens: int = 0
     prefill_chunk: int = 64
     speculative: int = 0
-    queue: int = 64
+    queue: int = 4
     deadline: float = 120.0
     drain: float = 20.0
     body_limit: int = 1 << 20
@@ -46,16 +46,17 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read METROLINE_PRECISION, METROLINE_THREADS, ... Raises MetrolineError for a value that makes no sense."""
         workers = _number(environment, "workers", 1, int, 1)
+        slots = _number(environment, "slots", 16, int, 1)
         return cls(
             precision=_precision(environment.get("METROLINE_PRECISION")),
             threads=_number(environment, "threads", 0, int, 0),
             cores=max(1, cores() // workers),
             workers=workers,
-            slots=_number(environment, "slots", 16, int, 1),
+            slots=slots,
             kv_tokens=_number(environment, "kv_tokens", 0, int, 0),
             prefill_chunk=_number(environment, "prefill_chunk", 64, int, 2),
             speculative=_number(environment, "speculative", 0, int, 0),
-            queue=_number(environment, "queue", 64, int, 0),
+            queue=_number(environment, "queue", max(1, slots // 4), int, 0),
             deadline=_number(environment, "deadline", 120.0, float, 0.1),
             drain=_number(environment, "drain", 20.0, float, 0.0),
             body_limit=_number(environment, "body_limit", 1 << 20, int, 1),
@@ -88,7 +89,7 @@ DESCRIPTIONS = {
     "METROLINE_KV_TOKENS": "tokens that a worker's key/value caches hold, shared out to its models; 0: 1,024 a slot",
     "METROLINE_PREFILL_CHUNK": "tokens of a prompt between two steps of running streams; four times that if none runs",
     "METROLINE_SPECULATIVE": "tokens that are guessed from the text so far while one sequence runs alone; 0: none",
-    "METROLINE_QUEUE": "requests that may wait in a worker; more get 429",
+    "METROLINE_QUEUE": "requests that may wait for a model of a worker; more get 429; unset: a quarter of the slots",
     "METROLINE_DEADLINE": "seconds from arrival after which a request is stopped with 504",
     "METROLINE_DRAIN": "seconds that running requests get to finish after SIGTERM",
     "METROLINE_BODY_LIMIT": "bytes of a request body; more gets 413",

@@ -65,7 +65,7 @@ def slow(tmp_path_factory):
 
 def test_sigterm_under_load_loses_no_admitted_stream(slow, serve):
     """Chats in every state, running and queued; those that were let in are answered completely, others get 503."""
-    server = serve(slow, slots="4", drain="60")
+    server = serve(slow, slots="4", queue="16", drain="60")
     ended: list[tuple[int, str]] = []
     started = threading.Semaphore(0)
 

@@ -13,7 +13,7 @@ def test_defaults():
     assert settings.precision is None
     assert settings.threads == 0
     assert settings.cores >= 1
-    assert (settings.workers, settings.queue, settings.deadline, settings.body_limit) == (1, 64, 120.0, 1 << 20)
+    assert (settings.workers, settings.queue, settings.deadline, settings.body_limit) == (1, 4, 120.0, 1 << 20)
     assert (settings.slots, settings.kv_tokens, settings.prefill_chunk, settings.speculative) == (16, 0, 64, 0)
 
 
@@ -22,6 +22,11 @@ def test_values():
         "METROLINE_PRECISION": "fp32", "METROLINE_THREADS": "3", "METROLINE_QUEUE": "0", "METROLINE_DRAIN": "0.5",
     })  # fmt: skip
     assert (settings.precision, settings.threads, settings.queue, settings.drain) == ("fp32", 3, 0, 0.5)
+
+
+def test_the_queue_follows_the_slots():
+    queues = [Settings.from_environment({"METROLINE_SLOTS": slots}).queue for slots in ("1", "7", "64")]
+    assert queues == [1, 1, 16]
 
 
 def test_cores_are_shared_out():
