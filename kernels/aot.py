@@ -138,10 +138,10 @@ def compile_all(work: list[Job], workers: int) -> dict[str, Resources]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m kernels.aot", description=__doc__)
-    parser.add_argument("--arch", choices=tuning.ARCHITECTURES)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser = argparse.ArgumentParser(prog="python -m kernels.aot", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--arch", choices=tuning.ARCHITECTURES, help="only for this one")
+    parser.add_argument("--json", action="store_true", help="print JSON, as tests/kernels/resources.json is")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
     arguments = parser.parse_args()
     if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
         sys.exit("kernels.aot: unset TRITON_INTERPRET, which replaces the compiler")

@@ -165,7 +165,7 @@ def serve(
     port: Port = 3000,
     workers: Annotated[int, typer.Option(min=1, help="processes, each with its own copy of the model")] = 1,
 ) -> None:
-    """Serve a release over HTTP (OpenAI's completions, a playground at /, metrics at /metrics) until Ctrl-C."""
+    """Serve releases over HTTP (OpenAI's API at /v1, a playground at /, metrics at /metrics) until Ctrl-C."""
     bundles = [each.expanduser().resolve() for each in bundle or []]
     root = enter()
     from pipelines.endpoint import command
@@ -183,7 +183,10 @@ def serve(
 def keys(
     arguments: Annotated[list[str], typer.Argument(metavar="add|list|remove [NAME]", help="what to do")],
 ) -> None:
-    """Make, list and remove API keys. As soon as there is one, endpoints ask for it."""
+    """Make, list and remove API keys. As soon as there is one, endpoints ask for it.
+
+    `add` takes a key's own limits: --requests-per-minute and --tokens-per-minute, 0 for none.
+    """
     enter()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "serving.keys", *arguments])
@@ -256,7 +259,7 @@ def demo(
 ) -> None:
     """The whole line, then the endpoint, then one real request.
 
-    About five minutes on two cores the first time, seconds when nothing is stale. It goes on where it was stopped.
+    About four minutes on two cores the first time, seconds when nothing is stale. It goes on where it was stopped.
     """
     root = enter()
     from pipelines.demo import demonstrate

@@ -209,10 +209,10 @@ def run(bundles: Sequence[Path], models: Sequence[str], host: str, port: int, wo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve folders of bundles, or with --model the live releases of recipes. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m serving.run", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m serving.run", description="Serve bundles, until Ctrl-C.")
     parser.add_argument("bundles", type=Path, nargs="*", metavar="bundle", help="folder of a bundle")
     parser.add_argument("--model", action="append", default=[], help="recipe whose live release is served instead")
-    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in")
     parser.add_argument("--port", type=int, default=3000, help="0: any free one")
     parser.add_argument("--workers", type=int, default=1, help="processes, each with its own copy of the model")
     given = parser.parse_args(arguments)
