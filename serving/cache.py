@@ -25,7 +25,9 @@ class KeyValueCache:
         page = mmap.PAGESIZE
         sizes = [slots * heads * capacity * width * kind.itemsize for heads, width, kind in parts.values()]
         starts = [0, *np.cumsum([-(-size // page) * page for size in sizes]).tolist()]
-        self._memory = _reserve(starts[-1])
+        self.reserved: int = starts[-1]
+        """Bytes of addresses; of memory it takes what is written to."""
+        self._memory = _reserve(self.reserved)
         self.arrays: dict[str, Array] = {}
         for (name, (heads, width, kind)), start, size in zip(parts.items(), starts, sizes, strict=False):
             flat = np.frombuffer(self._memory, np.uint8, size, start)
