@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import TemplateError, TemplateSyntaxError
 
 from data.errors import MetrolineError
-from data.files import read_json
+from data.files import read_object
 from data.template_sandbox import LONGEST_TEXT, budget, compiled
 
 FILE = "chat_template.jinja"
@@ -45,10 +45,10 @@ class ChatTemplate:
             return None
         try:
             source = path.read_text(encoding="utf-8")
-            settings = read_json(folder / "tokenizer_config.json")
-            special = {name: settings[name] for name in SPECIAL if isinstance(settings.get(name), str)}
-        except (OSError, ValueError, AttributeError) as error:
-            raise MetrolineError(f"{folder}: cannot read the chat template: {error}") from None
+        except (OSError, ValueError) as error:
+            raise MetrolineError(f"{path}: cannot be read: {error}") from None
+        settings = read_object(folder / "tokenizer_config.json")
+        special = {name: settings[name] for name in SPECIAL if isinstance(settings.get(name), str)}
         try:
             return cls(source, special)
         except MetrolineError as error:
