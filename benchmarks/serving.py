@@ -8,12 +8,11 @@ its own interface, without HTTP, in the quantization that is fastest there. Prom
 The memory is that of all processes of the server without the part of the key/value cache that is in use, which is
 printed beside it: the kernel's own count for the cache's mapping (/proc/PID/smaps). Pages that processes share count in
 each. Without the peer (`pip install llama-cpp-python` in an environment of its own, built for the machine but without
-AMX, which crashes in it) the ratios are left out and this benchmark says so.
+AMX, which crashes in it) the ratios are left out and this benchmark says so. Further peers are measured and printed
+beside it where they are installed: _serving_peers.py says how.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ import numpy as np
 import psutil
 
 from benchmarks._serving_client import streams, together
+from benchmarks._serving_peers import baseline, further
 from benchmarks.serving_start import seconds_to_ready
 from serving.bundle import GRAPHS, Bundle
 from serving.graph import Graph
@@ -37,89 +37,79 @@ ACCEPT = {
 }
 
 
-def peer() -> dict[str, float] | None:
-    """llama.cpp's best of each kind over its quantizations; None: it is not installed."""
-    python, model = os.environ.get("METROLINE_PEER_PYTHON"), os.environ.get("METROLINE_GGUF")
-    if not python or not model:
-        print("llama.cpp is left out: METROLINE_PEER_PYTHON and METROLINE_GGUF are not set")
-        return None
-    script = Path(__file__).with_name("_serving_llama.py")
-    done = subprocess.run([python, str(script), model, str(THREADS)], stdout=subprocess.PIPE, text=True, check=False)
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode or not found:
-        print(f"llama.cpp is left out: its script ended with {done.returncode}")
-        return None
-    for entry in found:
-        print(f"llama.cpp {json.dumps(entry)}", flush=True)
-    return {key: max(entry[key] for entry in found) for key in ("one", "many", "prefill")}
-
-
 def body(bundle: Bundle, seed: int, size: int, tokens: int) -> dict[str, Any]:
     """A request with a prompt of random token ids, greedy, of a fixed length."""
     prompt = np.random.default_rng(seed).integers(100, bundle.vocab_size - 100, size).tolist()
     return {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
 
 
+class Raw:
+    """The graph alone, in this process: what the endpoint cannot be faster than."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.graph = Graph(bundle, THREADS, STREAMS)
+        for slot in range(STREAMS):
+            self.graph.extend(slot, np.arange(PROMPT) + 100, 0, np.array([PROMPT - 1]))
+
+    def rate(self, streams: int) -> float:
+        """Tokens per second of that many streams, over as many steps as a request takes."""
+        started = time.perf_counter()
+        for step in range(TOKENS):
+            self.graph.decode(0, [200 + slot for slot in range(streams)], [PROMPT + step] * streams).argmax(1)
+        return streams * TOKENS / (time.perf_counter() - started)
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of a token in the cache."""
+        parts = self.graph.cache.arrays.values()  # [slots, heads, capacity, width]
+        return sum(array.itemsize * array.shape[1] * array.shape[3] for array in parts)
+
+
 def ours(folder: Path, precision: str) -> dict[str, float]:
-    """One server with one precision: speeds, memory, seconds to ready."""
-    bundle, found = Bundle.load(folder, precision), {}
+    """One server with one precision: speeds, memory, seconds to ready. Rounds of the raw graph are run between its own,
+    since a machine may be faster in one minute than in the next.
+    """
+    bundle = Bundle.load(folder, precision)
+    found = {"float16": float(2 * 2 * bundle.layers * bundle.kv_heads * bundle.head_dim)}
     environment = {"METROLINE_PRECISION": precision, "METROLINE_THREADS": str(THREADS)}
     with tempfile.TemporaryDirectory() as name:
         environment["BENTOML_HOME"] = f"{name}/home"
         started = time.perf_counter()
         with start(folder, port=0, log=Path(name) / "log", environment=environment, tied=True) as server:
             found["ready"] = seconds_to_ready(server.url, server.process, started)
+            raw = Raw(bundle)
+            found["cache"] = float(raw.token_bytes)
             streams(server.url, [body(bundle, 0, PROMPT, 8)])
-            rates = [together(streams(server.url, [body(bundle, 1 + i, PROMPT, TOKENS)]))[0] for i in range(REPEATS)]
-            found["one"] = max(rates)
-            many, gaps = [], []
+            rates: dict[str, list[float]] = {"one": [], "raw_one": [], "many": [], "raw": []}
             for i in range(REPEATS):
+                rates["raw_one"].append(raw.rate(1))
+                rates["one"].append(together(streams(server.url, [body(bundle, 1 + i, PROMPT, TOKENS)]))[0])
+            gaps = []
+            for i in range(REPEATS):
+                rates["raw"].append(raw.rate(STREAMS))
                 requests = [body(bundle, 100 + STREAMS * i + j, PROMPT, TOKENS) for j in range(STREAMS)]
                 rate, seconds = together(streams(server.url, requests))
-                many.append(rate)
+                rates["many"].append(rate)
                 gaps += seconds
-            found["many"] = max(many)
+            found |= {what: max(each) for what, each in rates.items()}
             found["tail"] = float(np.percentile(gaps, 99) / np.percentile(gaps, 50))
             times = []
             for i in range(REPEATS + 1):
                 (answer,) = streams(server.url, [body(bundle, 1000 + i, PREFILL, 1)])
                 times.append(answer.events[0] - answer.sent)
             found["prefill"] = PREFILL / min(times)
-            processes = [psutil.Process(server.process.pid)]
-            processes += processes[0].children(recursive=True)
-            found["all_rss"] = sum(process.memory_info().rss for process in processes) / 1e6
-            maps = [each for process in processes for each in process.memory_maps(grouped=False)]
-    found |= raw(folder, precision)
-    caches = [each.rss for each in maps if each.size == found["reserved"]]
+            return found | memory(server.process.pid, raw.graph.cache.reserved)
+
+
+def memory(server: int, reserved: int) -> dict[str, float]:
+    """Resident megabytes of a server, of its cache, and of all but the cache. `reserved`: bytes of the cache."""
+    processes = [psutil.Process(server), *psutil.Process(server).children(recursive=True)]
+    maps = [each for process in processes for each in process.memory_maps(grouped=False)]
+    caches = [each.rss for each in maps if each.size == reserved]
     if len(caches) != 1:
-        raise RuntimeError(f"{len(caches)} mappings are as large as the cache; its memory cannot be told")
-    found["cache_rss"] = caches[0] / 1e6
-    found["rss"] = found["all_rss"] - found["cache_rss"]
-    return found
-
-
-def raw(folder: Path, precision: str) -> dict[str, float]:
-    """The graph alone: tokens per second of 16 streams and of one, and the bytes of its cache.
-
-    The rate is the best of as many rounds as the server gets, each over the same number of tokens, as the server's is.
-    """
-    bundle = Bundle.load(folder, precision)
-    graph = Graph(bundle, THREADS, STREAMS)
-    for slot in range(STREAMS):
-        graph.extend(slot, np.arange(PROMPT) + 100, 0, np.array([PROMPT - 1]))
-
-    def rate(count: int) -> float:
-        started = time.perf_counter()
-        for step in range(TOKENS):
-            graph.decode(0, [200 + slot for slot in range(count)], [PROMPT + step] * count).argmax(1)
-        return count * TOKENS / (time.perf_counter() - started)
-
-    many, one = (max(rate(count) for _ in range(REPEATS)) for count in (STREAMS, 1))
-    parts = graph.cache.arrays.values()  # [slots, heads, capacity, width]
-    stored = sum(array.itemsize * array.shape[1] * array.shape[3] for array in parts)
-    half = 2 * 2 * bundle.layers * bundle.kv_heads * bundle.head_dim
-    return {"raw": many, "raw_one": one, "cache": float(stored), "float16": float(half),
-            "reserved": float(graph.cache.reserved)}  # fmt: skip
+        raise RuntimeError(f"{len(caches)} mappings are as large as the cache: its memory cannot be told from the rest")
+    whole = sum(process.memory_info().rss for process in processes)
+    return {"all_rss": whole / 1e6, "cache_rss": caches[0] / 1e6, "rss": (whole - caches[0]) / 1e6}
 
 
 def rows(found: dict[str, dict[str, float]], other: dict[str, float] | None) -> list[dict[str, Any]]:
@@ -153,7 +143,7 @@ def main() -> int:
         print(json.dumps({"name": "serving", "skipped": f"there is no bundle at {folder}: metroline run smollm2"}))
         return 0
     files = Bundle.load(folder, "fp32").files
-    other = peer()
+    other, more = baseline(THREADS), further(folder, THREADS)
     found = {}
     for precision in [name for name in ("int8", "int4") if GRAPHS[name] in files] or ["fp32"]:
         found[precision] = ours(folder, precision)
@@ -164,7 +154,7 @@ def main() -> int:
     first = table[1]
     ok = all(row["ok"] is not False for row in table)
     line = {"name": "serving", "unit": "tokens/s", "accept": ">= 2.0, and every row", "ok": ok, "rows": table}
-    print(json.dumps(line | {key: first[key] for key in ("value", "baseline", "ratio")}))
+    print(json.dumps(line | {"peers": more} | {key: first[key] for key in ("value", "baseline", "ratio")}))
     return 0 if ok else 1
 
 

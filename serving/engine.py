@@ -67,7 +67,6 @@ class Engine:
         self._compiler = ThreadPoolExecutor(1, "metroline-grammar")
         self._outbox = Outbox()
         self._gaps: list[float | None] = []  # of the tokens drawn in this step: the time since the one before
-        self._reported: tuple[int, ...] = ()
         self._changed = threading.Condition()
         self._ended = False
         self._healthy = True
@@ -158,13 +157,10 @@ class Engine:
             outbox.flush()
 
     def _report(self) -> None:
-        scheduler, metrics = self._scheduler, self._metrics
-        now = (scheduler.queued, scheduler.active, len(scheduler.running), self._slots.reserved)
-        if now != self._reported:
-            self._reported = now
-            metrics.queued(now[0])
-            metrics.active(now[1])
-            metrics.running(now[2], now[3])
+        scheduler = self._scheduler
+        self._metrics.queued(scheduler.queued)
+        self._metrics.active(scheduler.active)
+        self._metrics.running(len(scheduler.running), self._slots.reserved)
 
     def _hand_over(self) -> None:
         """Let the event loop have what was put into the outbox, and the metrics what was drawn, before that."""
@@ -207,12 +203,13 @@ class Engine:
         with self._changed:
             while not self._scheduler.waiting and not self._scheduler.running:
                 self._changed.wait()
-            self._sweep()
-            for run, released in self._scheduler.admit():
+            swept, admitted = self._sweep(), self._scheduler.admit()
+            for run, released in admitted:
                 self._begin(run.stream)
                 for slot in released:
                     self._graph.cache.release(slot)
-            self._report()
+            if swept or admitted:
+                self._report()
         self._close_up()
         if first := self._scheduler.prefilling():
             self._prefill(first)
@@ -223,15 +220,17 @@ class Engine:
             self._decode(decoding)
         self._hand_over()
 
-    def _sweep(self) -> None:
-        """Let those go that nobody waits for any more."""
+    def _sweep(self) -> bool:
+        """Let those go that nobody waits for any more. Returns whether there were any."""
         scheduler = self._scheduler
-        for stream in {*scheduler.waiting, *(run.stream for run in scheduler.running)}:
-            if stream.cancelled:
-                scheduler.drop(stream)
-                if stream.cause == "client":
-                    self._metrics.cancelled()
-                self._outbox.put(stream, DoneEvent())
+        streams = (*scheduler.waiting, *(run.stream for run in scheduler.running))
+        gone = {stream for stream in streams if stream.cancelled}
+        for stream in gone:
+            scheduler.drop(stream)
+            if stream.cause == "client":
+                self._metrics.cancelled()
+            self._outbox.put(stream, DoneEvent())
+        return bool(gone)
 
     def _begin(self, stream: Stream) -> None:
         if stream.started is None:
