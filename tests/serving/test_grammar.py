@@ -131,3 +131,22 @@ def test_grammars_are_kept_but_not_their_state(vocabulary):
     for i in range(KEPT + 5):
         grammars.compile(Grammar("regex", "a" * (i + 1)))
     assert len(grammars._kept) == KEPT
+
+
+def all_to_all(count: int) -> str:
+    """A schema of definitions each of which may be any other one: the worst for the parser."""
+    names = [f"a{number}" for number in range(count)]
+    definitions = {
+        name: {"anyOf": [*({"$ref": f"#/$defs/{other}"} for other in names if other != name), {"const": name}]}
+        for name in names
+    }
+    return json.dumps({"$defs": definitions, "$ref": "#/$defs/a0"})
+
+
+def test_a_schema_that_would_hold_up_every_stream_is_refused(vocabulary):
+    grammars = Grammars(vocabulary, (0,))
+    with pytest.raises(ApiError, match="references and alternatives, at most 2000"):
+        grammars.compile(Grammar("json_schema", all_to_all(100)))
+    text, complete = write(grammars, vocabulary, Grammar("json_schema", all_to_all(20)), 0)
+    assert complete
+    assert json.loads(text) in {f"a{number}" for number in range(20)}
