@@ -145,8 +145,12 @@ def all_to_all(count: int) -> str:
 
 def test_a_schema_that_would_hold_up_every_stream_is_refused(vocabulary):
     grammars = Grammars(vocabulary, (0,))
-    with pytest.raises(ApiError, match="references and alternatives, at most 2000"):
-        grammars.compile(Grammar("json_schema", all_to_all(100)))
-    text, complete = write(grammars, vocabulary, Grammar("json_schema", all_to_all(20)), 0)
+    with pytest.raises(ApiError, match="references and alternatives, at most 500"):
+        grammars.compile(Grammar("json_schema", all_to_all(17)))
+    wide = {f"p{number}": {"type": "string"} for number in range(501)}
+    schema = {"anyOf": [{"type": "object", "properties": wide}, {"type": "object", "properties": wide}]}
+    with pytest.raises(ApiError, match="1002 properties, at most 1000"):
+        grammars.compile(Grammar("json_schema", json.dumps(schema)))
+    text, complete = write(grammars, vocabulary, Grammar("json_schema", all_to_all(15)), 0)
     assert complete
-    assert json.loads(text) in {f"a{number}" for number in range(20)}
+    assert json.loads(text) in {f"a{number}" for number in range(15)}
