@@ -26,6 +26,7 @@ MEASURED = (
     *(f"test.{name}" for name in ("loss", "perplexity", "bits_per_byte", "tokens", "bytes", "context")),
     *(f"baselines.{name}" for name in ("bigram_bits_per_byte", "xz_bits_per_byte", "weakest_bits_per_byte")),
     "int8.loss_delta",
+    "int8.perplexity_delta",
     "parity.onnx.max_abs",
 )
 """The names that every line measures, for a look before it has run."""

@@ -289,11 +289,10 @@ class Engine:
     def _border(self, run: Running) -> int:
         """Where the next chunk of the window ends: soon when others wait for their next token, else later.
 
-        Where it is cut changes no bit, with two exceptions. A single token goes through the graph by another way (a
-        matrix-vector product): one that is left over after whole chunks always goes alone. And with a cache that rounds
-        all chunks are equal.
+        Where it is cut changes no bit, with one exception. A single token goes through the graph by another way (a
+        matrix-vector product): one that is left over after whole chunks always goes alone.
         """
-        waited_for = self._graph.rounds or any(other.ready for other in self._scheduler.running)
+        waited_for = any(other.ready for other in self._scheduler.running)
         size = self._chunk if waited_for else WIDE * self._chunk
         window = len(run.window)
         end = min(run.length + size, window)

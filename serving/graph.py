@@ -57,9 +57,6 @@ class Graph:
         self.context, self.vocab_size, self.slots = bundle.context, bundle.vocab_size, slots
         parts = _parts(bundle, self._session.get_inputs())
         self.cache = KeyValueCache(parts, slots, bundle.context)
-        self.rounds = any(not np.issubdtype(kind, np.floating) for _, _, kind in parts.values())
-        """The cache rounds what is put into it: a token sees those of its own chunk as they are, earlier ones rounded.
-        So it matters where a prompt is cut."""
         self._quantized = bundle.precision != "fp32"
         self._tokens = np.zeros((slots, 1), np.int64)
         self._lengths = np.zeros(slots, np.int32)

@@ -1,5 +1,6 @@
 """Write all exported forms of a checkpoint into a folder, and hold each against the checkpoint."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from pipelines.exporting import (
     pt2,
     quality,
     ranges,
+    rotation,
     runners,
     torchscript,
 )
@@ -71,12 +73,15 @@ def quantize(
     """Calibrate on the validation split and write the quantized forms that are among `files`."""
     runners.open_runner("onnx", files["onnx"], model)  # says what is wrong with it, in one line
     windows = list(quality.calibration(model, config.calibration_tokens, paths))
-    largest = ranges.measure(files["onnx"], windows)
-    onnx_int8.export(files["onnx"], files["int8"], largest)
-    progress.update(advance=1, form="int8")
-    if "int4" in files:
-        onnx_int4.export(files["onnx"], files["int4"], largest, gptq.moments(files["onnx"], windows))
-        progress.update(advance=1, form="int4")
+    with tempfile.TemporaryDirectory() as name:
+        source = Path(name) / "rotated.onnx"
+        rotation.write(files["onnx"], source)
+        measured = ranges.measure(source, windows), gptq.moments(source, windows)
+        onnx_int8.export(source, files["int8"], *measured)
+        progress.update(advance=1, form="int8")
+        if "int4" in files:
+            onnx_int4.export(source, files["int4"], *measured)
+            progress.update(advance=1, form="int4")
 
 
 def check(form: str, found: dict[str, Any], config: "ExportConfig") -> None:

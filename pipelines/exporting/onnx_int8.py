@@ -1,15 +1,17 @@
 """model.int8.onnx: products in 8 bits on both sides (W8A8), embedding and cache too; norms and softmax in float32.
 
-- weights: one scale for each output;
-- activations: one scale for each token, found while the graph runs: u = round(x / r) + 128 with r = max|x| / 127. So a
+- weights: one scale for each output, rounding compensated over the inputs (`gptq.py`);
+- activations: one fixed scale where their size is known, behind norms and attention (`rotation.py` makes them alike);
+  elsewhere one for each token, found while the graph runs: u = round(x / r) + 128 with r = max|x| / 127. Either way a
   row's result never depends on the other rows of its batch (ONNX Runtime's own dynamic quantization scales whole
   tensors, onnxruntime issue 5653), and integer sums have no order: a row alone and among others is equal to the last
   bit;
-- outliers are moved into the weights first (`smoothing.py`);
+- outliers are moved into the weights first (`smoothing.py`); products whose inputs have some all the same, where a
+  model writes its attention sinks, are quantized in blocks (`blockwise.py`);
 - keys and values: fixed scales, one for each channel (`quantized_cache.py`).
 
-Per product: Abs, ReduceMax, Mul, QuantizeLinear (blocked: one block is one row), shared by all products of one input;
-MatMulIntegerToFloat with the weights' scales, and a Mul by r.
+Per product: QuantizeLinear, shared by all products of one input, and MatMulIntegerToFloat with the weights' scales; for
+scales of tokens Abs, ReduceMax and Mul before (blocked QuantizeLinear: one block is one row), and a Mul by r after.
 """
 
 from collections.abc import Mapping
@@ -18,21 +20,34 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from pipelines.exporting import blockwise
+from pipelines.exporting.gptq import Grid, compensate
 from pipelines.exporting.onnx_fp32 import strip
 from pipelines.exporting.onnx_graph import MICROSOFT, Graph
 from pipelines.exporting.quantized_cache import quantize_cache
+from pipelines.exporting.rotation import NORMS
 from pipelines.exporting.smoothing import smooth
 
 LEVELS = 127
 EMBEDDING_BLOCK = 32
 
+CLIP = 0.8
+"""The part of the largest number seen in calibration that a fixed scale reaches to: the few beyond it lose less than
+all others gain."""
 
-def export(source: Path, target: Path, ranges: Mapping[str, np.ndarray]) -> None:
-    """Quantize the graph `source` into `target`. `ranges`: see `ranges.measure`. Equal inputs give equal bytes."""
+OUTLIERS = 100.0
+"""Largest over median channel of an input from which on its products are quantized in blocks. SmolLM2-135M has two,
+which write the attention sinks of its first token."""
+
+
+def export(source: Path, target: Path, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:
+    """Quantize the graph `source` into `target`. Equal inputs give equal bytes.
+
+    `ranges`: see `ranges.measure`; `second`: the second moments [K, K] of the products' inputs, see `gptq.moments`.
+    """
     proto = onnx.load(source)
     graph = Graph(proto.graph)
-    smooth(graph, ranges)
-    quantize_products(graph)
+    quantize(graph, ranges, second)
     finish(proto, graph, target, ranges)
 
 
@@ -47,8 +62,19 @@ def finish(proto: onnx.ModelProto, graph: Graph, target: Path, ranges: Mapping[s
     target.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def quantize_products(graph: Graph) -> None:
-    """Replace every product with a constant matrix."""
+def quantize(graph: Graph, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:
+    """Replace every product with a constant matrix, each in the way that suits its input."""
+    for node in graph.of_type("MatMul"):
+        if node.input[1] in graph.weights and _outliers(ranges[node.input[0]]):
+            blockwise.quantize(graph, node, 8)
+    factors = smooth(graph, ranges)
+    smoothed = {name: ranges[name] / factor for name, factor in factors.items()}
+    moved = {name: second[name] / np.outer(factor, factor) for name, factor in factors.items() if name in second}
+    quantize_products(graph, {**ranges, **smoothed}, {**second, **moved})
+
+
+def quantize_products(graph: Graph, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:
+    """Replace products by such with one scale for each row or for all."""
     graph.constant("int8.level", np.float32(1 / LEVELS))
     graph.constant("int8.one", np.float32(1))
     graph.constant("int8.zero", np.uint8(128))
@@ -57,19 +83,43 @@ def quantize_products(graph: Graph) -> None:
     for node in graph.of_type("MatMul"):
         if node.input[1] not in graph.weights:
             continue
-        name, weight = node.input[0], graph.array(node.input[1])
+        name, out, weight = node.input[0], node.output[0], graph.array(node.input[1])
+        fixed = _bounded(graph, name)
         if name not in rows:
-            rank = len(graph.shapes.get(name) or graph.shapes[node.output[0]])
-            rows[name] = _quantize_rows(graph, name, len(weight), rank)
+            rank = len(graph.shapes.get(name) or graph.shapes[out])
+            rows[name] = (
+                _quantize_all(graph, name, ranges[name]) if fixed else _quantize_rows(graph, name, len(weight), rank)
+            )
         levels, scale = rows[name]
-        columns = np.abs(weight).max(0) / LEVELS
-        columns[columns == 0] = 1
-        stored = graph.constant(f"{node.output[0]}.int8", np.rint(weight / columns).astype(np.int8))
-        columns = graph.constant(f"{node.output[0]}.scale", columns.astype(np.float32))
-        inputs = [levels, stored, "int8.one", columns, "int8.zero"]
-        product = graph.node("MatMulIntegerToFloat", inputs, [f"{node.output[0]}.product"], domain=MICROSOFT)
+        grid = Grid.symmetric(weight)
+        rounded = compensate(weight, grid, second[name]) if name in second else grid.levels(weight)
+        stored = graph.constant(f"{out}.int8", (rounded.astype(np.int16) - 128).astype(np.int8))
+        columns = graph.constant(f"{out}.scale", grid.scales[0])
         graph.remove(node)
-        graph.node("Mul", [product, scale], list(node.output))
+        inputs = [levels, stored, scale if fixed else "int8.one", columns, "int8.zero"]
+        product = graph.node("MatMulIntegerToFloat", inputs, [out if fixed else f"{out}.product"], domain=MICROSOFT)
+        if not fixed:
+            graph.node("Mul", [product, scale], [out])
+
+
+def _outliers(range_: np.ndarray) -> bool:
+    """Whether a few channels are so large that one scale for all loses the others. `range_` [K]."""
+    return bool(range_.max() > OUTLIERS * np.median(range_) > 0)
+
+
+def _bounded(graph: Graph, name: str) -> bool:
+    """Whether a value has the same size for any text: a norm without gain, or means of values that come from one."""
+    maker = graph.maker.get(name)
+    if maker is None or maker.op_type == "GroupQueryAttention":
+        return maker is not None
+    gain = maker.input[NORMS[maker.op_type]] if maker.op_type in NORMS else ""
+    return gain in graph.weights and bool((graph.array(gain) == 1).all())
+
+
+def _quantize_all(graph: Graph, name: str, range_: np.ndarray) -> tuple[str, str]:
+    """Add the node that quantizes `name` with one fixed scale. Returns levels, uint8, and the scale."""
+    scale = graph.constant(f"{name}.scale", np.float32(max(CLIP * range_.max(), 1e-6) / LEVELS))
+    return graph.node("QuantizeLinear", [name, scale, "int8.zero"], [f"{name}.levels"]), scale
 
 
 def _quantize_rows(graph: Graph, name: str, width: int, rank: int) -> tuple[str, str]:

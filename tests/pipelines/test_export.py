@@ -16,11 +16,12 @@ from onnx import numpy_helper
 from data import manifest
 from data.errors import MetrolineError
 from data.files import read_json, sha256
+from data.progress import Progress
 from models.export import CachedDecoder
 from models.huggingface import load
 from pipelines.evaluate import evaluate
 from pipelines.export import ExportConfig, export
-from pipelines.exporting import forms, onnx_fp32, onnx_int8, parity, pt2, quality, ranges, runners, torchscript
+from pipelines.exporting import forms, onnx_fp32, onnx_int8, parity, pt2, runners, torchscript
 from pipelines.exporting.forms import check
 from pipelines.paths import Paths
 
@@ -138,10 +139,8 @@ def test_equal_bytes_when_exported_again(exported: Paths, tmp_path: Path) -> Non
     for module in (onnx_fp32, pt2):
         module.export(model, tmp_path / FORMS[module])
         assert sha256(tmp_path / FORMS[module]) == sha256(exported.bundle / FORMS[module])
-    windows = list(quality.calibration(model, ExportConfig().calibration_tokens, exported))
-    onnx_int8.export(
-        tmp_path / "model.onnx", tmp_path / "model.int8.onnx", ranges.measure(tmp_path / "model.onnx", windows)
-    )
+    files = {"onnx": tmp_path / "model.onnx", "int8": tmp_path / "model.int8.onnx"}
+    forms.quantize(model, files, ExportConfig(), exported, Progress("export", None))
     assert sha256(tmp_path / "model.int8.onnx") == sha256(exported.bundle / "model.int8.onnx")
 
 

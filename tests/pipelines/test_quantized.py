@@ -1,5 +1,6 @@
 """The quantized forms of a trained model: what neighbours in a batch, the cache and the number of new tokens change."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.export import CachedDecoder
 from models.huggingface import load
-from pipelines.exporting import gptq, onnx_int4, onnx_int8, quality, ranges
+from pipelines.exporting import gptq, onnx_int4, onnx_int8, quality, ranges, rotation
 from pipelines.exporting.onnx_graph import Graph
 from pipelines.paths import Paths
 
@@ -43,7 +44,9 @@ class Cached:
 
 @pytest.fixture(scope="module")
 def forms(exported: Paths, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder, source = tmp_path_factory.mktemp("quantized"), exported.bundle / "model.onnx"
+    folder = tmp_path_factory.mktemp("quantized")
+    source = folder / "rotated.onnx"
+    rotation.write(exported.bundle / "model.onnx", source)
     model = CachedDecoder(load(exported.checkpoint))
     windows = list(quality.calibration(model, 512, exported))
     largest, second = ranges.measure(source, windows), gptq.moments(source, windows)
@@ -79,6 +82,20 @@ def test_a_row_alone_is_equal_to_the_last_bit_to_the_row_among_fifteen_others(
 
 
 @pytest.mark.parametrize("form", ["int8", "int4"])
+def test_where_a_prompt_is_cut_changes_no_bit(forms: dict[str, Path], form: str) -> None:
+    run = Cached(forms[form])
+    tokens = np.random.default_rng(2).integers(1, 320, 24)
+    whole, cache = run(tokens[None], [24], run.empty(1))
+    for cuts in ((0, 8, 24), (0, 2, 7, 12, 24)):
+        rows, parts = [], run.empty(1)
+        for start, end in pairwise(cuts):
+            logits, parts = run(tokens[None, start:end], [end], parts)
+            rows.append(logits)
+        assert (np.concatenate(rows) == whole).all()
+        assert all((ours == theirs).all() for ours, theirs in zip(parts, cache, strict=True))
+
+
+@pytest.mark.parametrize("form", ["int8", "int4"])
 def test_several_tokens_at_once_are_close_to_one_by_one(forms: dict[str, Path], form: str) -> None:
     """The two branches of the attention, over one cache."""
     run = Cached(forms[form])
@@ -104,35 +121,57 @@ def test_int4_is_made_the_same_again_and_is_smaller(forms: dict[str, Path], expo
     assert forms["int4"].stat().st_size < (exported.bundle / "model.onnx").stat().st_size / 2
 
 
-def test_rows_of_noughts_give_noughts(tmp_path: Path) -> None:
-    """A scale of 0 must not become NaN."""
-    weight = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+def product(weight: np.ndarray) -> Graph:
+    """y = x · weight."""
     value = helper.make_tensor_value_info
     made = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])], "product",
-        [value("x", TensorProto.FLOAT, ["n", 32])], [value("y", TensorProto.FLOAT, ["n", 8])],
+        [value("x", TensorProto.FLOAT, ["n", len(weight)])], [value("y", TensorProto.FLOAT, ["n", weight.shape[1]])],
         [numpy_helper.from_array(weight, "w")],
     )  # fmt: skip
-    graph = Graph(made)
-    onnx_int8.quantize_products(graph)
+    return Graph(made)
+
+
+def compute(graph: Graph, x: np.ndarray) -> np.ndarray:
     graph.finish()
     sets = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
-    proto = helper.make_model(made, opset_imports=sets, ir_version=11)
+    proto = helper.make_model(graph.proto, opset_imports=sets, ir_version=11)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def test_rows_of_noughts_give_noughts() -> None:
+    """A scale of 0 must not become NaN."""
+    weight = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+    graph = product(weight)
+    onnx_int8.quantize_products(graph, {}, {})
     x = np.random.default_rng(1).normal(size=(4, 32)).astype(np.float32)
     x[1] = 0
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    (y,) = session.run(None, {"x": x})
+    y = compute(graph, x)
     assert (y[1] == 0).all()
     assert np.abs(y - x @ weight).max() < 0.2
 
 
-def test_rounding_with_compensation_loses_less() -> None:
+def test_an_input_with_outliers_keeps_its_small_channels() -> None:
+    generator = np.random.default_rng(0)
+    weight, x = (generator.normal(size=size).astype(np.float32) for size in ((576, 8), (4, 576)))
+    x[0, 3], weight[3] = 3000, 0  # one scale for all of row 0 would round all else of it to noughts
+    errors = {}
+    for name, largest in (("known", np.abs(x).max(0)), ("unknown", np.ones(576, np.float32))):
+        graph = product(weight)
+        onnx_int8.quantize(graph, {"x": largest}, {})
+        errors[name] = np.abs(compute(graph, x) - x @ weight)[0].max()
+    assert errors["known"] < 0.4 * errors["unknown"]
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rounding_with_compensation_loses_less(bits: int) -> None:
     generator = np.random.default_rng(0)
     mixing = generator.normal(size=(64, 64)) * np.geomspace(1, 0.05, 64)
     inputs = (generator.normal(size=(512, 64)) @ mixing.T).astype(np.float32)
     weight = generator.normal(size=(64, 24)).astype(np.float32)
-    grid = gptq.Grid.fit(weight, 4, 32)
+    grid = gptq.Grid.fit(weight, 4, 32) if bits == 4 else gptq.Grid.symmetric(weight)
     plain, compensated = grid.levels(weight), gptq.compensate(weight, grid, inputs.T @ inputs)
     errors = [np.square(inputs @ (grid.values(levels) - weight)).mean() for levels in (plain, compensated)]
     assert errors[1] < 0.6 * errors[0]
-    assert compensated.max() <= 15
+    assert compensated.max() <= 2**bits - 1

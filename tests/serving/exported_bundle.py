@@ -1,6 +1,7 @@
 """Bundles as `export` writes them, from small random decoders of each style, in fp32, int8 and int4."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from models.config import DecoderConfig
 from models.decoder import Decoder
 from models.export import CachedDecoder
-from pipelines.exporting import gptq, onnx_fp32, onnx_int4, onnx_int8, ranges
+from pipelines.exporting import gptq, onnx_fp32, onnx_int4, onnx_int8, ranges, rotation
 
 STYLES: dict[str, dict[str, Any]] = {
     "llama": {"layers": 2, "width": 64, "heads": 4, "kv_heads": 2, "qk_norm": True},
@@ -27,12 +28,14 @@ def build(folder: Path, style: str, context: int = 48) -> Decoder:
     vocab = tokenizer.get_vocab_size()
     config = DecoderConfig(vocab_size=vocab, context=context, init_std=0.2, **STYLES[style])
     model = Decoder(config, torch.Generator().manual_seed(0)).eval()
-    source = folder / "model.onnx"
-    onnx_fp32.export(CachedDecoder(model), source)
+    onnx_fp32.export(CachedDecoder(model), folder / "model.onnx")
     windows = np.random.default_rng(0).integers(1, vocab, (8, context))
-    largest = ranges.measure(source, windows)
-    onnx_int8.export(source, folder / "model.int8.onnx", largest)
-    onnx_int4.export(source, folder / "model.int4.onnx", largest, gptq.moments(source, windows))
+    with tempfile.TemporaryDirectory() as name:
+        source = Path(name) / "rotated.onnx"
+        rotation.write(folder / "model.onnx", source)
+        measured = ranges.measure(source, windows), gptq.moments(source, windows)
+        onnx_int8.export(source, folder / "model.int8.onnx", *measured)
+        onnx_int4.export(source, folder / "model.int4.onnx", *measured)
     tokenizer.save(str(folder / "tokenizer.json"))
     serving = {"context": context, "max_tokens": 400, "precision": "int8", "eos": 0, "name": "exported"}
     (folder / "serving.json").write_text(json.dumps(serving))

@@ -3,7 +3,6 @@
 import asyncio
 
 import numpy as np
-import pytest
 from engines import PROMPT, collect, greedy, request, tokens
 
 
@@ -42,16 +41,20 @@ def test_a_shared_beginning_is_computed_once(make, bundle):
     assert [tokens for (tokens,) in engine._metrics.named("prefix")] == [0] + [32] * 5
 
 
-@pytest.mark.parametrize(("rounds", "sizes"), [(False, [40]), (True, [16, 16, 8])])
-def test_prompts_are_cut_alike_where_the_cache_rounds(make, rounds, sizes):
-    """Else a token would see its neighbours rounded or not, depending on who else runs."""
+def test_a_prompt_is_cut_shorter_while_others_wait_for_their_next_token(make):
     engine, computed = make(chunk=16, start=False), []
-    engine._graph.rounds = rounds
     extend = engine._graph.extend
     engine._graph.extend = lambda *values: (computed.append(len(values[1])), extend(*values))[1]
     engine.start()
-    asyncio.run(collect(engine, request(tuple(range(1, 41)))))
-    assert computed == sizes
+
+    async def main() -> None:
+        await collect(engine, request(tuple(range(1, 41))))
+        assert computed == [40]
+        both = request((50, 51), max_tokens=60), request(tuple(range(60, 100)))
+        await asyncio.gather(*(collect(engine, each) for each in both))
+
+    asyncio.run(main())
+    assert computed == [40, 2, 16, 16, 8]
 
 
 def test_a_stream_is_moved_when_others_leave(make, bundle):
