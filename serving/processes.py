@@ -9,7 +9,7 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGE = 1 << 20
+LARGE = 4 << 20
 """Bytes; what a step of a model asks for again and again is smaller, or is kept by ONNX Runtime itself."""
 
 LOOK = 0.5
