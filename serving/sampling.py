@@ -13,6 +13,9 @@ Array = np.ndarray
 
 BLOCK = 256
 
+COLDEST = 1e-4
+"""Below that temperature the likeliest token is always drawn: its neighbours' weights are beyond what floats hold."""
+
 
 @dataclass(frozen=True)
 class SamplingParameters:
@@ -52,7 +55,7 @@ class Sampler:
         self._counts: dict[int, int] = {}
         self._seen = set(prompt) if parameters.repetition_penalty != 1 else set()
         self._bias = tuple(np.array(column) for column in zip(*parameters.logit_bias, strict=True))
-        greedy = parameters.temperature == 0 or parameters.top_k == 1
+        greedy = parameters.temperature < COLDEST or parameters.top_k == 1
         penalised = parameters.presence_penalty or parameters.frequency_penalty or parameters.repetition_penalty != 1
         self._greedy, self._penalised = greedy, bool(penalised)
         self.plain = greedy and not penalised and not self._bias

@@ -88,7 +88,7 @@ class GenerationRequest(BaseModel):
     presence_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
     repetition_penalty: float | None = Field(
-        default=None, gt=0, le=10, allow_inf_nan=False, description="default 1: off"
+        default=None, ge=0.1, le=10, allow_inf_nan=False, description="default 1: off"
     )
     logit_bias: dict[str, float] | None = Field(default=None, description="token id → from -100 to 100")
     response_format: ResponseFormat | None = None

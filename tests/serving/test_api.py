@@ -205,7 +205,7 @@ BAD = {
     "logit_bias over the vocabulary": ({"prompt": "a", "logit_bias": {"263": 1}}, 400, "logit_bias", "0 and 262"),
     "many biases": ({"prompt": "a", "logit_bias": {str(i): 1 for i in range(1025)}}, 400, "logit_bias", "at most 1024"),
     "min_p": ({"prompt": "a", "min_p": 1.5}, 400, "min_p", "less than or equal to 1"),
-    "no repetition": ({"prompt": "a", "repetition_penalty": 0}, 400, "repetition_penalty", "greater than 0"),
+    "no repetition": ({"prompt": "a", "repetition_penalty": 0}, 400, "repetition_penalty", "or equal to 0.1"),
     "format a word": ({"prompt": "a", "response_format": "json"}, 400, "response_format", "must be an object"),
     "unknown format": ({"prompt": "a", "response_format": {"type": "xml"}}, 400, "response_format", "should be"),
     "no schema": ({"prompt": "a", "response_format": {"type": "json_schema"}}, 400, "response_format", "is required"),

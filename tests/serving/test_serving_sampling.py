@@ -35,8 +35,23 @@ def test_temperature_sharpens():
     assert np.abs(counts - PROBABILITIES**2 / (PROBABILITIES**2).sum()).max() < 0.03
 
 
-def test_tiny_temperatures_do_not_overflow():
-    assert set(draw(50, seed=1, temperature=1e-6)) == {0}
+@pytest.mark.parametrize("temperature", [1e-6, 1e-300, 5e-324])
+def test_tiny_temperatures_do_not_overflow(temperature):
+    assert set(draw(50, seed=1, temperature=temperature)) == {0}
+
+
+EDGES = {"temperature": (5e-324, 1e-4, 2.0), "top_p": (5e-324, 1 - 2**-53), "min_p": (5e-324, 1.0),
+         "repetition_penalty": (0.1, 10.0), "presence_penalty": (-2.0, 2.0), "frequency_penalty": (-2.0, 5e-324),
+         "top_k": (1, 2**31 - 1)}  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in EDGES.items() for value in values])
+def test_the_ends_of_what_a_request_may_ask_for(name, value, scale):
+    logits = np.random.default_rng(0).normal(scale=scale, size=1000).astype(np.float32)
+    sampler = Sampler(SamplingParameters(**{"seed": 1, "temperature": 1.0} | {name: value}), prompt=range(50))
+    with np.errstate(all="raise", under="ignore"):
+        assert all(0 <= sampler(logits) < 1000 for _ in range(20))
 
 
 def test_top_k_keeps_the_likeliest():
