@@ -123,9 +123,9 @@ class Engine:
         with self._changed:
             if not self._scheduler.full:
                 return None
-            queued = self._scheduler.queued
-            wait = self._seconds * (queued + 1) / self._slots.count
-            return queue_full(queued, max(1, min(60, round(wait))))
+            line = self._scheduler.line
+            wait = self._seconds * (line + 1) / self._slots.count
+            return queue_full(line, max(1, min(60, round(wait))))
 
     def abort(self) -> None:
         """End all streams at once, with an error that says why, and take no new ones. From the event loop's thread."""

@@ -74,8 +74,8 @@ def too_large(limit: int) -> ApiError:
 
 
 def queue_full(waiting: int, retry_after: int) -> ApiError:
-    """429: as many requests wait as may."""
-    message = f"{waiting} requests are waiting already. Try again in {retry_after} s."
+    """429: as many completions wait as may."""
+    message = f"{waiting} completions are waiting already. Try again in {retry_after} s."
     return ApiError(429, message, kind="rate_limit_error", code="queue_full", reason="queue_full",
                     headers={"Retry-After": str(retry_after)})  # fmt: skip
 

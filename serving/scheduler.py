@@ -50,7 +50,7 @@ class Scheduler:
     """The order of things; see the module."""
 
     def __init__(self, slots: Slots, queue: int, vocabulary: Vocabulary, eos: Container[int]) -> None:
-        """`queue`: requests that may wait while nothing is free."""
+        """`queue`: choices that may wait while nothing is free."""
         self.slots, self._queue, self._vocabulary, self._eos = slots, queue, vocabulary, eos
         self.waiting: deque[Stream] = deque()
         self.matchers: dict[Stream, Matcher] = {}
@@ -71,11 +71,25 @@ class Scheduler:
         return len(streams | {stream for stream in self.waiting if stream.started is not None})
 
     @property
+    def line(self) -> int:
+        """Choices that wait. Requests that have begun count with what they still want: it is in everybody's way."""
+        wanted = (stream.choices - stream.next_choice for stream in self.waiting if not stream.cancelled)
+        return self.compiling + sum(wanted)
+
+    @property
     def full(self) -> bool:
-        """One more request would have to be turned away."""
-        line = sum(stream.choices - stream.next_choice for stream in self.waiting if not stream.cancelled)
-        free = max(0, self.slots.free - line)
-        return self.queued >= self._queue and not free
+        """One more request would have to be turned away: as many wait as may, and there is no room to begin at once."""
+        line = self.line
+        if line < self._queue:
+            return False
+        waiting = (stream for stream in self.waiting if not stream.cancelled)
+        tokens = sum(self._tokens(each, choice) for each in waiting for choice in range(each.next_choice, each.choices))
+        return self.slots.free <= line or self.slots.reserved + tokens >= self.slots.budget
+
+    def _tokens(self, stream: Stream, choice: int) -> int:
+        """What a choice may come to in the cache."""
+        request = stream.request
+        return min(len(request.prompts[choice // request.n]) + request.max_tokens, self.slots.capacity)
 
     def admit(self) -> list[tuple[Running, list[int]]]:
         """Let in whom there is room for. Returns them, each with the slots whose memory must be released first."""
@@ -84,7 +98,7 @@ class Scheduler:
             stream = self.waiting[0]
             request = stream.request
             prompt = request.prompts[stream.next_choice // request.n]
-            tokens = min(len(prompt) + request.max_tokens, self.slots.capacity)
+            tokens = self._tokens(stream, stream.next_choice)
             if not self.slots.fits(tokens):
                 break
             self.waiting.popleft()

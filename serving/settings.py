@@ -89,7 +89,7 @@ DESCRIPTIONS = {
     "METROLINE_KV_TOKENS": "tokens that a worker's key/value caches hold, shared out to its models; 0: 1,024 a slot",
     "METROLINE_PREFILL_CHUNK": "tokens of a prompt between two steps of running streams; four times that if none runs",
     "METROLINE_SPECULATIVE": "tokens that are guessed from the text so far while one sequence runs alone; 0: none",
-    "METROLINE_QUEUE": "requests that may wait for a model of a worker; more get 429; unset: a quarter of the slots",
+    "METROLINE_QUEUE": "completions that may wait for a model of a worker; more get 429; unset: a quarter of the slots",
     "METROLINE_DEADLINE": "seconds from arrival after which a request is stopped with 504",
     "METROLINE_DRAIN": "seconds that running requests get to finish after SIGTERM",
     "METROLINE_BODY_LIMIT": "bytes of a request body; more gets 413",

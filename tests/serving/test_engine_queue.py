@@ -86,11 +86,44 @@ def test_no_queue_still_serves_what_has_a_slot(make):
     async def main() -> None:
         assert await asyncio.gather(*(collect(engine, request()) for _ in range(4)))
         streams = [engine.submit(request(max_tokens=4)) for _ in range(4)]
-        with pytest.raises(ApiError, match="requests are waiting"):
+        with pytest.raises(ApiError, match="are waiting already"):
             engine.submit(request())
         for stream in streams:
             async with stream:
                 assert [event async for event in stream]
+
+    asyncio.run(main())
+
+
+def test_what_a_request_still_wants_counts_as_waiting(make, scripted):
+    """Else requests for several choices would all be begun, and each would wait for all the others' next ones."""
+    engine = make(queue=3, slots=2, folder=scripted)
+
+    async def main() -> None:
+        async with engine.submit(request(n=5, max_tokens=1000)) as first:
+            await anext(first)  # two of its choices run, three wait
+            with pytest.raises(ApiError, match="3 completions are waiting"):
+                engine.submit(request())
+        async with engine.submit(request(n=4, max_tokens=1000)) as first:
+            await anext(first)
+            async with engine.submit(request(n=9)):  # two wait: it is let in, however much it wants
+                with pytest.raises(ApiError, match="11 completions are waiting"):
+                    engine.submit(request())
+
+    asyncio.run(main())
+
+
+def test_a_free_slot_is_no_room_when_the_cache_is_full(make, scripted):
+    engine = make(queue=1, slots=4, kv_tokens=2048, folder=scripted)
+    long = request(max_tokens=1000)
+
+    async def main() -> None:
+        async with engine.submit(long) as first, engine.submit(long) as second:
+            await anext(first)
+            await anext(second)  # two of four slots, and nearly all of the cache
+            async with engine.submit(long):
+                with pytest.raises(ApiError, match="1 completions are waiting"):
+                    engine.submit(long)
 
     asyncio.run(main())
 

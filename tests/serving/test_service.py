@@ -125,7 +125,7 @@ def test_ready_only_when_the_model_is_loaded(bundle, serve, tmp_path):
 
 
 def test_full_queue_and_deadline(scripted, serve):
-    server = serve(scripted, queue="1", deadline="1.5", prompts="64")
+    server = serve(scripted, queue="100", deadline="1.5", prompts="64")  # two of these requests want 128 completions
     many = LONG | {"n": 64}
     results: list[int] = []
     threads = [threading.Thread(target=lambda: results.append(post(server, many).status_code)) for _ in range(2)]
