@@ -18,7 +18,7 @@ from pathlib import Path
 import llama_cpp as llama  # type: ignore[import-not-found,unused-ignore] # installed with the peer, not with us
 import numpy as np
 
-STEPS, STREAMS, PROMPT, PREFILL, REPEATS = 48, 16, 64, 512, 3
+STEPS, STREAMS, PROMPT, PREFILL, REPEATS = 48, 16, 64, 512, 5
 KINDS = {"Q4_0": 2, "Q8_0": 7}  # LLAMA_FTYPE_MOSTLY_*
 
 
