@@ -2,7 +2,7 @@
 
 A gate compares one measured value with a number or with another measured value. The values are those of
 `metrics.json` (`test.loss`, `baselines.xz_bits_per_byte`, ...) and of `parity.json` below `parity.`
-(`parity.onnx.max_abs`; `parity.int8.loss_delta` is also `int8.loss_delta`).
+(`parity.onnx.max_abs`; `parity.int8.loss_delta` is also `int8.loss_delta`, and so for int4).
 
 It measures nothing itself, and imports nothing heavy: recipes are checked with it.
 """
@@ -30,7 +30,7 @@ MEASURED = (
     "parity.onnx.max_abs",
 )
 """The names that every line measures, for a look before it has run."""
-OPEN = ("groups.", "parity.", "int8.")
+OPEN = ("groups.", "parity.", "int8.", "int4.")
 """What the names begin with that depend on the data or on what is exported."""
 METRIC = r"[A-Za-z_][\w-]*(?:\.[\w-]+)*"
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -87,7 +87,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 def measured(metrics: Mapping[str, Any], parity: Mapping[str, Any]) -> dict[str, float]:
     """All values that gates may name, from the contents of `metrics.json` and `parity.json`."""
-    return flatten({**metrics, "parity": parity, "int8": parity.get("int8", {})})
+    return flatten({**metrics, "parity": parity, **{form: parity.get(form, {}) for form in ("int8", "int4")}})
 
 
 def known_metric(name: str) -> bool:

@@ -65,7 +65,7 @@ def finish(proto: onnx.ModelProto, graph: Graph, target: Path, ranges: Mapping[s
 def quantize(graph: Graph, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:
     """Replace every product with a constant matrix, each in the way that suits its input."""
     for node in graph.of_type("MatMul"):
-        if node.input[1] in graph.weights and _outliers(ranges[node.input[0]]):
+        if node.input[1] in graph.weights and outliers(ranges[node.input[0]]):
             blockwise.quantize(graph, node, 8)
     factors = smooth(graph, ranges)
     smoothed = {name: ranges[name] / factor for name, factor in factors.items()}
@@ -102,7 +102,7 @@ def quantize_products(graph: Graph, ranges: Mapping[str, np.ndarray], second: Ma
             graph.node("Mul", [product, scale], [out])
 
 
-def _outliers(range_: np.ndarray) -> bool:
+def outliers(range_: np.ndarray) -> bool:
     """Whether a few channels are so large that one scale for all loses the others. `range_` [K]."""
     return bool(range_.max() > OUTLIERS * np.median(range_) > 0)
 

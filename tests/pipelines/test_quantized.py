@@ -121,6 +121,30 @@ def test_int4_is_made_the_same_again_and_is_smaller(forms: dict[str, Path], expo
     assert forms["int4"].stat().st_size < (exported.bundle / "model.onnx").stat().st_size / 2
 
 
+def test_int4_keeps_eight_bits_in_the_first_and_last_layers_and_where_inputs_have_outliers(
+    forms: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = Graph(onnx.load(forms["int4"].parent / "rotated.onnx").graph)
+    ranges = {node.input[0]: np.ones(1) for node in graph.of_type("MatMul")}
+    presents = {name: np.ones((2, 16)) for name in graph.outputs if name.startswith("present.")}
+    moments = {node.input[0]: np.eye(len(graph.array(node.input[1]))) for node in graph.of_type("MatMul")}
+
+    def eights(largest: dict[str, np.ndarray]) -> int:
+        onnx_int4.export(forms["int4"].parent / "rotated.onnx", tmp_path / "model.onnx", largest, moments)
+        nodes = [node for node in onnx.load(tmp_path / "model.onnx").graph.node if node.op_type == "MatMulNBits"]
+        return sum(part.i == 8 for node in nodes for part in node.attribute if part.name == "bits")
+
+    assert eights({**ranges, **presents}) == 2 * 3 + 1  # what attention reads, and the head
+    last = (
+        next(node.input[0] for node in graph.of_type("MatMul") if node.output[0] == graph.readers("logits_at"))
+        if False
+        else list(graph.of_type("MatMul"))[-2].input[0]
+    )
+    assert eights({**ranges, **presents, last: np.array([1.0, 1.0, 101.0])}) == 2 * 3 + 2
+    monkeypatch.setattr(onnx_int4, "EDGE", 0.5)
+    assert eights({**ranges, **presents}) == 15
+
+
 def product(weight: np.ndarray) -> Graph:
     """y = x · weight."""
     value = helper.make_tensor_value_info
