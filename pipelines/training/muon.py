@@ -44,7 +44,8 @@ class BatchedMuon(torch.optim.Muon):
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         updates: Sequence[Tensor] = buffers
         if group["nesterov"]:
-            updates = torch._foreach_lerp(gradients, buffers, group["momentum"])
+            updates = [gradient.clone() for gradient in gradients]  # in place: torch 2.11 shards no other _foreach_lerp
+            torch._foreach_lerp_(updates, buffers, group["momentum"])
         # The factor makes updates of tall and wide matrices equally large in root mean square.
         rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
         whole = torch.stack([gathered(update) for update in updates]).to(self.dtype)  # [N, rows, columns]
