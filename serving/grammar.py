@@ -26,7 +26,11 @@ MOST_BRANCHES = 500
 for a token grows with the third power of the definitions: with 100 of them (20,000 branches) it is seconds, in which no
 stream goes on; with 15 it is less than 0.1 s."""
 MOST_PROPERTIES = 1000
-"""Of all objects of a JSON schema together. With 8,000 of one object a token takes 0.7 s, with 2,000 0.04 s."""
+"""Of all objects of a JSON schema together. With 8,000 of one object a token takes 0.7 s, with 2,000 0.04 s.
+Names that are only in `required` are properties too: 30,000 of them end the process."""
+MOST_ENTRIES = 5000
+"""Entries of all lists and values of all objects of a JSON schema together, whatever they are for: an `enum` of 60,000
+lists holds up the compiler, and with it all that want a grammar, for 10 s."""
 
 WHITE_SPACE = r"[ \n\t]{0,16}"
 """Between the parts of JSON. Bounded, because small models love to go on with white space for ever."""
@@ -113,31 +117,44 @@ def _written(grammar: Grammar) -> str:
         raise _wrong(grammar, str(error)) from None
     if not isinstance(schema, dict):
         raise _wrong(grammar, "a schema is a JSON object")
-    branches, properties = _size(schema)
+    branches, properties, entries = _size(schema)
     if branches > MOST_BRANCHES:
         raise _wrong(grammar, f"{branches} references and alternatives, at most {MOST_BRANCHES} are allowed")
     if properties > MOST_PROPERTIES:
         raise _wrong(grammar, f"{properties} properties, at most {MOST_PROPERTIES} are allowed")
+    if entries > MOST_ENTRIES:
+        raise _wrong(grammar, f"{entries} values in lists and objects, at most {MOST_ENTRIES} are allowed")
     try:
         return LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": WHITE_SPACE})
     except ValueError as error:
         raise _wrong(grammar, str(error)) from None
 
 
-def _size(schema: object) -> tuple[int, int]:
-    """How many references and alternatives, and how many properties a JSON schema has, at any depth."""
-    branches, properties, left = 0, 0, [schema]
+def _size(schema: object) -> tuple[int, int, int]:
+    """How many references and alternatives, properties, and entries of any kind a JSON schema has, at any depth."""
+    branches, properties, entries, left = 0, 0, 0, [schema]
     while left:
         value = left.pop()
         if isinstance(value, dict):
             lists = (value.get(name) for name in ("anyOf", "oneOf", "allOf"))
             branches += ("$ref" in value) + sum(len(each) for each in lists if isinstance(each, list))
-            objects = (value.get(name) for name in ("properties", "patternProperties"))
-            properties += sum(len(each) for each in objects if isinstance(each, dict))
+            objects = [
+                each for name in ("properties", "patternProperties") if isinstance(each := value.get(name), dict)
+            ]
+            properties += sum(map(len, objects)) + _undescribed(value)
+            entries += len(value)
             left += value.values()
         elif isinstance(value, list):
+            entries += len(value)
             left += value
-    return branches, properties
+    return branches, properties, entries
+
+
+def _undescribed(schema: dict[str, object]) -> int:
+    """How many names an object's schema requires and does not describe."""
+    required, described = schema.get("required"), schema.get("properties")
+    known = described if isinstance(described, dict) else {}
+    return sum(isinstance(name, str) and name not in known for name in required) if isinstance(required, list) else 0
 
 
 def _wrong(grammar: Grammar, detail: str) -> ApiError:

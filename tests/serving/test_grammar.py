@@ -154,3 +154,40 @@ def test_a_schema_that_would_hold_up_every_stream_is_refused(vocabulary):
     text, complete = write(grammars, vocabulary, Grammar("json_schema", all_to_all(15)), 0)
     assert complete
     assert json.loads(text) in {f"a{number}" for number in range(15)}
+
+
+NAMES = [f"n{number}" for number in range(30_000)]
+HUGE = {
+    "required names": ({"type": "object", "required": NAMES}, "30000 properties, at most 1000"),
+    "names required further down": (
+        {"type": "array", "items": {"type": "object", "properties": {"n0": {}}, "required": NAMES[:1001]}},
+        "1001 properties, at most 1000",
+    ),
+    "an enum": ({"enum": [[name] for name in NAMES]}, "60001 values in lists and objects, at most 5000"),
+    "a const": ({"const": NAMES}, "30001 values in lists and objects, at most 5000"),
+    "a const object": ({"const": {"in": dict.fromkeys(NAMES)}}, "30002 values in lists and objects, at most 5000"),
+}
+
+
+@pytest.mark.parametrize("case", HUGE)
+def test_a_schema_that_would_end_the_process_never_reaches_the_compiler(vocabulary, monkeypatch, case):
+    from llguidance import LLMatcher
+
+    reached: list[object] = []
+    monkeypatch.setattr(LLMatcher, "grammar_from_json_schema", lambda *given, **_: reached.append(given))
+    schema, reason = HUGE[case]
+    with pytest.raises(ApiError, match=reason) as caught:
+        Grammars(vocabulary, (0,)).compile(Grammar("json_schema", json.dumps(schema)))
+    error = caught.value.body()["error"]
+    assert (caught.value.status, error["type"]) == (400, "invalid_request_error")
+    assert (error["param"], error["code"]) == ("response_format", "invalid_grammar")
+    assert reached == []
+
+
+def test_a_large_schema_within_the_bounds_is_followed(vocabulary):
+    """Every property that is required is described too, and counts once; `required` may be one's own property."""
+    names = NAMES[:900]
+    wide = {"type": "object", "properties": {name: {"const": 1} for name in names}, "required": names}
+    own = {"type": "object", "properties": {"required": {"type": "string"}}, "required": ["required"]}
+    for schema in (wide, own, {"enum": NAMES[:4900]}):
+        assert Grammars(vocabulary, (0,)).compile(Grammar("json_schema", json.dumps(schema))).allowed().any()
