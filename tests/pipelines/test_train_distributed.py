@@ -57,7 +57,7 @@ def test_two_processes_follow_one(tmp_path, optimizer, kind, more):
 
 @pytest.mark.parametrize(("kind", "number"), [("ddp", signal.SIGKILL), ("fsdp", signal.SIGTERM)])
 def test_two_processes_resume_to_the_same_bytes(tmp_path, kind, number):
-    options = {**OPTIONS, "steps": 40, "evaluate_every": 20, "ema": 0.8, "distributed": kind}
+    options = {**OPTIONS, "steps": 160, "evaluate_every": 80, "ema": 0.8, "distributed": kind}
     whole = small_runs.project(tmp_path / "whole", {"dropout": 0.1}, **options)
     code, output = finish(small_runs.start(tmp_path / "whole", processes=2))
     assert code == 0, output
