@@ -7,14 +7,17 @@ CODE = ("data", "kernels", "models", "pipelines", "serving", "pyproject.toml", "
 
 
 def git_commit(root: Path) -> str | None:
-    """The last commit that changed code, with `+` when there are changes that are in no commit; None without git."""
+    """The last commit that changed code, with `+` when there are changes that are in no commit.
+
+    None without git, or where Git knows nothing of the code.
+    """
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments, "--", *CODE]
+        command = ["git", "--no-optional-locks", "-C", str(root), *arguments, "--", *CODE]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
 
     try:
         commit = git("log", "-1", "--format=%H")
-        return (commit + ("+" if git("status", "--porcelain") else "")) or None
+        return commit + ("+" if git("status", "--porcelain") else "") if commit else None
     except (OSError, subprocess.SubprocessError):
         return None

@@ -59,7 +59,9 @@ def default_of(field: FieldInfo) -> str:
         return ""
     if value is None:
         return "null"
-    return str(list(value) if isinstance(value, tuple) else value).lower() if value != "" else '""'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value) if isinstance(value, tuple) else value) if value != "" else '""'
 
 
 def table(model: type[BaseModel]) -> str:

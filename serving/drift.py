@@ -2,7 +2,7 @@
 
 Prefill gives the loss of a prompt for little. A prompt that the model finds strange has a high loss; so the mean loss
 of recent prompts, against that of the test split (`reference.json`, written by `evaluate`), tells when use has moved
-away from the training data, in subject, language or format. Of many prompts a few a second are scored, and none whose
+away from the training data, in subject, language or format. Of many prompts a few are scored, and none whose
 beginning was in the cache already: it was scored then. It keeps numbers only, never text.
 """
 
@@ -21,8 +21,9 @@ ENOUGH = 16
 """Prompts before there is a score: a few short ones say nothing."""
 SHORTEST = 8
 """Tokens that a prompt must have to count: the first tokens of any text are hard to predict."""
-SPACING = 0.25
-"""Seconds between prompts that are scored: each costs the logits of its first tokens, which are not needed else."""
+SPACING, SPACING_PER_TOKEN = 0.25, 25e-6
+"""Seconds between prompts that are scored, and the same for each token of the vocabulary, the greater counts: a prompt
+costs the logits of its first tokens, which are not needed else (20 ms with a vocabulary of 49,152)."""
 
 
 def prompt_loss(logits: np.ndarray, targets: tuple[int, ...]) -> float:
@@ -34,8 +35,9 @@ def prompt_loss(logits: np.ndarray, targets: tuple[int, ...]) -> float:
 class Drift:
     """Rolling mean of prompt losses, in nats a token, and its distance from the reference in standard deviations."""
 
-    def __init__(self, reference: Mapping[str, Any] | None) -> None:
+    def __init__(self, reference: Mapping[str, Any] | None, vocabulary: int = 0) -> None:
         """`reference`: loss_mean, loss_std, and tokens (length of the prompts it was measured on), or None."""
+        self._spacing = max(SPACING, SPACING_PER_TOKEN * vocabulary)
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self._mean = float(reference["loss_mean"]) if reference else None
         self._deviation = float(reference["loss_std"]) if reference else 0.0
@@ -48,7 +50,7 @@ class Drift:
         now = time.monotonic()
         if now < self._next:
             return False
-        self._next = now + SPACING
+        self._next = now + self._spacing
         return True
 
     def add(self, loss: float) -> None:

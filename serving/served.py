@@ -62,7 +62,7 @@ def load(bundle: Bundle, settings: Settings) -> Served:
     release_memory()
     metrics = Metrics(bundle)
     engine = Engine(
-        graph, vocabulary, bundle.eos, metrics, Drift(bundle.reference),
+        graph, vocabulary, bundle.eos, metrics, Drift(bundle.reference, bundle.vocab_size),
         queue=settings.queue, deadline=settings.deadline, chunk=settings.prefill_chunk,
         kv_tokens=min(settings.slots * bundle.context, max(bundle.context, settings.kv_budget)),
         speculative=settings.speculative,

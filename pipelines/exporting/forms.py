@@ -73,6 +73,10 @@ def quantize(
     """Calibrate on the validation split and write the quantized forms that are among `files`."""
     runners.open_runner("onnx", files["onnx"], model)  # says what is wrong with it, in one line
     windows = list(quality.calibration(model, config.calibration_tokens, paths))
+    if not windows:
+        raise MetrolineError(
+            "export: the validation split has no text to calibrate int8 on", hint="raise split.valid in the recipe"
+        )
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "rotated.onnx"
         rotation.write(files["onnx"], source)

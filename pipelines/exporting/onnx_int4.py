@@ -2,8 +2,8 @@
 stream. For many streams and long prompts int8 is faster.
 
 The products that lose most keep 8 bits: the head, those before attention (where errors move attention itself), those
-whose inputs have outliers, and the first and last layers. The others' rounding is compensated over their inputs (GPTQ,
-`gptq.py`). Embedding and cache are as in `onnx_int8.py`.
+whose inputs have outliers, and the first and last tenth of the layers. The others' rounding is compensated over their
+inputs (GPTQ, `gptq.py`). Embedding and cache are as in `onnx_int8.py`.
 """
 
 from collections.abc import Mapping
@@ -52,5 +52,8 @@ def _sensitive(graph: Graph, node: onnx.NodeProto) -> bool:
     """Whether a product feeds attention, or is the head."""
     if node.output[0] in graph.outputs:
         return True
-    kinds = {reader.op_type for reader in graph.readers(node.output[0])}
+    readers = graph.readers(node.output[0])
+    for bias in [reader for reader in readers if reader.op_type == "Add" and set(reader.input) & set(graph.weights)]:
+        readers += graph.readers(bias.output[0])
+    kinds = {reader.op_type for reader in readers}
     return bool(kinds & {"GroupQueryAttention", "Reshape"})

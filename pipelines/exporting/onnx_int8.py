@@ -80,11 +80,12 @@ def quantize_products(graph: Graph, ranges: Mapping[str, np.ndarray], second: Ma
     graph.constant("int8.zero", np.uint8(128))
     graph.constant("int8.last", np.array([-1]))
     rows: dict[str, tuple[str, str]] = {}
+    bounded = {node.input[0] for node in graph.of_type("MatMul") if _bounded(graph, node.input[0])}
     for node in graph.of_type("MatMul"):
         if node.input[1] not in graph.weights:
             continue
         name, out, weight = node.input[0], node.output[0], graph.array(node.input[1])
-        fixed = _bounded(graph, name)
+        fixed = name in bounded
         if name not in rows:
             rank = len(graph.shapes.get(name) or graph.shapes[out])
             rows[name] = (
@@ -110,8 +111,11 @@ def outliers(range_: np.ndarray) -> bool:
 def _bounded(graph: Graph, name: str) -> bool:
     """Whether a value has the same size for any text: a norm without gain, or means of values that come from one."""
     maker = graph.maker.get(name)
-    if maker is None or maker.op_type == "GroupQueryAttention":
-        return maker is not None
+    if maker is None:
+        return False
+    if maker.op_type == "GroupQueryAttention":
+        product = graph.maker.get(maker.input[2] or maker.input[0])  # of the values, or of all three
+        return product is not None and product.op_type == "MatMul" and _bounded(graph, product.input[0])
     gain = maker.input[NORMS[maker.op_type]] if maker.op_type in NORMS else ""
     return gain in graph.weights and bool((graph.array(gain) == 1).all())
 

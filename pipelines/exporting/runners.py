@@ -26,6 +26,7 @@ def open_onnx(path: Path, model: CachedDecoder) -> onnxruntime.InferenceSession:
     try:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions; do not print them as well
+        options.add_session_config_entry("session.x64quantprecision", "1")  # as serving/graph.py has it
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common public base
         first_line = (str(error).strip().splitlines() or [""])[0]

@@ -27,3 +27,6 @@ def test_the_commit_is_the_last_that_changed_code(tmp_path: Path) -> None:
     assert git_commit(tmp_path) == code != git("rev-parse", "HEAD")
     (tmp_path / "models/a.py").write_text("2")
     assert git_commit(tmp_path) == code + "+"
+    elsewhere = tmp_path / "unpacked"
+    elsewhere.mkdir()
+    assert git_commit(elsewhere) is None  # inside a repository that knows nothing of it

@@ -21,7 +21,7 @@ from models.export import CachedDecoder
 from models.huggingface import load
 from pipelines.evaluate import evaluate
 from pipelines.export import ExportConfig, export
-from pipelines.exporting import forms, onnx_fp32, onnx_int8, parity, pt2, runners, torchscript
+from pipelines.exporting import forms, onnx_fp32, onnx_int8, parity, pt2, quality, runners, torchscript
 from pipelines.exporting.forms import check
 from pipelines.paths import Paths
 
@@ -158,6 +158,20 @@ def test_a_gpt2_like_model_exports_too(trained: Paths, tmp_path: Path) -> None:
     onnx_fp32.export(model, tmp_path / "model.onnx")
     found = parity.compare(runners.open_runner("onnx", tmp_path / "model.onnx", model), model.model, (1, 2), (1, 9))
     assert found["max_abs"] < 1e-4
+    files = {form: tmp_path / f"{form}.onnx" for form in ("int8", "int4")}
+    forms.quantize(model, {"onnx": tmp_path / "model.onnx", **files}, ExportConfig(), paths, Progress("export", None))
+    kinds = [node.op_type for node in onnx.load(files["int8"]).graph.node]
+    assert kinds.count("ReduceMax") == kinds.count("QuantizeLinear") == 2 * 4 + 1  # nothing has a fixed size here
+    products = [node for node in onnx.load(files["int4"]).graph.node if node.op_type == "MatMulNBits"]
+    bits = [part.i for node in products for part in node.attribute if part.name == "bits"]
+    assert bits.count(8) == 2 * 3 + 1 < len(bits) == 2 * 6 + 1  # query, key and value, and the head
+
+
+def test_export_without_validation_text_says_so(ready: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "calibration", lambda *_: iter(()))
+    with pytest.raises(MetrolineError, match="no text to calibrate"):
+        export(small_line.recipe(), ready)
+    assert not ready.bundle.exists()
 
 
 def test_a_changed_weight_fails_and_leaves_no_bundle(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from serving import drift as drift_module
 from serving.drift import ENOUGH, WINDOW, Drift, prompt_loss
 
 REFERENCE = {"loss_mean": 4.0, "loss_std": 0.5, "tokens": 64}
@@ -42,3 +43,16 @@ def test_no_reference_no_score(reference):
     for _ in range(WINDOW):
         drift.add(9.0)
     assert drift.score == 0
+
+
+def test_a_large_vocabulary_is_scored_less_often(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(drift_module.time, "monotonic", lambda: now[0])
+    small, large = Drift(REFERENCE, 4096), Drift(REFERENCE, 49152)
+    assert small.due()
+    assert large.due()
+    now[0] += 0.3
+    assert small.due()
+    assert not large.due()
+    now[0] += 1
+    assert large.due()
