@@ -110,7 +110,7 @@ class Engine:
                 raise refusal
             stream = Stream(request, min(self._deadline, request.deadline or self._deadline))
             if request.grammar:
-                scheduler.compiling += 1
+                scheduler.compiling.add(stream)
                 self._compiler.submit(self._compile, stream, request.grammar)
             else:
                 scheduler.waiting.append(stream)
@@ -145,7 +145,7 @@ class Engine:
         except Exception:
             log.exception("a grammar failed", extra={"fields": {"request_id": stream.request.id}})
         with self._changed:
-            self._scheduler.compiling -= 1
+            self._scheduler.compiling.discard(stream)
             if matcher and not self._ended:
                 self._scheduler.matchers[stream] = matcher
                 self._scheduler.waiting.append(stream)

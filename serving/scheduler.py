@@ -55,14 +55,19 @@ class Scheduler:
         self.waiting: deque[Stream] = deque()
         self.matchers: dict[Stream, Matcher] = {}
         self.running: list[Running] = []
-        self.compiling = 0
-        """Requests whose grammar is being compiled; they count as waiting."""
+        self.compiling: set[Stream] = set()
+        """Those whose grammar is being compiled; all their choices count as waiting."""
         self._chunks = 0
 
     @property
     def queued(self) -> int:
         """Requests of which nothing has run yet."""
-        return self.compiling + sum(stream.started is None and not stream.cancelled for stream in self.waiting)
+        return sum(stream.started is None for stream in self._wanted)
+
+    @property
+    def _wanted(self) -> list[Stream]:
+        """Requests that have choices left to begin, and somebody who waits for them."""
+        return [stream for stream in (*self.waiting, *self.compiling) if not stream.cancelled]
 
     @property
     def active(self) -> int:
@@ -73,8 +78,7 @@ class Scheduler:
     @property
     def line(self) -> int:
         """Choices that wait. Requests that have begun count with what they still want: it is in everybody's way."""
-        wanted = (stream.choices - stream.next_choice for stream in self.waiting if not stream.cancelled)
-        return self.compiling + sum(wanted)
+        return sum(stream.choices - stream.next_choice for stream in self._wanted)
 
     @property
     def full(self) -> bool:
@@ -82,8 +86,8 @@ class Scheduler:
         line = self.line
         if line < self._queue:
             return False
-        waiting = (stream for stream in self.waiting if not stream.cancelled)
-        tokens = sum(self._tokens(each, choice) for each in waiting for choice in range(each.next_choice, each.choices))
+        wanted = ((each, choice) for each in self._wanted for choice in range(each.next_choice, each.choices))
+        tokens = sum(self._tokens(each, choice) for each, choice in wanted)
         return self.slots.free <= line or self.slots.reserved + tokens >= self.slots.budget
 
     def _tokens(self, stream: Stream, choice: int) -> int:

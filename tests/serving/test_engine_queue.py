@@ -3,13 +3,15 @@
 import asyncio
 import random
 import re
+import threading
 import time
 
 import pytest
 from engines import collect, greedy, request, tokens
 
+from serving.engine import Engine
 from serving.errors import ApiError
-from serving.grammar import Grammar
+from serving.grammar import Grammar, Matcher
 from serving.sampling import SamplingParameters
 from serving.sequence import FinishEvent, Request
 
@@ -124,6 +126,64 @@ def test_a_free_slot_is_no_room_when_the_cache_is_full(make, scripted):
             async with engine.submit(long):
                 with pytest.raises(ApiError, match="1 completions are waiting"):
                     engine.submit(long)
+
+    asyncio.run(main())
+
+
+def hold_the_compiler(engine: Engine) -> threading.Event:
+    """No grammar is compiled until the event is set."""
+    go, compile_one = threading.Event(), engine._grammars.compile
+
+    def held(grammar: Grammar) -> Matcher:
+        assert go.wait(10)
+        return compile_one(grammar)
+
+    engine._grammars.compile = held  # type: ignore[method-assign]
+    return go
+
+
+def test_all_choices_of_a_grammar_that_is_being_compiled_wait(make):
+    engine = make(queue=8)
+    go = hold_the_compiler(engine)
+    many = request(n=16, grammar=Grammar("regex", "[a-z]{3}"), ignore_eos=False)
+
+    async def main() -> None:
+        task = asyncio.create_task(collect(engine, many))
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError, match="16 completions are waiting"):
+            engine.submit(many)
+        go.set()
+        assert sum(isinstance(event, FinishEvent) for event in await task) == 16
+
+    asyncio.run(main())
+
+
+def test_what_is_being_compiled_wants_room_in_the_cache(make):
+    """Two slots of four would stay free, but the cache holds two of these."""
+    engine = make(queue=1, kv_tokens=128)
+    go = hold_the_compiler(engine)
+    long = request(max_tokens=60, grammar=Grammar("regex", "[a-z]{3}"), ignore_eos=False)
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(collect(engine, long)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError, match="2 completions are waiting"):
+            engine.submit(long)
+        go.set()
+        assert all(await asyncio.gather(*tasks))
+
+    asyncio.run(main())
+
+
+def test_a_client_that_leaves_while_its_grammar_is_compiled_makes_room(make):
+    engine = make(queue=0)
+    go = hold_the_compiler(engine)
+
+    async def main() -> None:
+        async with engine.submit(request(n=4, grammar=Grammar("regex", "[a-z]{3}"))):
+            assert engine.refusal()
+        assert engine.refusal() is None
+        go.set()
 
     asyncio.run(main())
 
