@@ -32,22 +32,29 @@ class KeyValueCache:
         for (name, (heads, width, kind)), start, size in zip(parts.items(), starts, sizes, strict=False):
             flat = np.frombuffer(self._memory, np.uint8, size, start)
             self.arrays[name] = flat.view(kind).reshape(slots, heads, capacity, width)
-        self._regions = [(start, size // slots) for start, size in zip(starts, sizes, strict=False)]
+        self._starts, self._capacity = starts[:-1], capacity
 
     def copy(self, source: int, target: int, tokens: int) -> None:
         """Copy the first `tokens` of a slot to another one."""
         for array in self.arrays.values():
             array[target, :, :tokens] = array[source, :, :tokens]
 
-    def release(self, slot: int) -> None:
-        """Give a slot's memory back to the system; it reads as zeros (Linux), or stays as it is (elsewhere)."""
+    def release(self, slot: int, kept: int = 0) -> None:
+        """Give a slot's memory back to the system; it reads as zeros (Linux), or stays as it is (elsewhere).
+
+        `kept`: tokens at its beginning that stay as they are.
+        """
         if not hasattr(mmap, "MADV_DONTNEED"):
             return
-        for start, size in self._regions:
-            first = -(-(start + slot * size) // mmap.PAGESIZE) * mmap.PAGESIZE
-            last = (start + (slot + 1) * size) // mmap.PAGESIZE * mmap.PAGESIZE
-            if last > first:
-                self._memory.madvise(mmap.MADV_DONTNEED, first, last - first)
+        for begin, array in zip(self._starts, self.arrays.values(), strict=True):
+            size, head = array[slot].nbytes, array[slot, 0].nbytes
+            begin += slot * size
+            step = head if kept else size  # all heads at once, when nothing stays
+            for start in range(begin, begin + size, step):
+                first = -(-(start + head // self._capacity * kept) // mmap.PAGESIZE) * mmap.PAGESIZE
+                last = (start + step) // mmap.PAGESIZE * mmap.PAGESIZE
+                if last > first:
+                    self._memory.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def _reserve(size: int) -> mmap.mmap:
@@ -73,7 +80,8 @@ class Slots:
     def clear(self) -> None:
         """Forget everything."""
         self._busy = [False] * self.count
-        self._room = [0] * self.count  # tokens: what is reserved for a sequence, or what one has left behind
+        self._wanted = [0] * self.count  # tokens that the sequence in it may come to
+        self._room = [0] * self.count  # tokens of memory: what is wanted, or more that one before has left behind
         self._prefix: list[tuple[int, ...]] = [()] * self.count
         self._used = [0] * self.count
         self._clock = 0
@@ -81,7 +89,7 @@ class Slots:
     @property
     def reserved(self) -> int:
         """Tokens that are set aside for the sequences that run."""
-        return sum(room for room, busy in zip(self._room, self._busy, strict=True) if busy)
+        return sum(self._wanted)
 
     @property
     def free(self) -> int:
@@ -92,8 +100,8 @@ class Slots:
         """A sequence of that many tokens may come in now."""
         return self.free > 0 and self.reserved + tokens <= self.budget
 
-    def take(self, prompt: tuple[int, ...], tokens: int) -> tuple[int, list[int]]:
-        """Reserve a slot for a sequence that `fits`. Returns it, and the slots whose memory must be released first.
+    def take(self, prompt: tuple[int, ...], tokens: int) -> tuple[int, list[tuple[int, int]]]:
+        """Reserve a slot for a sequence that `fits`. Returns it, and what must be released first: (slot, tokens kept).
 
         Sequences stay side by side, because one step runs a range of slots; among equals the slot that holds the
         beginning of the prompt is best, then the one that was used longest ago.
@@ -106,25 +114,22 @@ class Slots:
             return width, -self._common(slot, prompt), self._used[slot]
 
         slot = min((each for each in range(self.count) if not self._busy[each]), key=cost)
-        self._busy[slot] = True
+        self._busy[slot], self._wanted[slot] = True, tokens
         self._touch(slot)
         self._room[slot] = max(self._room[slot], tokens)
         released = []
         while sum(self._room) > self.budget:
-            left = [each for each in range(self.count) if not self._busy[each] and self._room[each]]
-            if not left:
-                self._room[slot] = tokens  # what it had left behind is given up with the rest
-                self._prefix[slot] = ()
-                released.append(slot)
-                break
-            oldest = min(left, key=lambda each: self._used[each])
-            self._room[oldest], self._prefix[oldest] = 0, ()
-            released.append(oldest)
+            spare = [each for each in range(self.count) if self._room[each] > self._wanted[each]]
+            # First where a sequence runs: what an earlier one left behind it there is of use to nobody.
+            given = min(spare, key=lambda each: (not self._busy[each], self._used[each]))
+            kept = self._room[given] = self._wanted[given]
+            self._prefix[given] = self._prefix[given][: kept // self._chunk * self._chunk]
+            released.append((given, kept))
         return slot, released
 
     def leave(self, slot: int) -> None:
         """The sequence has ended; what it computed of its prompt stays for others."""
-        self._busy[slot] = False
+        self._busy[slot], self._wanted[slot] = False, 0
         self._touch(slot)
 
     def match(self, prompt: tuple[int, ...], own: int) -> tuple[int, int]:
@@ -163,6 +168,7 @@ class Slots:
     def move(self, source: int, target: int) -> None:
         """The sequence in `source` is now in the free slot `target`; the memory of `source` is to be released."""
         self._busy[source], self._busy[target] = False, True
+        self._wanted[target], self._wanted[source] = self._wanted[source], 0
         self._room[target], self._room[source] = max(self._room[source], self._room[target]), 0
         self._prefix[target], self._prefix[source] = self._prefix[source], ()
         self._touch(target)

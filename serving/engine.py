@@ -206,8 +206,8 @@ class Engine:
             swept, admitted = self._sweep(), self._scheduler.admit()
             for run, released in admitted:
                 self._begin(run.stream)
-                for slot in released:
-                    self._graph.cache.release(slot)
+                for slot, kept in released:
+                    self._graph.cache.release(slot, kept)
             if swept or admitted:
                 self._report()
         self._close_up()

@@ -95,8 +95,8 @@ class Scheduler:
         request = stream.request
         return min(len(request.prompts[choice // request.n]) + request.max_tokens, self.slots.capacity)
 
-    def admit(self) -> list[tuple[Running, list[int]]]:
-        """Let in whom there is room for. Returns them, each with the slots whose memory must be released first."""
+    def admit(self) -> list[tuple[Running, list[tuple[int, int]]]]:
+        """Let in whom there is room for. Returns them, each with what `Slots.take` says must be released."""
         admitted = []
         while self.waiting:
             stream = self.waiting[0]

@@ -47,6 +47,19 @@ def test_release_leaves_the_neighbours_alone():
     assert (made.arrays["0.key"][1] == 5).all()
 
 
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="Linux only")
+def test_release_keeps_the_beginning():
+    parts = {"0.key": (2, 100, FLOAT), "0.value": (3, 50, np.dtype(np.float16))}
+    made = KeyValueCache(parts, 3, 1000)  # heads that do not begin where a page does
+    for array in made.arrays.values():
+        array[:] = 7
+    made.release(1, 300)
+    for array in made.arrays.values():
+        assert (array[[0, 2]] == 7).all()
+        assert (array[1, :, :300] == 7).all()
+        assert (array[1, :, 300:] == 0).mean() > 0.8
+
+
 def test_untouched_memory_takes_no_room():
     import psutil
 
@@ -127,7 +140,7 @@ def test_what_was_left_behind_gives_way_oldest_first():
         made.holds(slot, prompt)
         made.leave(slot)
     slot, released = made.take((3,) * 20, 60)
-    assert (slot, released) == (2, [0])
+    assert (slot, released) == (2, [(0, 0)])
     assert made.match((1,) * 20, 3) == (3, 0)
     assert made.match((2,) * 20, 3) == (1, 16)
 
@@ -139,6 +152,32 @@ def test_a_long_past_gives_way_to_itself():
     made.leave(0)
     assert made.take(LONG[:20], 30) == (0, [])
     assert made.match(LONG, 0) == (0, 32)
+
+
+def test_a_short_sequence_does_not_want_what_a_long_one_before_it_did():
+    made = Slots(16, 2048, 64, 16384)
+    system = tuple(range(64))
+    for _ in range(8):
+        slot, _ = made.take((*system, *range(1900)), 2000)
+        made.holds(slot, (*system, *range(1900)))
+    for slot in range(8):
+        made.leave(slot)
+    assert [made.take((*system, 1), 150) for _ in range(8)] == [(slot, []) for slot in range(8)]
+    assert (made.reserved, made.fits(500)) == (1200, True)
+    assert made.take((1,), 500) == (8, [(0, 150)])  # memory is given back only now that it is wanted
+    assert made.match((*system, *range(1900)), 9)[1] > 150  # the others still hold theirs
+    assert made.match((*system, 1), 0) == (0, 64)  # and this one what it came for
+    assert made.take((1,), 2048)[1] == [(1, 150)]
+    assert made.reserved == 3748
+
+
+def test_a_moved_sequence_wants_no_more_than_before():
+    made = slots()
+    for wanted in (10, 64, 10):
+        made.take((1,), wanted)
+    made.leave(1)
+    made.move(2, 1)
+    assert (made.reserved, made.fits(64)) == (20, True)
 
 
 def test_holes_are_closed_from_the_end():
@@ -170,10 +209,10 @@ def test_the_budget_always_holds(seed):
         if chance.random() < 0.55 and made.fits(wanted):
             slot, released = made.take(prompt, wanted)
             assert slot not in busy
-            assert not set(released) & set(busy)
-            for each in released:
-                held[each] = 0
             busy[slot] = wanted
+            for each, kept in released:
+                assert kept == busy.get(each, 0)  # nothing that a sequence may use
+                held[each] = min(held[each], kept)
             held[slot] = max(held[slot], wanted)
             made.holds(slot, prompt)
         elif busy and chance.random() < 0.8:
@@ -186,6 +225,7 @@ def test_the_budget_always_holds(seed):
             busy[target] = busy.pop(source)
             held[target], held[source] = max(held[target], busy[target]), 0
         assert sum(held) <= made.budget
+        assert made.reserved == sum(busy.values())
         assert made.free == 6 - len(busy)
     for slot in busy:
         made.leave(slot)
