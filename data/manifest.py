@@ -5,7 +5,7 @@ equal manifest. It reads none of the other files.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,11 @@ def write(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def verify(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a whole bundle. Raises MetrolineError naming the first file that is not as exported."""
+def verify(folder: Path, seals: Container[str] = ()) -> dict[str, Any]:
+    """Return the manifest of a whole bundle. Raises MetrolineError naming the first file that is not as exported.
+
+    A bundle whose `seal` is among `seals` was hashed before, and none of its files was written since: that is enough.
+    """
     if not folder.is_dir():
         raise MetrolineError(f"no bundle at {folder}", hint="export it: metroline run RECIPE")
     manifest = read_object(folder / NAME, hint=REBUILD)
@@ -43,13 +46,21 @@ def verify(folder: Path) -> dict[str, Any]:
             raise MetrolineError(f"{folder}: the manifest lists {name!r}, which is outside the bundle")
         if not (folder / name).is_file():
             raise MetrolineError(f"{folder}: {name} is missing", hint=REBUILD)
-    with ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
-        for name, found in zip(names, pool.map(sha256, [folder / name for name in names]), strict=True):
-            if found != files[name]:
-                raise MetrolineError(f"{folder}: {name} is not the file that was exported", hint=REBUILD)
+    if not seals or seal(folder, names) not in seals:
+        with ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
+            for name, found in zip(names, pool.map(sha256, [folder / name for name in names]), strict=True):
+                if found != files[name]:
+                    raise MetrolineError(f"{folder}: {name} is not the file that was exported", hint=REBUILD)
     if manifest.get("version") != _version(files):
         raise MetrolineError(f"{folder}: the manifest's list of files is not the one that was exported", hint=REBUILD)
     return manifest
+
+
+def seal(folder: Path, names: Iterable[str]) -> str:
+    """What the file system says of a bundle's files: which ones, how large, when they or their names last changed."""
+    stats = [(name, (folder / name).stat()) for name in sorted({*names, NAME})]
+    seen = [(name, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 def _version(files: Mapping[str, str]) -> str:

@@ -31,7 +31,7 @@ import httpx
 from data.endpoints import RELOAD, announced
 from data.errors import MetrolineError
 from serving import tracing
-from serving.bundle import load_all, locate
+from serving.bundle import SEALS, load_all, locate, seals
 from serving.keys import key_file
 from serving.processes import end_with_parent
 from serving.settings import Settings
@@ -141,7 +141,7 @@ def start(
         raise MetrolineError("nothing to serve: neither a bundle nor a model is given")
     settings = Settings.from_environment(child)
     tracing.check(settings.traces)
-    load_all(locate(child), settings.precision)
+    child[SEALS] = seals(load_all(locate(child), settings.precision))
     host = "127.0.0.1" if host == "localhost" else host
     _check_keys(host, settings, child)
     port = free_port(host, port)

@@ -71,11 +71,11 @@ class Metroline:
     @bentoml.on_deployment
     def check() -> None:
         """Once, in the parent, before any worker: a damaged or missing bundle ends the start with one line."""
-        from serving.bundle import load_all, locate
+        from serving.bundle import SEALS, load_all, locate, seals
 
         try:
             tracing.check(settings.traces)
-            load_all(locate(), settings.precision)
+            os.environ[SEALS] = seals(load_all(locate(), settings.precision))
         except MetrolineError as error:
             print(f"metroline: {error}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None

@@ -1,5 +1,6 @@
 """manifest.json: any change of a bundle's files is refused and named."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,21 @@ def test_one_flipped_byte_is_refused_and_named(folder: Path, name: str) -> None:
     (folder / name).write_bytes(data)
     with pytest.raises(MetrolineError, match=rf"{name} is not the file that was exported"):
         manifest.verify(folder)
+
+
+def test_a_sealed_bundle_is_hashed_again_only_when_a_file_was_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = manifest.verify(folder)["files"]
+    sealed = {manifest.seal(folder, names)}
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "sha256", lambda _: pytest.fail("hashed again"))
+        assert manifest.verify(folder, sealed)["name"] == "mini"
+    path, stat = folder / "model.onnx", (folder / "model.onnx").stat()
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # whoever changed it hides that
+    with pytest.raises(MetrolineError, match=r"model\.onnx is not the file that was exported"):
+        manifest.verify(folder, sealed)
 
 
 def test_a_missing_file_is_named(folder: Path) -> None:

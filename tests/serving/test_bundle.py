@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import tiny_bundle
 
+from data import manifest
 from data.errors import MetrolineError
-from serving.bundle import Bundle, load_all, locate
+from serving.bundle import SEALS, Bundle, load_all, locate, seals
 
 
 @pytest.fixture
@@ -109,3 +110,13 @@ def test_two_bundles_of_one_name(bundle, tmp_path):
     shutil.copytree(bundle, tmp_path / "copy")
     with pytest.raises(MetrolineError, match="copy: another bundle is named tiny too"):
         load_all([bundle, tmp_path / "copy"])
+
+
+def test_processes_that_start_later_do_not_hash_again_what_has_not_changed(copy, monkeypatch):
+    monkeypatch.setenv(SEALS, seals([Bundle.load(copy)]))
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "sha256", lambda _: pytest.fail("hashed again"))
+        Bundle.load(copy)
+    (copy / "model.onnx").write_bytes((copy / "model.onnx").read_bytes()[:-1])
+    with pytest.raises(MetrolineError, match=r"model\.onnx is not the file that was exported"):
+        Bundle.load(copy)
