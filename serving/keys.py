@@ -9,6 +9,7 @@ change at once. As soon as the file is there a key is needed, even after the las
 """
 
 import argparse
+import fcntl
 import hashlib
 import hmac
 import json
@@ -17,7 +18,8 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from data.files import write_json
 from serving.store import home
 
 PREFIX = "mk-"
+LATEST = 253_402_300_799
+"""Seconds since 1970 in the last second of the year 9999."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class KeyRing:
                 self._keys, self._stamp = tuple(_checked(Key(**entry)) for entry in entries), stamp
         except FileNotFoundError:
             self._keys, self._stamp = (), None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:  # the last: nested too deep
             raise MetrolineError(
                 f"{self.path}: cannot be read: {error!r}", hint="delete it, and add keys anew"
             ) from None
@@ -97,24 +101,41 @@ class KeyRing:
         """Make a key and keep its hash. Returns the key itself. Raises MetrolineError for a name that does not do."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
             raise MetrolineError(f"{name!r} is no name for a key", hint="letters, digits, dots, hyphens; at most 64")
-        keys = self.read()
-        if any(key.name == name for key in keys):
-            raise MetrolineError(f"there is a key named {name} already", hint=f"metroline keys remove {name}")
         made = PREFIX + secrets.token_urlsafe(32)
-        self._write((*keys, Key(name, digest(made), int(time.time()), requests_per_minute, tokens_per_minute)))
+        with self._locked():
+            keys = self.read()
+            if any(key.name == name for key in keys):
+                raise MetrolineError(f"there is a key named {name} already", hint=f"metroline keys remove {name}")
+            self._write((*keys, Key(name, digest(made), int(time.time()), requests_per_minute, tokens_per_minute)))
         return made
 
     def remove(self, name: str) -> None:
         """Forget a key. Raises MetrolineError when there is none of that name."""
-        keys = self.read()
-        left = tuple(key for key in keys if key.name != name)
-        if len(left) == len(keys):
-            known = ", ".join(key.name for key in keys) or "there are none"
-            raise MetrolineError(f"there is no key named {name}", hint=known)
-        self._write(left)
+        with self._locked():
+            keys = self.read()
+            left = tuple(key for key in keys if key.name != name)
+            if len(left) == len(keys):
+                known = ", ".join(key.name for key in keys) or "there are none"
+                raise MetrolineError(f"there is no key named {name}", hint=known)
+            self._write(left)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Wait until no other process changes the file: of two that read and then write, one would lose its key."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise MetrolineError(
+                f"{self.path} cannot be written: {error.strerror}", hint="METROLINE_KEYS names another file"
+            ) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _write(self, keys: Sequence[Key]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, {"keys": [asdict(key) for key in keys]})
         self.path.chmod(0o600)
 
@@ -123,6 +144,7 @@ def _checked(key: Key) -> Key:
     """The key itself. Raises ValueError for what nobody's key can be compared with."""
     limits = (key.requests_per_minute, key.tokens_per_minute)
     numbers = all(limit is None or (type(limit) is int and limit >= 0) for limit in limits)
+    numbers = numbers and type(key.created) is int and 0 <= key.created <= LATEST
     if not (isinstance(key.name, str) and re.fullmatch(r"[0-9a-f]{64}", str(key.sha256)) and numbers):
         raise ValueError(f"not a key: {str(key.name)[:64]!r}")
     return key

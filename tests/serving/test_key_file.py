@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import clients
 import pytest
 
 from data.errors import MetrolineError
-from serving.keys import KeyRing
+from serving.keys import KeyRing, main
 
 GOOD = {"name": "a", "sha256": hashlib.sha256(b"k").hexdigest(), "created": 1}
 
@@ -24,6 +26,10 @@ DAMAGED = {
     "a limit in words": json.dumps({"keys": [GOOD | {"requests_per_minute": "many"}]}),
     "a negative limit": json.dumps({"keys": [GOOD | {"tokens_per_minute": -1}]}),
     "an unknown field": json.dumps({"keys": [GOOD | {"admin": True}]}),
+    "made at no time": json.dumps({"keys": [GOOD | {"created": None}]}),
+    "made in words": json.dumps({"keys": [GOOD | {"created": "today"}]}),
+    "made after all years": json.dumps({"keys": [GOOD | {"created": 10**30}]}),
+    "nested deep": '{"keys": ' + "[" * 100_000 + "]" * 100_000 + "}",
     "not UTF-8": b"\xff\xfe",
 }
 
@@ -45,6 +51,39 @@ def test_a_good_file(tmp_path):
     assert ring.find("k").name == "a"
     for wrong in ("", "K", "k ", hashlib.sha256(b"k").hexdigest(), "\udcff"):
         assert ring.find(wrong) is None
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_file_is_not_listed(tmp_path, monkeypatch, capsys, case):
+    content = DAMAGED[case]
+    (tmp_path / "keys.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    monkeypatch.setenv("METROLINE_KEYS", str(tmp_path / "keys.json"))
+    assert main(["list"]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/keys.json: cannot be read")
+
+
+def test_keys_that_are_added_and_removed_at_once_are_neither_lost_nor_kept(tmp_path, monkeypatch):
+    """Each waits between its reading and its writing, so that without a lock all would have read the same."""
+    path = tmp_path / "keys.json"
+    for index in range(3):
+        KeyRing(path).add(f"old-{index}")
+    write = KeyRing._write
+    monkeypatch.setattr(KeyRing, "_write", lambda *given: (time.sleep(0.02), write(*given)))
+    with ThreadPoolExecutor(6) as pool:
+        adding = [pool.submit(KeyRing(path).add, f"new-{index}") for index in range(3)]
+        removing = [pool.submit(KeyRing(path).remove, f"old-{index}") for index in range(3)]
+        made = [each.result() for each in adding]
+        assert [each.result() for each in removing] == [None] * 3
+    ring = KeyRing(path)
+    assert sorted(key.name for key in ring.read()) == ["new-0", "new-1", "new-2"]
+    assert all(ring.find(key) for key in made)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MetrolineError, match="cannot be written"):
+        KeyRing(tmp_path / "file" / "keys.json").add("alice")
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may look into any folder")
