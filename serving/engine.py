@@ -51,7 +51,7 @@ class Engine:
         self, graph: Graph, vocabulary: Vocabulary, eos: int | Iterable[int], metrics: EngineMetrics, drift: Drift,
         *, queue: int = 64, deadline: float = 120.0, chunk: int = 64, kv_tokens: int = 0, speculative: int = 0,
     ) -> None:  # fmt: skip
-        """`queue`: requests that may wait; `deadline`: seconds that a request may take, waiting included.
+        """`queue`: completions that may wait; `deadline`: seconds that a request may take, waiting included.
 
         `chunk`: tokens of a prompt between two steps of others, and what is reused of one is a multiple of it;
         `kv_tokens`: what the cache may hold, 0: all that its slots can;
@@ -70,7 +70,7 @@ class Engine:
         self._changed = threading.Condition()
         self._ended = False
         self._healthy = True
-        self._seconds = 1.0  # rolling mean of a request's own time, for Retry-After
+        self._seconds = 1.0  # rolling mean of the time that a completion has its slot, for Retry-After
         self._holes = 0  # steps for which there has been a free slot between running ones
         self._thread = threading.Thread(target=self._supervise, name="metroline-engine", daemon=True)
         self.generated = 0
@@ -385,10 +385,9 @@ class Engine:
         stream.completed += 1
         with self._changed:
             self._scheduler.leave(run)
+            self._seconds += 0.2 * (time.monotonic() - run.taken - self._seconds)
             if stream.completed == stream.choices:
                 self._scheduler.drop(stream)
-                if stream.started is not None:
-                    self._seconds += 0.2 * (time.monotonic() - stream.started - self._seconds)
                 self._outbox.put(stream, DoneEvent())  # handed over last: whoever sees the end sees the metrics of it
             self._report()
 

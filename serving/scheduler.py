@@ -6,6 +6,7 @@ nobody waits for more than one of them. A choice runs when a slot is free and th
 It runs no model. Callers hold the engine's lock while they call what concerns waiting requests.
 """
 
+import time
 from collections import deque
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ class Running:
     window: tuple[int, ...]
     length: int = 0
     """Its tokens in the cache."""
+    taken: float = field(default_factory=time.monotonic)
+    """When it got its slot (time.monotonic)."""
     begun: bool = False
     """The cache was searched for the beginning of the window."""
     ready: bool = False

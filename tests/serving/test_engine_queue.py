@@ -82,6 +82,29 @@ def test_a_full_queue_turns_away(make, scripted):
     asyncio.run(main())
 
 
+def test_retry_after_is_counted_in_completions(make):
+    """Not in requests: this one took 600 s, each of its completions had its slot for 20 s."""
+    engine = make(slots=2, queue=3, start=False)
+
+    async def main() -> None:
+        engine._seconds = 20.0
+        stream = engine.submit(request(n=2))
+        runs = [run for run, _ in engine._scheduler.admit()]
+        stream.started = time.monotonic() - 600
+        for run in runs:
+            run.taken -= 20
+            run.sequence.reason = "stop"
+            engine._finish(run)
+        assert stream.completed == 2
+        engine.submit(request(n=5))
+        engine._scheduler.admit()  # two have a slot, three wait
+        refusal = engine.refusal()
+        assert refusal
+        assert refusal.headers["Retry-After"] == "40"  # with one more there are four, two for each slot
+
+    asyncio.run(main())
+
+
 def test_no_queue_still_serves_what_has_a_slot(make):
     engine = make(queue=0)
 
