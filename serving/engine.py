@@ -203,7 +203,7 @@ class Engine:
         with self._changed:
             while not self._scheduler.waiting and not self._scheduler.running:
                 self._changed.wait()
-            swept, admitted = self._sweep(), self._scheduler.admit()
+            swept, admitted = self._sweep(), self._scheduler.admit(self._fail_alone)
             for run, released in admitted:
                 self._begin(run.stream)
                 for slot, kept in released:
@@ -358,9 +358,8 @@ class Engine:
         except ApiError as error:  # a grammar that turns out to have no way on
             self._fail(stream, error)
             return False
-        except Exception:  # it concerns this request alone
-            log.exception("a request failed", extra={"fields": {"request_id": stream.request.id}})
-            self._fail(stream)
+        except Exception:
+            self._fail_alone(stream)
             return False
         now = time.monotonic()
         if stream.first_token is None:
@@ -390,6 +389,11 @@ class Engine:
                 self._scheduler.drop(stream)
                 self._outbox.put(stream, DoneEvent())  # handed over last: whoever sees the end sees the metrics of it
             self._report()
+
+    def _fail_alone(self, stream: Stream) -> None:
+        """The exception that is being handled concerns this request alone."""
+        log.exception("a request failed", extra={"fields": {"request_id": stream.request.id}})
+        self._fail(stream)
 
     def _fail(self, stream: Stream, error: ApiError | None = None) -> None:
         stream.cause = stream.cause or "failed"

@@ -8,7 +8,7 @@ It runs no model. Callers hold the engine's lock while they call what concerns w
 
 import time
 from collections import deque
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from serving.cache import Slots
@@ -98,8 +98,11 @@ class Scheduler:
         request = stream.request
         return min(len(request.prompts[choice // request.n]) + request.max_tokens, self.slots.capacity)
 
-    def admit(self) -> list[tuple[Running, list[tuple[int, int]]]]:
-        """Let in whom there is room for. Returns them, each with what `Slots.take` says must be released."""
+    def admit(self, fail: Callable[[Stream], None]) -> list[tuple[Running, list[tuple[int, int]]]]:
+        """Let in whom there is room for. Returns them, each with what `Slots.take` says must be released.
+
+        `fail`: called while the exception is handled that keeps a request, dropped by then, from beginning.
+        """
         admitted = []
         while self.waiting:
             stream = self.waiting[0]
@@ -108,10 +111,16 @@ class Scheduler:
             tokens = self._tokens(stream, stream.next_choice)
             if not self.slots.fits(tokens):
                 break
+            matcher = self.matchers.get(stream)
+            try:
+                matcher = matcher and matcher.fork()
+                sequence = Sequence(request, stream.next_choice, self._vocabulary, self._eos, matcher)
+            except Exception:
+                self.drop(stream)
+                fail(stream)
+                continue
             self.waiting.popleft()
             slot, released = self.slots.take(prompt, tokens)
-            matcher = self.matchers.get(stream)
-            sequence = Sequence(request, stream.next_choice, self._vocabulary, self._eos, matcher and matcher.fork())
             run = Running(stream, sequence, slot, prompt)
             self.running.append(run)
             stream.next_choice += 1

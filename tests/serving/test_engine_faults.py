@@ -7,6 +7,7 @@ import pytest
 from engines import collect, request, tokens
 
 from serving.errors import ApiError
+from serving.grammar import Grammar, Grammars, Matcher
 
 
 def test_one_broken_request_breaks_no_other(make):
@@ -28,6 +29,40 @@ def test_one_broken_request_breaks_no_other(make):
         engine._graph.decode = decode
         assert len(tokens(await collect(engine, request((7, 8))))) == 8
         assert engine.ready
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("forks", [0, 1])
+def test_a_request_that_cannot_begin_is_told_so_at_once(make, forks):
+    """Its grammar's matcher cannot be copied: for its first choice, or once the first runs. Nobody else sees it."""
+    engine, compile_one = make(), Grammars.compile
+
+    def breaking(grammar: Grammar) -> Matcher:
+        matcher, left = compile_one(engine._grammars, grammar), [True] * forks
+        fork = matcher.fork
+
+        def broken() -> Matcher:
+            if not left:
+                raise RuntimeError("out of memory")
+            left.pop()
+            return fork()
+
+        matcher.fork = broken  # type: ignore[method-assign]
+        return matcher
+
+    engine._grammars.compile = breaking
+
+    async def main() -> None:
+        bad = request(n=2, grammar=Grammar("regex", "[a-z]{3}"), ignore_eos=False)
+        results = await asyncio.gather(
+            collect(engine, request(max_tokens=30)), collect(engine, bad), return_exceptions=True
+        )
+        assert [getattr(result, "status", None) for result in results] == [None, 500]
+        assert len(tokens(results[0])) == 30
+        assert len(tokens(await collect(engine, request()))) == 8
+        assert engine.ready
+        assert not engine._metrics.named("restarted")
 
     asyncio.run(main())
 

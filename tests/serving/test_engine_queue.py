@@ -89,7 +89,7 @@ def test_retry_after_is_counted_in_completions(make):
     async def main() -> None:
         engine._seconds = 20.0
         stream = engine.submit(request(n=2))
-        runs = [run for run, _ in engine._scheduler.admit()]
+        runs = [run for run, _ in engine._scheduler.admit(engine._fail)]
         stream.started = time.monotonic() - 600
         for run in runs:
             run.taken -= 20
@@ -97,7 +97,7 @@ def test_retry_after_is_counted_in_completions(make):
             engine._finish(run)
         assert stream.completed == 2
         engine.submit(request(n=5))
-        engine._scheduler.admit()  # two have a slot, three wait
+        engine._scheduler.admit(engine._fail)  # two have a slot, three wait
         refusal = engine.refusal()
         assert refusal
         assert refusal.headers["Retry-After"] == "40"  # with one more there are four, two for each slot
