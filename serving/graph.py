@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime as ort
 
 from data.errors import MetrolineError
+from data.processor import saturates
 from serving.bundle import Bundle
 from serving.cache import KeyValueCache, Part
 
@@ -46,8 +47,8 @@ class Graph:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Without it, sums of int8 products saturate on processors that have AVX2 or AVX-512 but no VNNI.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        if saturates():
+            options.add_session_config_entry("session.x64quantprecision", "1")
         # Waking threads for each product costs as much as small products do; but threads that spin between steps take
         # the core that the event loop and the sampler need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")

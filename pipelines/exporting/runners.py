@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from data.errors import MetrolineError
+from data.processor import saturates
 from models.export import CachedDecoder
 from pipelines.evaluation.scoring import Logits
 from pipelines.exporting.parity import Runner, inputs
@@ -26,7 +27,8 @@ def open_onnx(path: Path, model: CachedDecoder) -> onnxruntime.InferenceSession:
     try:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions; do not print them as well
-        options.add_session_config_entry("session.x64quantprecision", "1")  # as serving/graph.py has it
+        if saturates():
+            options.add_session_config_entry("session.x64quantprecision", "1")
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common public base
         first_line = (str(error).strip().splitlines() or [""])[0]
