@@ -21,7 +21,7 @@ BODY = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 3000, "n":
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory, serve):
     folder = chat_bundle.build(tmp_path_factory.mktemp("slow") / "bundle", context=8192, max_tokens=8000)
-    return serve(folder, send_seconds="1", deadline="60")
+    return serve(folder, send_seconds="1", deadline="60", queue="64")
 
 
 def ask(server, body: dict) -> socket.socket:
