@@ -88,13 +88,7 @@ def moments(path: Path, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """Second moments [K, K], float32, of the inputs of all products of the graph at `path`, over windows of ids [S]."""
     proto = onnx.load(path)
     graph = Graph(proto.graph)
-    inputs = sorted(
-        {
-            n.input[0]
-            for n in graph.of_type("MatMul")
-            if n.input[1] in graph.weights and n.output[0] not in graph.outputs
-        }
-    )
+    inputs = sorted({node.input[0] for node in graph.products() if node.output[0] not in graph.outputs})
     found: dict[str, np.ndarray] = {}
     for name, array in probe.values(proto, inputs, windows, head=False):
         rows = array.reshape(-1, array.shape[-1])

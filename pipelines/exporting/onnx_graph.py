@@ -4,11 +4,11 @@
     graph.replace("view_3", "linear")       # whoever read view_3 now reads linear
     graph.finish()                          # nodes in order, nothing unused
 
-It knows no model and no operator.
+It knows no model, and of operators only which products have a constant matrix: what quantization is about.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import onnx
@@ -35,6 +35,14 @@ class Graph:
     def of_type(self, kind: str) -> Iterator[onnx.NodeProto]:
         """All nodes of an operator, those at the time of the call."""
         yield from [node for node in self.nodes if node.op_type == kind]
+
+    def is_product(self, node: onnx.NodeProto | None) -> TypeGuard[onnx.NodeProto]:
+        """Whether it is a MatMul whose right side is constant."""
+        return node is not None and node.op_type == "MatMul" and node.input[1] in self.weights
+
+    def products(self) -> Iterator[onnx.NodeProto]:
+        """All such products, those at the time of the call."""
+        yield from [node for node in self.nodes if self.is_product(node)]
 
     def readers(self, name: str) -> list[onnx.NodeProto]:
         """The nodes that read a value."""

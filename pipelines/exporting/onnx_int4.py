@@ -29,11 +29,10 @@ def export(source: Path, target: Path, ranges: Mapping[str, np.ndarray], second:
     proto = onnx.load(source)
     graph = Graph(proto.graph)
     for node, edge in _layers(graph):
-        if node.input[1] in graph.weights:
-            if edge or _sensitive(graph, node) or outliers(ranges[node.input[0]]):
-                blockwise.quantize(graph, node, 8)
-            else:
-                blockwise.quantize(graph, node, 4, second[node.input[0]])
+        if edge or _sensitive(graph, node) or outliers(ranges[node.input[0]]):
+            blockwise.quantize(graph, node, 8)
+        else:
+            blockwise.quantize(graph, node, 4, second[node.input[0]])
     finish(proto, graph, target, ranges)
 
 
@@ -43,7 +42,7 @@ def _layers(graph: Graph) -> list[tuple[onnx.NodeProto, bool]]:
     edge, before, found = int(EDGE * layers), 0, []
     for node in graph.nodes:
         before += node.op_type == "GroupQueryAttention"
-        if node.op_type == "MatMul":
+        if graph.is_product(node):
             found.append((node, before <= edge or before > layers - edge))
     return found
 

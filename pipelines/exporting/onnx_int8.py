@@ -64,8 +64,8 @@ def finish(proto: onnx.ModelProto, graph: Graph, target: Path, ranges: Mapping[s
 
 def quantize(graph: Graph, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:
     """Replace every product with a constant matrix, each in the way that suits its input."""
-    for node in graph.of_type("MatMul"):
-        if node.input[1] in graph.weights and outliers(ranges[node.input[0]]):
+    for node in graph.products():
+        if outliers(ranges[node.input[0]]):
             blockwise.quantize(graph, node, 8)
     factors = smooth(graph, ranges)
     smoothed = {name: ranges[name] / factor for name, factor in factors.items()}
@@ -80,10 +80,8 @@ def quantize_products(graph: Graph, ranges: Mapping[str, np.ndarray], second: Ma
     graph.constant("int8.zero", np.uint8(128))
     graph.constant("int8.last", np.array([-1]))
     rows: dict[str, tuple[str, str]] = {}
-    bounded = {node.input[0] for node in graph.of_type("MatMul") if _bounded(graph, node.input[0])}
-    for node in graph.of_type("MatMul"):
-        if node.input[1] not in graph.weights:
-            continue
+    bounded = {node.input[0] for node in graph.products() if _bounded(graph, node.input[0])}
+    for node in graph.products():
         name, out, weight = node.input[0], node.output[0], graph.array(node.input[1])
         fixed = name in bounded
         if name not in rows:

@@ -24,7 +24,7 @@ def measure(path: Path, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """
     proto = onnx.load(path)
     graph = Graph(proto.graph)
-    inputs = sorted({node.input[0] for node in graph.of_type("MatMul") if node.input[1] in graph.weights})
+    inputs = sorted({node.input[0] for node in graph.products()})
     rotated = any(len(node.input) > 7 and node.input[7] for node in graph.of_type("GroupQueryAttention"))
     presents = [value.name for value in proto.graph.output if value.name.startswith("present.")]
     found: dict[str, np.ndarray] = {}

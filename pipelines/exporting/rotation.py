@@ -93,7 +93,7 @@ def _stream(graph: Graph) -> tuple[onnx.NodeProto, list[onnx.NodeProto], list[on
             for other in others:
                 if other not in seen:
                     product = graph.maker.get(other)
-                    if product is None or not _constant_product(graph, product) or len(graph.readers(other)) > 1:
+                    if not graph.is_product(product) or len(graph.readers(other)) > 1:
                         return None
                     seen.add(other)
                     writers.append(product)
@@ -113,7 +113,7 @@ def _plain(graph: Graph, norm: onnx.NodeProto, width: int) -> bool:
     if gain not in graph.weights or graph.array(gain).shape != (width,):
         return False
     readers = graph.readers(norm.output[0])
-    return all(_constant_product(graph, node) and node.input[0] == norm.output[0] for node in readers)
+    return all(graph.is_product(node) and node.input[0] == norm.output[0] for node in readers)
 
 
 def _rotate_values(graph: Graph, attention: onnx.NodeProto) -> None:
@@ -121,9 +121,9 @@ def _rotate_values(graph: Graph, attention: onnx.NodeProto) -> None:
     heads, width = graph.shapes[attention.input[3]][1::2]
     maker = graph.maker.get(attention.input[2] or attention.input[0])
     readers = graph.readers(attention.output[0])
-    if maker is None or not _constant_product(graph, maker) or len(graph.readers(maker.output[0])) > 1:
+    if not graph.is_product(maker) or len(graph.readers(maker.output[0])) > 1:
         return
-    if len(readers) != 1 or not _constant_product(graph, readers[0]):
+    if len(readers) != 1 or not graph.is_product(readers[0]):
         return
     turn = orthogonal(width)
     weight = graph.array(maker.input[1])
@@ -131,10 +131,6 @@ def _rotate_values(graph: Graph, attention: onnx.NodeProto) -> None:
     _reweigh(graph, maker, np.concatenate([weight[:, : -heads * width], values.reshape(len(weight), -1)], axis=1))
     after = graph.array(readers[0].input[1])
     _reweigh(graph, readers[0], (turn.T @ after.reshape(-1, width, after.shape[1])).reshape(after.shape))
-
-
-def _constant_product(graph: Graph, node: onnx.NodeProto) -> bool:
-    return node.op_type == "MatMul" and node.input[1] in graph.weights
 
 
 def _reweigh(graph: Graph, product: onnx.NodeProto, weight: np.ndarray) -> None:

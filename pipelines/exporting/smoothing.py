@@ -26,9 +26,9 @@ def smooth(graph: Graph, ranges: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     Returns the factors [K] that inputs were divided by.
     """
     divided = {}
-    for product in graph.of_type("MatMul"):
+    for product in graph.products():
         name = product.input[0]
-        if product.input[1] not in graph.weights or len(graph.readers(name)) > 1:
+        if len(graph.readers(name)) > 1:
             continue
         source = _factor(graph, name)
         if source is None:
@@ -46,8 +46,7 @@ def _factor(graph: Graph, name: str) -> onnx.NodeProto | None:
     maker = graph.maker.get(name)
     for part in maker.input if maker is not None and maker.op_type == "Mul" else ():
         product = graph.maker.get(part)
-        constant = product is not None and product.op_type == "MatMul" and product.input[1] in graph.weights
-        if constant and len(graph.readers(part)) == 1:
+        if graph.is_product(product) and len(graph.readers(part)) == 1:
             return product
     return None
 
