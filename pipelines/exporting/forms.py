@@ -10,7 +10,6 @@ from data.errors import MetrolineError
 from data.progress import Progress
 from models.export import CachedDecoder
 from pipelines.exporting import (
-    gptq,
     onnx_fp32,
     onnx_int4,
     onnx_int8,
@@ -80,7 +79,7 @@ def quantize(
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "rotated.onnx"
         rotation.write(files["onnx"], source)
-        measured = ranges.measure(source, windows), gptq.moments(source, windows)
+        measured = ranges.measure(source, windows)
         onnx_int8.export(source, files["int8"], *measured)
         progress.update(advance=1, form="int8")
         if "int4" in files:

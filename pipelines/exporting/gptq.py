@@ -4,15 +4,9 @@ Inputs are taken one after another; what rounding a row of the matrix adds is su
 come, in proportion to how much their inputs go together with its own. NumPy only, deterministic.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import onnx
-
-from pipelines.exporting import probe
-from pipelines.exporting.onnx_graph import Graph
 
 DAMPING = 0.01
 """Added to the diagonal, as a part of its mean: inputs that the text never uses must not blow up."""
@@ -82,16 +76,3 @@ def compensate(weight: np.ndarray, grid: Grid, second: np.ndarray) -> np.ndarray
             errors[row - begin] = error
         rest[end:] -= factor[begin:end, end:].T @ errors
     return levels
-
-
-def moments(path: Path, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Second moments [K, K], float32, of the inputs of all products of the graph at `path`, over windows of ids [S]."""
-    proto = onnx.load(path)
-    graph = Graph(proto.graph)
-    inputs = sorted({node.input[0] for node in graph.products() if node.output[0] not in graph.outputs})
-    found: dict[str, np.ndarray] = {}
-    for name, array in probe.values(proto, inputs, windows, head=False):
-        rows = array.reshape(-1, array.shape[-1])
-        moment = rows.T @ rows
-        found[name] = found[name] + moment if name in found else moment
-    return found

@@ -24,7 +24,7 @@ halves, the file grows by 7 %."""
 def export(source: Path, target: Path, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:
     """Quantize the graph `source` into `target`. Equal inputs give equal bytes.
 
-    `ranges`: see `ranges.measure`; `second`: the second moments [K, K] of the products' inputs, see `gptq.moments`.
+    `ranges`, `second`: what `ranges.measure` found in it.
     """
     proto = onnx.load(source)
     graph = Graph(proto.graph)

@@ -1,4 +1,4 @@
-"""The values inside a float32 graph while it reads calibration text: what `ranges` and `gptq` measure.
+"""The values inside a float32 graph while it reads calibration text: what `ranges` measures.
 
 It reduces nothing itself, and keeps no more than one window's values.
 """
@@ -11,11 +11,10 @@ import onnxruntime
 
 
 def values(
-    proto: onnx.ModelProto, names: Sequence[str], windows: Sequence[np.ndarray], *, head: bool
+    proto: onnx.ModelProto, names: Sequence[str], windows: Sequence[np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Run a graph on each window of token ids [S], without a past; yield each named value's name and numbers.
 
-    `head`: the logits of all tokens, not of the first one only, for who looks at what goes into the last product.
     `proto` gets the values as outputs.
     """
     known = {value.name for value in proto.graph.output}
@@ -28,7 +27,7 @@ def values(
         size = len(window)
         feeds = {"input_ids": window[None].astype(np.int64), "seqlens_k": np.array([size - 1], np.int32),
                  "total_sequence_length": np.array(size, np.int32),
-                 "logits_at": np.arange(size if head else 1)}  # fmt: skip
+                 "logits_at": np.arange(size)}  # fmt: skip
         for value in caches:
             heads, width = (value.type.tensor_type.shape.dim[i].dim_value for i in (1, 3))
             feeds[value.name] = np.zeros((1, heads, 0, width), np.float32)

@@ -1,7 +1,7 @@
-"""Calibration: the largest magnitude that each channel of each value takes on real text, in the float32 graph.
+"""Calibration: how large the channels of each value become on real text and how they go together, in float32.
 
 It looks at what quantization needs: the inputs of products with constant weights, and the keys and values. Text comes
-from the validation split, never from the test split that the result is judged on.
+from the validation split, never from the test split that the result is judged on. It goes through the graph once.
 """
 
 from collections.abc import Sequence
@@ -16,22 +16,29 @@ from pipelines.exporting.onnx_graph import Graph
 HEADROOM = 1.1  # for values beyond those that were seen; beyond it they are clipped
 
 
-def measure(path: Path, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+def measure(path: Path, windows: Sequence[np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Run the graph at `path` on each window of token ids [S].
 
-    Returns by value name: [K] for inputs of products; [kv_heads, head_dim] for present.*, with headroom, and for keys
-    that RoPE turns the length of each pair, which no position exceeds.
+    Returns by value name the ranges, which are the largest magnitudes: [K] for inputs of products; [kv_heads, head_dim]
+    for present.*, with headroom, and for keys that RoPE turns the length of each pair, which no position exceeds.
+    And the second moments [K, K], float32, of the inputs of all products but the head.
     """
     proto = onnx.load(path)
     graph = Graph(proto.graph)
     inputs = sorted({node.input[0] for node in graph.products()})
+    inner = {node.input[0] for node in graph.products() if node.output[0] not in graph.outputs}
     rotated = any(len(node.input) > 7 and node.input[7] for node in graph.of_type("GroupQueryAttention"))
     presents = [value.name for value in proto.graph.output if value.name.startswith("present.")]
-    found: dict[str, np.ndarray] = {}
-    for name, array in probe.values(proto, [*inputs, *presents], windows, head=True):
+    ranges: dict[str, np.ndarray] = {}
+    second: dict[str, np.ndarray] = {}
+    for name, array in probe.values(proto, [*inputs, *presents], windows):
         largest = _cache(array, rotated and name.endswith(".key")) if name in presents else _channels(array)
-        found[name] = np.maximum(found[name], largest) if name in found else largest
-    return found
+        ranges[name] = np.maximum(ranges[name], largest) if name in ranges else largest
+        if name in inner:
+            rows = array.reshape(-1, array.shape[-1])
+            moment = rows.T @ rows
+            second[name] = second[name] + moment if name in second else moment
+    return ranges, second
 
 
 def _channels(array: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ def test_a_rotated_model_computes_the_same_and_its_norms_have_the_size_one(expor
     products = {node.input[0] for node in graph.of_type("MatMul")}
     norms = [node.output[0] for kind in rotation.NORMS for node in graph.of_type(kind) if node.output[0] in products]
     assert len(norms) == 2 * 2 + 1  # two layers, and the last norm
-    for _, array in probe.values(proto, norms, [tokens], head=True):
+    for _, array in probe.values(proto, norms, [tokens]):
         assert np.allclose(np.square(array).mean(-1), 1, atol=0.01)
     original = {node.input[1] for node in Graph(onnx.load(source).graph).of_type("MatMul")}
     assert not original & set(graph.weights)  # every matrix was turned, or is that of another

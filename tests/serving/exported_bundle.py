@@ -12,7 +12,7 @@ import torch
 from models.config import DecoderConfig
 from models.decoder import Decoder
 from models.export import CachedDecoder
-from pipelines.exporting import gptq, onnx_fp32, onnx_int4, onnx_int8, ranges, rotation
+from pipelines.exporting import onnx_fp32, onnx_int4, onnx_int8, ranges, rotation
 
 STYLES: dict[str, dict[str, Any]] = {
     "llama": {"layers": 2, "width": 64, "heads": 4, "kv_heads": 2, "qk_norm": True},
@@ -33,7 +33,7 @@ def build(folder: Path, style: str, context: int = 48) -> Decoder:
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "rotated.onnx"
         rotation.write(folder / "model.onnx", source)
-        measured = ranges.measure(source, windows), gptq.moments(source, windows)
+        measured = ranges.measure(source, windows)
         onnx_int8.export(source, folder / "model.int8.onnx", *measured)
         onnx_int4.export(source, folder / "model.int4.onnx", *measured)
     tokenizer.save(str(folder / "tokenizer.json"))
