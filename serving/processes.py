@@ -2,8 +2,11 @@
 
 import ctypes
 import gc
+import os
+import shutil
 import signal
 import sys
+import tempfile
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -16,19 +19,26 @@ LOOK = 0.5
 """Seconds between two looks of the supervisor at its workers."""
 
 
-def look_closely() -> None:
-    """In the supervisor, before it starts its workers: let it see within LOOK seconds that one was killed.
+def supervise() -> None:
+    """In the supervisor, before it starts its workers: two things for which BentoML and circus have no setting.
 
-    BentoML has circus, which supervises, look every 10 s, and has no setting for it. In a container BentoML leaves a
-    killed worker to whatever runs the container.
+    It sees within LOOK seconds that a worker was killed; circus looks every 10 s. (In a container BentoML leaves a
+    killed worker to whatever runs the container.)
+
+    Its control sockets lie in a folder that is open to its own user alone. BentoML has them on TCP ports, through which
+    any user of the machine can have circus start a command, and which it frees before circus listens there: a port
+    taken in between ends the start.
     """
     from bentoml._internal.utils import circus
 
-    class CloseArbiter(circus.Arbiter):
+    class Supervisor(circus.Arbiter):
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **{**options, "check_delay": LOOK})
+            folder = tempfile.mkdtemp(prefix="control-", dir=os.environ.get("METROLINE_METRICS_FOLDER"))
+            sockets = {"endpoint": f"ipc://{folder}/commands", "pubsub_endpoint": f"ipc://{folder}/events"}
+            super().__init__(*arguments, **{**options, **sockets, "check_delay": LOOK})
+            self.exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
 
-    vars(circus)["Arbiter"] = CloseArbiter
+    vars(circus)["Arbiter"] = Supervisor
 
 
 def keep_no_memory() -> None:

@@ -42,13 +42,13 @@ QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED"
 
 
 class Server:
-    """A running server. As a context manager it is stopped at the end."""
+    """A running server, stopped at the end of its context. `folder`: what its processes share till then."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], url: str, log: Path | None, folder: Path, drain: float, key: str
     ) -> None:
         self.process, self.url, self.log, self.key = process, url, log, key
-        self._folder, self._drain = folder, drain
+        self.folder, self._drain = folder, drain
 
     def __enter__(self) -> "Server":
         return self
@@ -94,7 +94,7 @@ class Server:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
         return self.process.returncode
 
     def _last_lines(self) -> str:

@@ -18,7 +18,7 @@ from data.errors import MetrolineError
 from serving import tracing
 from serving.guard import Guard, Receive, Scope, Send, restore_path
 from serving.lifecycle import Lifecycle
-from serving.processes import keep_no_memory, look_closely, release_memory
+from serving.processes import keep_no_memory, release_memory, supervise
 from serving.runtime import Runtime
 from serving.settings import Settings
 
@@ -79,7 +79,7 @@ class Metroline:
         except MetrolineError as error:
             print(f"metroline: {error}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None
-        look_closely()
+        supervise()
         release_memory()
 
     @bentoml.on_startup

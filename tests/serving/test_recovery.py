@@ -46,6 +46,19 @@ def test_a_killed_worker_is_back_within_ten_seconds(bundle, serve):
     assert sum(line.startswith("metroline_model_info{") for line in text.splitlines()) == 1
 
 
+def test_the_supervisor_takes_commands_from_its_own_user_alone(bundle, serve):
+    server = serve(bundle)
+    supervisor = psutil.Process(server.process.pid)
+    listening = {each.laddr.port for each in supervisor.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+    assert listening == {int(server.url.rsplit(":", 1)[1])}
+    sockets = [each for each in server.folder.glob("control-*/*") if each.is_socket()]
+    assert {each.name for each in sockets} == {"commands", "events"}
+    assert {each.parent.stat().st_mode & 0o777 for each in sockets} == {0o700}
+    server.process.terminate()
+    server.process.wait(30)
+    assert not list(server.folder.glob("control-*"))
+
+
 def test_the_other_worker_answers_meanwhile(bundle, serve):
     server = serve(bundle, workers=2)
     while len(workers(server)) < 2:
