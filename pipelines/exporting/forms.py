@@ -79,12 +79,11 @@ def quantize(
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "rotated.onnx"
         rotation.write(files["onnx"], source)
-        measured = ranges.measure(source, windows)
-        onnx_int8.export(source, files["int8"], *measured)
+        onnx_int8.export(source, files["int8"], *ranges.measure(source, windows))
         progress.update(advance=1, form="int8")
-        if "int4" in files:
-            onnx_int4.export(source, files["int4"], *measured)
-            progress.update(advance=1, form="int4")
+    if "int4" in files:
+        onnx_int4.export(files["onnx"], files["int4"], *ranges.measure(files["onnx"], windows))
+        progress.update(advance=1, form="int4")
 
 
 def check(form: str, found: dict[str, Any], config: "ExportConfig") -> None:

@@ -1,9 +1,10 @@
 """model.int4.onnx: weights in 4 bits, one scale and zero point for 32 of them: the smallest form, the fastest for one
 stream. For many streams and long prompts int8 is faster.
 
-The products that lose most keep 8 bits: the head, those before attention (where errors move attention itself), those
-whose inputs have outliers, and the first and last tenth of the layers. The others' rounding is compensated over their
-inputs (GPTQ, `gptq.py`). Embedding and cache are as in `onnx_int8.py`.
+The products that lose most keep 8 bits: those before attention (where errors move attention itself), those whose inputs
+have outliers, and the first and last tenth of the layers. The others' rounding is compensated over their inputs (GPTQ,
+`gptq.py`). Embedding and cache are as in `onnx_int8.py`. The graph is not rotated first: blocks bear outliers, and
+weights that were in 4 bits before, as in a GGUF file, keep most of their levels.
 """
 
 from collections.abc import Mapping
@@ -29,10 +30,12 @@ def export(source: Path, target: Path, ranges: Mapping[str, np.ndarray], second:
     proto = onnx.load(source)
     graph = Graph(proto.graph)
     for node, edge in _layers(graph):
-        if edge or _sensitive(graph, node) or outliers(ranges[node.input[0]]):
+        if outliers(ranges[node.input[0]]):
             blockwise.quantize(graph, node, 8)
+        elif edge or _before_attention(graph, node):
+            blockwise.quantize(graph, node, 8, blockwise.WIDE)
         else:
-            blockwise.quantize(graph, node, 4, second[node.input[0]])
+            blockwise.quantize(graph, node, 4, second=second[node.input[0]])
     finish(proto, graph, target, ranges)
 
 
@@ -43,14 +46,13 @@ def _layers(graph: Graph) -> list[tuple[onnx.NodeProto, bool]]:
     for node in graph.nodes:
         before += node.op_type == "GroupQueryAttention"
         if graph.is_product(node):
-            found.append((node, before <= edge or before > layers - edge))
+            inside = node.output[0] not in graph.outputs
+            found.append((node, inside and (before <= edge or before > layers - edge)))
     return found
 
 
-def _sensitive(graph: Graph, node: onnx.NodeProto) -> bool:
-    """Whether a product feeds attention, or is the head."""
-    if node.output[0] in graph.outputs:
-        return True
+def _before_attention(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Whether a product feeds attention."""
     readers = graph.readers(node.output[0])
     for bias in [reader for reader in readers if reader.op_type == "Add" and set(reader.input) & set(graph.weights)]:
         readers += graph.readers(bias.output[0])

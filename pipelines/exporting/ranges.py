@@ -21,12 +21,11 @@ def measure(path: Path, windows: Sequence[np.ndarray]) -> tuple[dict[str, np.nda
 
     Returns by value name the ranges, which are the largest magnitudes: [K] for inputs of products; [kv_heads, head_dim]
     for present.*, with headroom, and for keys that RoPE turns the length of each pair, which no position exceeds.
-    And the second moments [K, K], float32, of the inputs of all products but the head.
+    And the second moments [K, K], float32, of the inputs of products.
     """
     proto = onnx.load(path)
     graph = Graph(proto.graph)
     inputs = sorted({node.input[0] for node in graph.products()})
-    inner = {node.input[0] for node in graph.products() if node.output[0] not in graph.outputs}
     rotated = any(len(node.input) > 7 and node.input[7] for node in graph.of_type("GroupQueryAttention"))
     presents = [value.name for value in proto.graph.output if value.name.startswith("present.")]
     ranges: dict[str, np.ndarray] = {}
@@ -34,7 +33,7 @@ def measure(path: Path, windows: Sequence[np.ndarray]) -> tuple[dict[str, np.nda
     for name, array in probe.values(proto, [*inputs, *presents], windows):
         largest = _cache(array, rotated and name.endswith(".key")) if name in presents else _channels(array)
         ranges[name] = np.maximum(ranges[name], largest) if name in ranges else largest
-        if name in inner:
+        if name in inputs:
             rows = array.reshape(-1, array.shape[-1])
             moment = rows.T @ rows
             second[name] = second[name] + moment if name in second else moment
