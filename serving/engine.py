@@ -40,6 +40,9 @@ taken by the next request, and moving costs about as much."""
 WIDE = 4
 """How much longer the chunks of a prompt are while nobody waits for their next token."""
 
+METER = 0.1
+"""Seconds after which the metrics of steps are reported at the latest: at each step it would cost 3 % of one stream."""
+
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts to start again, at most."""
 
@@ -66,7 +69,9 @@ class Engine:
         self._grammars = Grammars(vocabulary, ends)
         self._compiler = ThreadPoolExecutor(1, "metroline-grammar")
         self._outbox = Outbox()
-        self._gaps: list[float | None] = []  # of the tokens drawn in this step: the time since the one before
+        self._batches: list[int] = []  # of the decode steps that are not reported yet: how many sequences
+        self._gaps: list[float | None] = []  # of the tokens that are not: the time since the one before
+        self._metered = 0.0  # when they were reported last
         self._changed = threading.Condition()
         self._ended = False
         self._healthy = True
@@ -161,12 +166,15 @@ class Engine:
         self._metrics.queued(scheduler.queued)
         self._metrics.active(scheduler.active)
         self._metrics.running(len(scheduler.running), self._slots.reserved)
+        self._metered = 0.0  # what ends is to be seen at once
 
     def _hand_over(self) -> None:
-        """Let the event loop have what was put into the outbox, and the metrics what was drawn, before that."""
-        gaps, self._gaps = self._gaps, []
-        if gaps:
-            self._metrics.tokens(gaps)
+        """Let the event loop have what was put into the outbox, and before that, when it is time, report the steps."""
+        now = time.monotonic()
+        if now - self._metered > METER and self._gaps:
+            sizes, self._batches, gaps, self._gaps = self._batches, [], self._gaps, []
+            self._metrics.steps(sizes, gaps)
+            self._metered = now
         self._outbox.flush()
 
     def _supervise(self) -> None:
@@ -321,7 +329,7 @@ class Engine:
                 tokens[run.slot - low] = run.token
                 positions[run.slot - low] = max(run.length, positions[run.slot - low] if not run.begun else 0)
         logits = self._graph.decode(low, tokens, positions)
-        self._metrics.batch(len(decoding))
+        self._batches.append(len(decoding))
         likeliest = logits.argmax(axis=1).tolist()
         for run in decoding:
             if not run.stream.cancelled:

@@ -45,9 +45,6 @@ class EngineMetrics(Protocol):
     def running(self, sequences: int, tokens: int) -> None:
         """Sequences that run (a request may have several), and the tokens that are set aside for them in the cache."""
 
-    def batch(self, size: int) -> None:
-        """Sequences that one decode step gave a token each."""
-
     def prefix(self, tokens: int) -> None:
         """The cache was searched for the beginning of a prompt, and held `tokens` of it."""
 
@@ -63,8 +60,9 @@ class EngineMetrics(Protocol):
     def first_token(self, seconds: float) -> None:
         """A request's first token came `seconds` after its arrival."""
 
-    def tokens(self, seconds: Sequence[float | None]) -> None:
-        """Tokens of one step; for each, the time since the one before it in its choice, None: it is the first."""
+    def steps(self, sizes: Sequence[int], seconds: Sequence[float | None]) -> None:
+        """Decode steps since the last call, by the sequences that got a token each; and all tokens drawn since then:
+        for each, the time since the one before it in its choice, None: it is the first."""
 
     def cancelled(self) -> None:
         """A client went away before its request was done."""
@@ -171,10 +169,6 @@ class Metrics:
         self._running.set(sequences)
         self._kv_used.set(tokens)
 
-    def batch(self, size: int) -> None:
-        """See EngineMetrics."""
-        self._batch.observe(size)
-
     def prefix(self, tokens: int) -> None:
         """See EngineMetrics."""
         self._prefix_lookups.inc()
@@ -200,8 +194,9 @@ class Metrics:
         """See EngineMetrics."""
         self._first_seconds.observe(seconds)
 
-    def tokens(self, seconds: Sequence[float | None]) -> None:
+    def steps(self, sizes: Sequence[int], seconds: Sequence[float | None]) -> None:
         """See EngineMetrics."""
+        observe_all(self._batch, sizes)
         self._tokens_out.inc(len(seconds))
         observe_all(self._step_seconds, [each for each in seconds if each is not None])
 
@@ -216,7 +211,7 @@ class Metrics:
 
 
 def observe_all(histogram: Any, values: Sequence[float]) -> None:
-    """What `histogram.observe` does for each value, at the price of one where they are alike, as those of a step are.
+    """What `histogram.observe` does for each value, at the price of one where they are alike, as those of steps are.
 
     prometheus_client has no public way to it; tests compare the two.
     """

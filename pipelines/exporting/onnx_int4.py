@@ -18,8 +18,8 @@ from pipelines.exporting.onnx_graph import Graph
 from pipelines.exporting.onnx_int8 import finish, outliers
 
 EDGE = 0.1
-"""The part of the layers at either end that keeps 8 bits. On SmolLM2-135M, 3 of 30 at each end: the rise of perplexity
-halves, the file grows by 7 %."""
+"""The part of the layers at either end that keeps 8 bits. On SmolLM2-135M, 3 of 30 at each end: a quarter less rise of
+perplexity for 6 % of the file."""
 
 
 def export(source: Path, target: Path, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:

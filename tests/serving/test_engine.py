@@ -127,11 +127,12 @@ def test_what_is_counted(make):
     seen = engine._metrics
     assert [tokens_in for _, tokens_in in seen.named("started")] == [30 + 9 + 2]
     assert seen.named("capacity") == [[4, 4 * 64]]
-    assert sum(size for (size,) in seen.named("batch")) == 6 * 3
-    assert max(size for (size,) in seen.named("batch")) > 1
+    batches = [size for sizes, _ in seen.named("steps") for size in sizes]
+    assert sum(batches) == 6 * 3
+    assert max(batches) > 1
     assert sorted(tokens for (tokens,) in seen.named("prefix")) == [0, 0, 0, 0, 0, 16]  # a whole chunk of the long one
     assert len(seen.named("first_token")) == 1
-    gaps = [seconds for (step,) in seen.named("tokens") for seconds in step]
+    gaps = [seconds for _, drawn in seen.named("steps") for seconds in drawn]
     assert len(gaps) == 6 * 4
     assert len([seconds for seconds in gaps if seconds is not None]) == 6 * 3
     assert len(seen.named("prompt")) == 2  # the third is too short to say anything
