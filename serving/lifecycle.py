@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from serving.logs import configure
+from serving.metrics import begin_files
 from serving.processes import end_with_parent
 from serving.runtime import Runtime
 from serving.settings import Settings
@@ -41,6 +42,7 @@ class Lifecycle:
         """Load the model in the background, build the routes, take over SIGTERM and SIGINT from the HTTP server."""
         configure()
         end_with_parent()  # a supervisor that was killed cannot stop its workers
+        begin_files()
         self._settings = settings
         self._runtime.start(settings)
         from serving.api import build

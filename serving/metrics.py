@@ -26,6 +26,9 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 STEP_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.25, 1.0)
 BATCHES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 NATS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)
+FILES = ("counter", "histogram", "summary", "gauge_all", "gauge_livesum", "gauge_livemax")
+"""The kinds of files that prometheus_client may write for our metrics and BentoML's."""
+
 REASONS = ("invalid", "too_large", "queue_full", "loading", "draining", "failed", "deadline", "unauthorized",
            "rate_limit")  # fmt: skip
 
@@ -219,6 +222,24 @@ def observe_all(histogram: Any, values: Sequence[float]) -> None:
         histogram._sum.inc(sum(values))
         for bucket, count in Counter(bisect_left(histogram._upper_bounds, value) for value in values).items():
             histogram._buckets[bucket].inc(count)
+
+
+def begin_files() -> None:
+    """In a worker, before its first request: put all its files in place whole.
+
+    prometheus_client begins each one empty, when something of its kind is counted first, and a scrape that finds an
+    empty one fails.
+    """
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        return
+    from prometheus_client.mmap_dict import MmapedDict
+
+    for kind in FILES:
+        path = os.path.join(folder, f"{kind}_{os.getpid()}.db")
+        if not os.path.exists(path):
+            MmapedDict(f"{path}.new").close()
+            os.rename(f"{path}.new", path)
 
 
 def drop_dead_workers() -> None:

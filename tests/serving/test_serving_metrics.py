@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -111,3 +112,14 @@ def test_two_workers_add_up(bundle, tmp_path):
     finally:
         for worker in workers:
             worker.communicate("")
+
+
+def test_no_file_of_metrics_begins_while_requests_run(bundle, serve):
+    """A scrape would fail on one that is still empty."""
+    server = serve(bundle)
+    begun = set(server.folder.glob("*.db*"))
+    assert len(begun) == 6
+    assert all(path.stat().st_size for path in begun)
+    answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": "a", "max_tokens": 2}, trust_env=False)
+    assert answer.status_code == 200
+    assert set(server.folder.glob("*.db*")) == begun
