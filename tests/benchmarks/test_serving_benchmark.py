@@ -1,7 +1,9 @@
 """The arithmetic of the serving benchmark."""
 
+import pytest
+
 from benchmarks._serving_client import Answer, together
-from benchmarks.serving import rows
+from benchmarks.serving import rows, summary
 
 FOUND = {
     "int8": {"one": 200.0, "many": 1100.0, "prefill": 2000.0, "overhead": 0.05, "tail": 1.5, "rss": 400.0,
@@ -31,3 +33,16 @@ def test_without_the_peer_its_rows_are_not_judged() -> None:
     table = rows(FOUND, None)
     assert [row["ok"] for row in table[:3]] == [None, None, None]
     assert all(row["ok"] for row in table[3:])
+
+
+def test_of_speeds_the_best_round_counts_and_of_all_else_the_median() -> None:
+    first = FOUND["int8"]
+    rounds = [first, {**first, "one": 220.0, "overhead": 0.30, "ready": 9.0}, {**first, "one": 90.0, "rss": 460.0}]
+    assert summary(rounds) == {**first, "one": 220.0}
+    assert summary([]) == {}
+
+
+@pytest.mark.parametrize(("what", "value"), [("overhead", 0.11), ("tail", 2.1), ("rss", 501.0), ("ready", 5.1)])
+def test_what_is_over_its_bound_is_not_met(what: str, value: float) -> None:
+    table = rows({"int8": {**FOUND["int8"], what: value}}, None)
+    assert [row["value"] for row in table if row["ok"] is False] == [value]
