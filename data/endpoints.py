@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from data.errors import MetrolineError
 from data.files import read_json, write_json
 
 RELOAD = signal.SIGUSR1
@@ -51,8 +52,14 @@ def announced(home: Path, model: str, url: str, key: str = "") -> Iterator[None]
 
 
 def authorization(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Headers for a request of this user to an endpoint: METROLINE_API_KEY, else the key in its note, else none."""
+    """Headers for a request of this user to an endpoint: METROLINE_API_KEY, else the key in its note, else none.
+
+    Raises MetrolineError when METROLINE_API_KEY cannot be sent.
+    """
     key = environment.get("METROLINE_API_KEY")
+    if key and not (key.isascii() and key.isprintable()):
+        hint = "a key has letters, digits, - and _; metroline keys add NAME makes one"
+        raise MetrolineError("METROLINE_API_KEY is no API key", hint=hint)
     home = Path(environment.get("BENTOML_HOME") or ".metroline/bentoml").expanduser()
     for note in sorted(_folder(home).glob("*.json")) if not key else ():
         with suppress(OSError, ValueError, TypeError, KeyError):

@@ -102,10 +102,9 @@ async def _bundle_file(runtime: Runtime, model: str | None, name: str, media_typ
 
 
 def _web_file(name: str) -> Response:
-    path = WEB / name
-    if path.parent != WEB or not path.is_file():
+    if name not in {path.name for path in WEB.iterdir()}:
         raise unknown_route("GET", f"/web/{name}")
-    return FileResponse(path, headers={**SECURITY, "Cache-Control": "no-cache"})
+    return FileResponse(WEB / name, headers={**SECURITY, "Cache-Control": "no-cache"})
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

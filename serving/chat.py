@@ -8,6 +8,7 @@ question. Ctrl-C stops an answer, Ctrl-D leaves. An endpoint that wants an API k
 
 import argparse
 import json
+import math
 import shlex
 import sys
 import time
@@ -51,7 +52,7 @@ class Settings:
     def change(self, name: str, text: str) -> "Settings":
         """Set a value from what a user typed; `-` unsets it. Raises MetrolineError."""
         kinds: dict[str, Callable[[str], Any]] = {
-            "max_tokens": int, "temperature": float, "top_p": float, "top_k": int, "seed": int, "stop": _unescape,
+            "max_tokens": int, "temperature": _finite, "top_p": _finite, "top_k": int, "seed": int, "stop": _unescape,
         }  # fmt: skip
         if name not in kinds:
             raise MetrolineError(f"no setting {name!r}", hint=f"there are: {', '.join(kinds)}")
@@ -72,15 +73,21 @@ class Client:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         timeout = httpx.Timeout(10, read=130)
-        self._http = httpx.Client(base_url=self.url, timeout=timeout, headers=authorization(url), trust_env=False)
+        headers = authorization(url)
+        with _reachable(self.url):
+            self._http = httpx.Client(base_url=self.url, timeout=timeout, headers=headers, trust_env=False)
 
     def model(self) -> dict[str, Any]:
         """What is served there. Raises MetrolineError when nothing answers."""
         with _reachable(self.url):
             answer = self._http.get("/v1/models")
             _check(answer)
-            model: dict[str, Any] = answer.json()["data"][0]
-        return model
+            try:
+                model: dict[str, Any] = answer.json()["data"][0]
+                return {**model, "id": str(model["id"]), "version": str(model["version"]),
+                        "max_tokens": int(model["max_tokens"])}  # fmt: skip
+            except (LookupError, TypeError, ValueError):
+                raise ValueError("what answers there is no Metroline endpoint") from None
 
     def stream(self, route: str, body: dict[str, Any], settings: Settings) -> Iterator[dict[str, Any]]:
         """The chunks of a streamed answer. Closing the iterator stops the generation. Raises MetrolineError."""
@@ -115,6 +122,13 @@ def _check(answer: httpx.Response) -> None:
         except (ValueError, KeyError, TypeError):
             message = f"HTTP {answer.status_code}"
         raise MetrolineError(message)
+
+
+def _finite(text: str) -> float:
+    """A number that JSON can hold. Raises ValueError."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(text)
+    return number
 
 
 def _unescape(text: str) -> str:
@@ -209,7 +223,7 @@ def chat(
     console = console or Console()
     client = Client(url)
     model = client.model()
-    longest = min(512 if model.get("chat") else 128, int(model["max_tokens"]))
+    longest = min(512 if model.get("chat") else 128, model["max_tokens"])
     talk = Chat(client, console, settings or Settings(max_tokens=longest), model)
     if prompt is not None:
         talk.line(prompt) if not prompt.startswith("/") else talk._answer(prompt)

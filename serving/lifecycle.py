@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,6 +44,8 @@ class Lifecycle:
         configure()
         end_with_parent()  # a supervisor that was killed cannot stop its workers
         begin_files()
+        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            _draining(os.getpid()).unlink(missing_ok=True)  # of an earlier worker with this process number
         self._settings = settings
         self._runtime.start(settings)
         from serving.api import build
@@ -108,17 +111,22 @@ def others_listen() -> bool:
     """Another worker of this server takes requests from the same port, and is not going down itself."""
     import psutil
 
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
-    if not folder:
+    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         return False
+
+    def listens(process: psutil.Process) -> bool:
+        with suppress(psutil.Error):  # it may have ended meanwhile
+            worker = "_bentoml_impl.worker.service" in process.cmdline()
+            return worker and not _draining(process.pid).exists()
+        return False
+
     try:
-        (Path(folder) / f"draining-{os.getpid()}").touch()
-        siblings = psutil.Process(os.getppid()).children()
-        return any(
-            child.pid != os.getpid()
-            and "_bentoml_impl.worker.service" in child.cmdline()
-            and not (Path(folder) / f"draining-{child.pid}").exists()
-            for child in siblings
-        )
+        _draining(os.getpid()).touch()
+        return any(listens(child) for child in psutil.Process(os.getppid()).children() if child.pid != os.getpid())
     except (OSError, psutil.Error):  # the supervisor has gone, and its folder with it
         return False
+
+
+def _draining(pid: int) -> Path:
+    """The file by which a worker tells the others that it is going down."""
+    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]) / f"draining-{pid}"

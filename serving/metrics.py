@@ -12,11 +12,11 @@ What dashboards and alerts use of the engine (prefix `metroline_`; gauges of sev
 - trouble: cancelled_total, rejected_total{reason}, engine_restarts_total
 """
 
-import glob
 import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -247,9 +247,8 @@ def drop_dead_workers() -> None:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder:
         return
-    from prometheus_client.multiprocess import mark_process_dead
+    import psutil
 
-    for file in glob.glob(os.path.join(folder, "gauge_live*_*.db")):
-        pid = int(file.rsplit("_", 1)[1].removesuffix(".db"))
-        if not os.path.exists(f"/proc/{pid}") and os.path.isdir("/proc/self"):
-            mark_process_dead(pid)
+    for file in Path(folder).glob("gauge_live*_*.db"):
+        if not psutil.pid_exists(int(file.stem.rsplit("_", 1)[1])):
+            file.unlink(missing_ok=True)  # another new worker may be removing it too

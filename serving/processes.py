@@ -33,12 +33,24 @@ def supervise() -> None:
 
     class Supervisor(circus.Arbiter):
         def __init__(self, *arguments: Any, **options: Any) -> None:
-            folder = tempfile.mkdtemp(prefix="control-", dir=os.environ.get("METROLINE_METRICS_FOLDER"))
+            folder = private_folder()
             sockets = {"endpoint": f"ipc://{folder}/commands", "pubsub_endpoint": f"ipc://{folder}/events"}
             super().__init__(*arguments, **{**options, **sockets, "check_delay": LOOK})
             self.exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
 
     vars(circus)["Arbiter"] = Supervisor
+
+
+def private_folder() -> str:
+    """Make a folder that is open to its own user alone, with a path short enough for sockets in it.
+
+    It lies among the server's other files or, where TMPDIR makes those paths too long for a socket's address, in /tmp.
+    """
+    from zmq import IPC_PATH_MAX_LEN  # bytes: 107 on Linux, 103 on macOS
+
+    parent = os.environ.get("METROLINE_METRICS_FOLDER") or tempfile.gettempdir()
+    longest = os.fsencode(os.path.join(parent, "control-01234567", "commands"))
+    return tempfile.mkdtemp(prefix="control-", dir=parent if len(longest) <= IPC_PATH_MAX_LEN else "/tmp")
 
 
 def keep_no_memory() -> None:

@@ -126,13 +126,15 @@ def start(
         environment: more variables, such as METROLINE_PRECISION.
         tied: end the server when the calling thread ends, however it ends (Linux only).
 
-    Raises MetrolineError: no or damaged bundle, a setting that makes no sense, a port in use, an address that other
-    machines reach without there being API keys.
+    Raises MetrolineError: no bundle or a damaged one, bundles and models, a setting that makes no sense, a port in use,
+    an address that other machines reach without there being API keys, nowhere to put temporary files.
     """
     child = {**os.environ, **QUIET, **(environment or {}), "METROLINE_WORKERS": str(workers)}
     child.setdefault("BENTOML_HOME", str(Path(".metroline/bentoml").resolve()))
     for name in ("METROLINE_BUNDLES", "METROLINE_MODELS"):
         child.pop(name, None)
+    if bundles and models:
+        raise MetrolineError("both bundles and models are given", hint="a server takes either")
     if bundles:
         child["METROLINE_BUNDLES"] = os.pathsep.join(str(bundle.resolve()) for bundle in bundles)
     elif models:
@@ -146,7 +148,7 @@ def start(
     _check_keys(host, settings, child)
     port = free_port(host, port)
     child["METROLINE_LINE_KEY"] = secrets.token_urlsafe(32)
-    folder = Path(tempfile.mkdtemp(prefix="metroline-metrics-"))
+    folder = _shared_folder()
     child["METROLINE_METRICS_FOLDER"] = str(folder)
     command = [sys.executable, "-m", "bentoml", "serve", "--quiet", "serving.service:Metroline",
                "--host", host, "--port", str(port), "--working-dir", str(ROOT)]  # fmt: skip
@@ -166,6 +168,15 @@ def start(
     return Server(process, url, log, folder, settings.drain, child["METROLINE_LINE_KEY"])
 
 
+def _shared_folder() -> Path:
+    """A new folder for what the server's processes share. Raises MetrolineError."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="metroline-metrics-"))
+    except OSError as error:
+        hint = "TMPDIR may name a folder that can be written"
+        raise MetrolineError(f"no temporary folder can be made: {error.strerror}", hint=hint) from None
+
+
 def _check_keys(host: str, settings: Settings, environment: Mapping[str, str]) -> None:
     """Raise MetrolineError where other machines could use the endpoint without anybody having said so."""
     try:
@@ -179,13 +190,15 @@ def _check_keys(host: str, settings: Settings, environment: Mapping[str, str]) -
 
 
 def run(bundles: Sequence[Path], models: Sequence[str], host: str, port: int, workers: int) -> int:
-    """Serve in the foreground until Ctrl-C or SIGTERM; a second Ctrl-C does not wait for running requests.
+    """Serve in the foreground until Ctrl-C, SIGTERM or the terminal's end; a second one waits for no running request.
 
-    With `models`, new releases reach it while it runs: see data/endpoints.py. Returns the exit code: 0 after Ctrl-C
-    or SIGTERM. Raises MetrolineError as `start` does.
+    With `models`, new releases reach it while it runs: see data/endpoints.py. Returns the exit code: 0 after any of
+    these. Raises MetrolineError as `start` does.
     """
     server = start(*bundles, models=models, host=host, port=port, workers=workers, tied=True)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    # SIGHUP: the terminal was closed. Whoever has it ignored (nohup) wants to go on then.
+    ends = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, _interrupt) for each in ends}
     try:
         server.wait_ready()
         with ExitStack() as note:
@@ -204,7 +217,8 @@ def run(bundles: Sequence[Path], models: Sequence[str], host: str, port: int, wo
         return 0
     finally:
         server.kill()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -229,6 +243,11 @@ def _interrupt(number: int, frame: object) -> None:
 
 def free_port(host: str, port: int) -> int:
     """`port` when it can be listened on, or for 0 one that can. Raises MetrolineError."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        hint = "127.0.0.1 for this machine alone, 0.0.0.0 for others too"
+        raise MetrolineError(f"cannot listen on {host}, which is no IP address", hint=hint) from None
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -256,6 +256,7 @@ ROUTES = {
     "model with a slash": ("GET", "/v1/models/a/b", 404, "unknown_url"),
     "slash too many": ("GET", "/v1/models/", 404, "unknown_url"),
     "unknown file": ("GET", "/web/nothing.js", 404, "unknown_url"),
+    "longer than a file's name may be": ("GET", f"/web/{'a' * 300}", 404, "unknown_url"),
     "out of the folder": ("GET", "/web/..%2fservice.py", 404, "unknown_url"),
     "no such picture": ("GET", "/card/nothing.png", 404, "not_in_bundle"),
     "no picture": ("GET", "/card/tokenizer.json", 404, "unknown_url"),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import chat_bundle
 import pytest
@@ -60,6 +61,7 @@ def test_stop_string(scripted_server):
         ("/set colour red", "no setting 'colour'"),
         ("/set top_k many", "top_k cannot be 'many'"),
         ("/set seed", "no such command"),
+        ("/set temperature nan", "temperature cannot be 'nan'"),
         ("/more", "no answer yet"),
         ("/set 'stop", "No closing quotation"),
         ("x" * 1100, "maximum context length"),
@@ -86,6 +88,39 @@ def test_no_endpoint():
     assert main(["--url", f"http://127.0.0.1:{port}"]) == 1
     with pytest.raises(MetrolineError, match="no endpoint answers"):
         chat("nonsense")
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:port", "http://a\tb"])
+def test_an_address_that_is_none(url, capsys):
+    assert main(["--url", url]) == 1
+    error = capsys.readouterr().err
+    assert "no endpoint answers" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("key", ["ключ", "mk-a\nb"])
+def test_an_api_key_that_cannot_be_sent(monkeypatch, capsys, key):
+    monkeypatch.setenv("METROLINE_API_KEY", key)
+    assert main([]) == 1
+    assert "METROLINE_API_KEY is no API key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", ["null", "[]", '{"data": []}', '{"data": ["x"]}', '{"data": [{"id": "another"}]}'])
+def test_something_else_answers_there(said, capsys):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(said.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        assert main(["--url", f"http://127.0.0.1:{other.server_port}"]) == 1
+        other.shutdown()
+    assert "no Metroline endpoint" in capsys.readouterr().err
 
 
 def test_one_prompt_from_the_command_line(scripted_server):

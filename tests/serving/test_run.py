@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import httpx
 import psutil
@@ -54,15 +56,18 @@ def family(process: subprocess.Popen) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_ends_cleanly(command, number):
     process, url = command()
     children = family(process)
+    folder = Path(children[0].environ()["METROLINE_METRICS_FOLDER"])
+    assert folder.is_dir()
     assert len(children) >= 2
     process.send_signal(number)
     assert process.wait(20) == 0
     assert "Traceback" not in process.stdout.read()
     assert not psutil.wait_procs(children, timeout=5)[1]
+    assert not folder.exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(url, trust_env=False)
 
@@ -92,7 +97,9 @@ def test_a_port_in_use(bundle, capsys):
         (["/nowhere"], "no bundle at /nowhere"),
         ([], "nothing to serve"),
         (["--model", "unheard-of"], "no release of unheard-of"),
+        (["BUNDLE", "--model", "tiny"], "both bundles and models are given"),
         (["BUNDLE", "--host", "999.1.1.1"], "cannot listen on 999.1.1.1"),
+        (["BUNDLE", "--host", ""], "no IP address"),
         (["BUNDLE", "--port", "70000"], "cannot listen on 127.0.0.1:70000"),
         (["BUNDLE", "--workers", "0"], "METROLINE_WORKERS='0'"),
     ],
@@ -102,6 +109,14 @@ def test_what_cannot_be_served(bundle, monkeypatch, tmp_path, capsys, arguments,
     assert main([str(bundle) if each == "BUNDLE" else each for each in arguments]) == 1
     error = capsys.readouterr().err
     assert message in error
+    assert error.count("\n") == 1
+
+
+def test_nowhere_to_put_temporary_files(bundle, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert main([str(bundle), "--port", "0"]) == 1
+    error = capsys.readouterr().err
+    assert "TMPDIR" in error
     assert error.count("\n") == 1
 
 

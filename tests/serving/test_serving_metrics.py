@@ -1,7 +1,9 @@
 """What the engine reports, as Prometheus sees it: labelled by model and version, and added up over workers."""
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -9,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from serving.bundle import Bundle
-from serving.metrics import STEP_SECONDS, Metrics, observe_all
+from serving.metrics import STEP_SECONDS, Metrics, drop_dead_workers, observe_all
 
 REPORT = """
 metrics.capacity(16, 4096)
@@ -112,6 +114,21 @@ def test_two_workers_add_up(bundle, tmp_path):
     finally:
         for worker in workers:
             worker.communicate("")
+
+
+def test_gauges_of_dead_workers_are_removed_by_all_new_ones_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    own = tmp_path / f"gauge_livemax_{os.getpid()}.db"
+    own.touch()
+    for number in range(200):  # as many as it takes for two to meet at one
+        (tmp_path / f"gauge_livesum_{10**8 + number}.db").touch()
+    (tmp_path / f"gauge_livemax_{ended.pid}.db").touch()
+    with ThreadPoolExecutor(4) as new:
+        for each in [new.submit(drop_dead_workers) for _ in range(4)]:
+            each.result()
+    assert list(tmp_path.iterdir()) == [own]
 
 
 def test_no_file_of_metrics_begins_while_requests_run(bundle, serve):
