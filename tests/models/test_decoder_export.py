@@ -1,5 +1,6 @@
 """One exported graph for prefill and decode, in each of the three formats, equal to the model itself."""
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def exported(request, tmp_path_factory):
     return wrapped, folder
 
 
+@functools.cache  # loading a form takes longer than running it; none of them keeps anything from call to call
 def runner(kind, wrapped, folder):
     if kind == "pt2":
         return torch.export.load(folder / "model.pt2").module()
