@@ -1,14 +1,41 @@
 """Lines that several test files start from; they copy what they change."""
 
+import functools
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import scratch_project
 import small_line
 
+from pipelines import servers
 from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.paths import Paths
+from pipelines.training import device
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _peak_timed_once() -> Iterator[None]:
+    """The processor's peak is timed once per precision, not at the start of every run: it is the same processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "peak", functools.cache(device.peak))
+        yield
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """PREFECT_HOME of a server that has been up once: its database is made, which takes longer than all else.
+
+    To be copied before a server starts. Servers that make their own database: those of tests/e2e.
+    """
+    root = tmp_path_factory.mktemp("prefect")
+    with scratch_project.prefect_server(root):
+        pass
+    home = root / servers.LOGS
+    (home / "server.log").unlink()
+    return home
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +77,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = scratch_project.make_project(tmp_path / "project")
     monkeypatch.chdir(made)
     return made
+
+
+@pytest.fixture
+def project_with_prefect(project: Path, prefect_home: Path) -> Path:
+    """The same, where a Prefect server has been up before."""
+    shutil.copytree(prefect_home, project / servers.LOGS)
+    return project

@@ -10,14 +10,17 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import psutil
+import pytest
 from typer.testing import CliRunner, Result
 
-from pipelines import cli
+from pipelines import cli, servers
 from pipelines.environment import match_git
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,6 +158,25 @@ def environment(**more: str) -> dict[str, str]:
     """This process's environment without anything that names a project or a server."""
     drop = ("PREFECT_", "METROLINE_ROOT", "METROLINE_OWNER", "METROLINE_PROGRESS", "BENTOML_HOME", "DVC_")
     return {name: value for name, value in os.environ.items() if not name.startswith(drop)} | more
+
+
+@contextmanager
+def prefect_server(root: Path, home: Path | None = None) -> Iterator[str]:
+    """A real server with its state in `root`, a copy of `home` if given; yields its API address.
+
+    Inside, the environment names no other server.
+    """
+    if home is None:
+        (root / servers.LOGS).mkdir(parents=True)
+    else:
+        shutil.copytree(home, root / servers.LOGS)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+            patch.delenv(name)
+        patch.setenv("PREFECT_HOME", str(root / servers.LOGS))
+        patch.setenv("DO_NOT_TRACK", "1")
+        with servers.server(root, servers.free_port(), "--no-ui") as (url, _):
+            yield url
 
 
 def alive(pid: int) -> bool:

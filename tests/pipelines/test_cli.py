@@ -231,7 +231,8 @@ def test_nothing_heavy_is_imported_before_it_is_needed(project: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_stops_the_stage_and_lets_it_save(project: Path, number: signal.Signals) -> None:
+def test_ctrl_c_stops_the_stage_and_lets_it_save(project_with_prefect: Path, number: signal.Signals) -> None:
+    project = project_with_prefect
     behave(project, train={"seconds": 300, "checkpoint": True, "child": True})
     command = [sys.executable, "-m", "pipelines.cli", "run", "one"]
     process = subprocess.Popen(

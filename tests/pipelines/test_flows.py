@@ -9,22 +9,17 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from scratch_project import alive, behave, runs, wait_for
+from scratch_project import alive, behave, prefect_server, runs, wait_for
 
 from data.errors import MetrolineError
-from pipelines import flows, line, servers
+from pipelines import flows, line
 from pipelines.console import Reporter
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    root = tmp_path_factory.mktemp("prefect")
-    (root / ".metroline").mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_HOME", str(root / ".metroline/prefect"))
-        patch.setenv("DO_NOT_TRACK", "1")
-        with servers.server(root, servers.free_port(), "--no-ui") as (url, _):
-            yield url
+def server(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with prefect_server(tmp_path_factory.mktemp("flows"), prefect_home) as url:
+        yield url
 
 
 def run(server: str, recipe: str = "one", force: list[str] | None = None) -> tuple[dict[str, str], str]:
