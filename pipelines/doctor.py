@@ -67,7 +67,7 @@ def pins(constraints: Path) -> dict[str, str]:
 def packages(root: Path) -> Finding:
     """Installed packages against what the project needs and against the pinned set."""
     from packaging.requirements import Requirement
-    from packaging.version import Version
+    from packaging.specifiers import SpecifierSet
 
     remedy = "rm .venv/.installed && make setup"
     try:
@@ -86,7 +86,7 @@ def packages(root: Path) -> Finding:
             continue
         if not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} {version} (needs {requirement.specifier})")
-        elif (pin := pinned.get(requirement.name)) and Version(version) != Version(pin):
+        elif (pin := pinned.get(requirement.name)) and version not in SpecifierSet(f"=={pin}", prereleases=True):
             other.append(f"{requirement.name} {version} (tested with {pin})")
     if absent or wrong:
         return Finding("missing", "packages", "; ".join([*(f"no {name}" for name in absent), *wrong]), remedy)

@@ -77,6 +77,9 @@ def test_packages(tmp_path, monkeypatch):
     pins = tmp_path / "constraints.txt"
     pins.write_text("typer==0.29.2\nrich==15.0\n")
     assert doctor.packages(tmp_path).level == "ok"
+    versions["typer"] = "0.29.2+cpu"  # what makes it another build is not for the pin to say
+    assert doctor.packages(tmp_path).level == "ok"
+    versions["typer"] = "0.29.2"
     pins.write_text("typer==0.29.1\n")
     found = doctor.packages(tmp_path)
     assert (found.level, found.detail) == ("optional", "typer 0.29.2 (tested with 0.29.1)")
