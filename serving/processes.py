@@ -23,7 +23,7 @@ def supervise() -> None:
     """In the supervisor, before it starts its workers: two things for which BentoML and circus have no setting.
 
     It sees within LOOK seconds that a worker was killed; circus looks every 10 s. (In a container BentoML leaves a
-    killed worker to whatever runs the container.)
+    killed worker to whatever runs the container.) While a reload waits for old workers it does not look.
 
     Its control sockets lie in a folder that is open to its own user alone. BentoML has them on TCP ports, through which
     any user of the machine can have circus start a command, and which it frees before circus listens there: a port
@@ -37,6 +37,11 @@ def supervise() -> None:
             sockets = {"endpoint": f"ipc://{folder}/commands", "pubsub_endpoint": f"ipc://{folder}/events"}
             super().__init__(*arguments, **{**options, **sockets, "check_delay": LOOK})
             self.exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
+
+        def manage_watchers(self) -> Any:
+            if self._exclusive_running_command or self._restarting:
+                return None  # it has them in hand: a look in between would only end in an error in the log
+            return super().manage_watchers()
 
     vars(circus)["Arbiter"] = Supervisor
 
