@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import torch
 from data.files import read_json
 from pipelines.paths import Paths
 from pipelines.train import train
+from pipelines.training import curves as pictures
 from pipelines.training import loop
 from pipelines.training.state import Counters, States
 
@@ -39,10 +41,41 @@ def folder(paths):
     return found
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _equal_curves_drawn_once():
+    """Half of a run's time here is its picture. That equal curves give equal bytes is proven in test_train_run.py."""
+    draw, drawn = pictures.draw, {}
+
+    def draw_once(lines, path, title):
+        key = json.dumps([lines, title])
+        if key not in drawn:
+            draw(lines, path, title)
+            drawn[key] = path.read_bytes()
+        path.write_bytes(drawn[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "draw", draw_once)
+        yield
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """What a run that nothing disturbs writes."""
-    return small_runs.hashes(run(tmp_path_factory.mktemp("whole"), MODEL, **HARD).checkpoint)
+def done(tmp_path_factory):
+    """A folder with a run that nothing disturbed; to be copied."""
+    root = tmp_path_factory.mktemp("whole")
+    run(root, MODEL, **HARD)
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(done):
+    """What it wrote."""
+    return small_runs.hashes(Paths("mini", done).checkpoint)
+
+
+def copy(root, folder):
+    """The same run in another folder."""
+    shutil.copytree(root, folder, dirs_exist_ok=True)
+    return Paths("mini", folder)
 
 
 class Killed(BaseException):
@@ -212,17 +245,23 @@ def damage(path, how):
         path.unlink()
 
 
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A folder with a run that was killed after step 11 and keeps three states; to be copied."""
+    root = tmp_path_factory.mktemp("killed")
+    with killed_after(11):
+        run(root, MODEL, **HARD, keep=3)
+    return root
+
+
 @pytest.mark.parametrize("how", ["cut", "changed", "empty", "gone"])
 @pytest.mark.parametrize("name", ["step-{}.safetensors", "step-{}.json", "best-{}.safetensors"])
-def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, capsys, whole, how, name):
-    options = {**HARD, "keep": 3}
-    with killed_after(11):
-        run(tmp_path, MODEL, **options)
-    states = folder(Paths("mini", tmp_path))
+def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, capsys, killed, whole, how, name):
+    states = folder(copy(killed, tmp_path))
     assert sorted(path.name for path in states.glob("step-*.json")) == ["step-00000004.json", "step-00000008.json"]
     damage(states / name.format("00000005" if "best" in name else "00000008"), how)
     capsys.readouterr()
-    paths = run(tmp_path, MODEL, **options)
+    paths = run(tmp_path, MODEL, **HARD, keep=3)
     told = capsys.readouterr()
     if name == "step-{}.json" and how == "gone":
         assert "warning" not in told.out  # then it is a state that was never finished
@@ -234,8 +273,8 @@ def test_a_damaged_state_falls_back_to_the_one_before(tmp_path, capsys, whole, h
     assert small_runs.hashes(paths.checkpoint) == whole
 
 
-def test_curves_that_lost_lines_are_a_damaged_state(tmp_path, capsys, whole):
-    paths = run(tmp_path, MODEL, **HARD)
+def test_curves_that_lost_lines_are_a_damaged_state(tmp_path, capsys, done, whole):
+    paths = copy(done, tmp_path)
     (folder(paths) / "curves.jsonl").write_text("")
     run(tmp_path, MODEL, **HARD)
     assert "curves.jsonl has lost lines" in capsys.readouterr().out
@@ -247,9 +286,8 @@ def test_curves_that_lost_lines_are_a_damaged_state(tmp_path, capsys, whole):
     [{"lr": 0.01}, {"steps": 31}, {"seed": 3}, {"log_every": 3}, {"model": {"dropout": 0.1, "width": 32}}],
     ids=lambda change: next(iter(change)),
 )
-def test_a_changed_recipe_begins_anew_and_says_so(tmp_path, capsys, change):
-    run(tmp_path, MODEL, **HARD)
-    capsys.readouterr()
+def test_a_changed_recipe_begins_anew_and_says_so(tmp_path, capsys, done, change):
+    copy(done, tmp_path)
     changed = {"model": MODEL, **HARD, **change}
     paths = run(tmp_path, **changed)
     assert "training starts anew" in capsys.readouterr().err
@@ -258,16 +296,14 @@ def test_a_changed_recipe_begins_anew_and_says_so(tmp_path, capsys, change):
     assert small_runs.hashes(paths.checkpoint) == small_runs.hashes(fresh.checkpoint)
 
 
-def test_changed_data_begins_anew(tmp_path, capsys):
-    paths = run(tmp_path, MODEL, **HARD)
-    small_runs.prepare(paths.prepared, seed=1)
-    capsys.readouterr()
+def test_changed_data_begins_anew(tmp_path, capsys, done):
+    small_runs.prepare(copy(done, tmp_path).prepared, seed=1)
     run(tmp_path, MODEL, **HARD)
     assert "training starts anew" in capsys.readouterr().err
 
 
-def test_what_does_not_change_the_numbers_does_not_begin_anew(tmp_path, capsys, whole):
-    paths = run(tmp_path, MODEL, **HARD)
+def test_what_does_not_change_the_numbers_does_not_begin_anew(tmp_path, capsys, done, whole):
+    paths = copy(done, tmp_path)
     step = loop.Trainer.step
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
@@ -295,8 +331,8 @@ def test_fp16_resumes_with_its_loss_scale(tmp_path):
     assert small_runs.hashes(run(tmp_path / "pieces", **options).checkpoint) == expected
 
 
-def test_no_pickles(tmp_path):
-    paths = run(tmp_path, MODEL, **HARD)
+def test_no_pickles(done):
+    paths = Paths("mini", done)
     suffixes = {path.suffix for path in paths.training.rglob("*") if path.is_file()}
     assert suffixes == {".safetensors", ".json", ".jsonl", ".prom"}
     assert not list(paths.training.rglob(".*"))
