@@ -47,6 +47,7 @@ class Grid:
         widest, most = cls.fit(weight, bits, block), 2**bits - 1
         scales, zeros = np.empty_like(widest.scales), np.empty_like(widest.zeros)
         shares = _blocks(sizes[:, None].astype(np.float32), block)
+        shares[~shares.any(axis=(1, 2))] = 1  # blocks of inputs that the text never uses: all their weights count alike
         for i, (part, share) in enumerate(zip(_blocks(weight, block), shares, strict=True)):  # [block, N], [block, 1]
             middle = (np.minimum(part.min(0), 0) + np.maximum(part.max(0), 0)) / 2
             best = np.full(weight.shape[1], np.inf, np.float32)

@@ -210,3 +210,11 @@ def test_a_searched_grid_loses_less_where_it_matters() -> None:
         assert 0 <= grid.zeros.min() <= grid.zeros.max() <= 15
         errors.append((np.square(grid.values(grid.levels(weight)) - weight) * sizes[:, None]).sum(0))
     assert errors[1].sum() < 0.8 * errors[0].sum()
+
+
+def test_a_searched_grid_keeps_the_weights_of_inputs_that_the_text_never_uses() -> None:
+    weight = np.random.default_rng(0).normal(size=(64, 24)).astype(np.float32)
+    sizes = np.repeat([1.0, 0.0], 32)  # nothing is known about the second block
+    grids = gptq.Grid.fit(weight, 4, 32), gptq.Grid.search(weight, 4, 32, sizes)
+    errors = [np.square(grid.values(grid.levels(weight)) - weight)[32:].mean() for grid in grids]
+    assert errors[1] <= errors[0]
