@@ -95,14 +95,14 @@ class Served:
 
 def is_ready(url: str) -> bool:
     """Whether an endpoint at this address would answer a request."""
-    with suppress(httpx.HTTPError):
+    with suppress(httpx.HTTPError, httpx.InvalidURL):
         return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200
     return False
 
 
 def served(url: str) -> dict[str, Any] | None:
     """What `/v1/models` says about the model there; None where nothing (or something else) answers."""
-    with suppress(httpx.HTTPError, ValueError, LookupError, TypeError):
+    with suppress(httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError):
         model = httpx.get(f"{url}/v1/models", headers=authorization(url), timeout=2, trust_env=False).json()["data"][0]
         return dict(model)
     return None

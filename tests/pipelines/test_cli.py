@@ -15,7 +15,7 @@ import typer
 from scratch_project import RECIPE, alive, behave, environment, invoke, metroline, runs, wait_for
 
 from pipelines import cli
-from pipelines.endpoint import next_free_port
+from pipelines.endpoint import is_ready, next_free_port, served
 from pipelines.recipe import Recipe
 
 COMMANDS = ("init", "run", "stage", "status", "serve", "keys", "chat", "rollback", "schedule", "doctor", "demo")
@@ -273,6 +273,12 @@ def test_stage_reports_an_error_to_its_parent(project: Path) -> None:
     event = json.loads(done.stdout.splitlines()[-1].removeprefix("@error "))
     assert event["temporary"] is False
     assert done.stderr == f"error: {event['message']}\n"
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:port", "nonsense"])
+def test_nothing_answers_at_an_address_that_is_none(url: str) -> None:
+    assert not is_ready(url)
+    assert served(url) is None
 
 
 def test_the_next_free_port() -> None:
