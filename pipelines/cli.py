@@ -269,9 +269,10 @@ def demo(
 
 
 def _exit_on_sigterm() -> None:
-    """SIGTERM ends this process as Ctrl-C does, with its stages, and exit code 143."""
+    """SIGTERM ends this process as Ctrl-C does, with its stages, and exit code 143; a further one changes nothing."""
 
     def leave(number: int, frame: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)

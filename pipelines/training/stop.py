@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT (Ctrl-C) ask training to save and stop; a second one stops it at once."""
+"""SIGTERM and SIGINT (Ctrl-C) ask training to save and stop; a Ctrl-C after that stops it at once.
+
+A further SIGTERM does not: make, timeout and systemd send one to each process of a group, and the line sends its own.
+"""
 
 import signal
 import threading
@@ -33,6 +36,6 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.number:
+        if self.number and number == signal.SIGINT:
             raise Stopped(number)
-        self.number = number
+        self.number = self.number or number
