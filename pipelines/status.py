@@ -13,6 +13,9 @@ from pipelines.recipe import names, unknown_recipe
 from pipelines.stages import STAGES
 from pipelines.store import Store
 
+WIDTH = 100
+"""Columns the table may have on a narrower terminal, which wraps it; cut words and hashes help nobody."""
+
 
 def show(recipe: str | None, url: str, root: Path, console: Console) -> None:
     """Print the table for one recipe (with reasons) or all. Raises MetrolineError for an unknown recipe."""
@@ -20,7 +23,7 @@ def show(recipe: str | None, url: str, root: Path, console: Console) -> None:
     if recipe is not None and recipe not in known:
         raise unknown_recipe(recipe, root)
     listed = set(line.read_params().get("recipes") or [])
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")  # as narrow as it gets: 80 columns hold most
     for column in ("recipe", *STAGES, "live", "previous"):
         table.add_column(column, no_wrap=True)
     problems, details = [], []
@@ -43,6 +46,7 @@ def show(recipe: str | None, url: str, root: Path, console: Console) -> None:
         versions = [tag.partition(":")[2] if tag else "-" for tag in (pointers.live, pointers.previous)]
         table.add_row(name, *cells, *versions)
         details += [f"{entry.stage}: {', '.join(entry.reasons)}" for entry in found.values() if not entry.fresh]
+    console.width = max(console.width, WIDTH)
     console.print(table)
     for text in (details if recipe else []) + problems:
         console.print(f"  [dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
