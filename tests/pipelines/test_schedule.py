@@ -1,5 +1,6 @@
 """Schedules against a real Prefect server and worker: a run that really is due, one that overlaps, one that dies."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,17 +13,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from scratch_project import (
-    alive,
-    behave,
-    environment,
-    invoke,
-    make_project,
-    metroline,
-    prefect_server,
-    runs,
-    wait_for,
-)
+from scratch_project import alive, behave, environment, invoke, make_project, metroline, runs, wait_for
 
 from data.errors import MetrolineError
 from pipelines import schedule, servers
@@ -30,13 +21,20 @@ from pipelines import schedule, servers
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_project(tmp_path_factory.mktemp("scheduled") / "project")
+    made = make_project(tmp_path_factory.mktemp("scheduled") / "project")
+    (made / ".metroline").mkdir()
+    return made
 
 
 @pytest.fixture(scope="module")
-def server(root: Path, prefect_home: Path) -> Iterator[str]:
-    with prefect_server(root, prefect_home) as url:
-        yield url
+def server(root: Path) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+            patch.delenv(name)
+        patch.setenv("PREFECT_HOME", str(root / ".metroline/prefect"))
+        patch.setenv("DO_NOT_TRACK", "1")
+        with servers.server(root, servers.free_port(), "--no-ui") as (url, _):
+            yield url
 
 
 def until(find: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -52,91 +50,49 @@ def flow_runs(url: str, *types: str) -> list[dict[str, Any]]:
     return httpx.post(f"{url}/flow_runs/filter", json=body, trust_env=False).json()
 
 
-def unless_busy(answer: httpx.Response) -> httpx.Response | None:
-    """None for 503, a locked database: Prefect's own client asks again then, and so is done here."""
-    return None if answer.status_code == 503 else answer
-
-
-@pytest.fixture(scope="module")
-def command(root: Path, server: str) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
-    """`metroline schedule one` for every minute, once its worker runs, and its log. Its stage takes 290 s."""
-    behave(root, fetch={"seconds": 290, "child": True})
-    arguments = [sys.executable, "-m", "pipelines.cli", "schedule", "one", "--cron", "* * * * *"]
-    variables = environment(PREFECT_API_URL=server, PREFECT_WORKER_QUERY_SECONDS="1")
+@pytest.mark.timeout(290)
+def test_a_scheduled_run_an_overlapping_one_and_a_dead_one(root: Path, server: str) -> None:
+    behave(root, fetch={"seconds": 200, "child": True})
+    command = [sys.executable, "-m", "pipelines.cli", "schedule", "one", "--cron", "* * * * *"]
     log = root / "schedule.log"
     with log.open("w") as output:
-        process = subprocess.Popen(arguments, cwd=root, env=variables, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=root, env=environment(PREFECT_API_URL=server), stdout=output, stderr=subprocess.STDOUT
+        )
     try:
         until(lambda: "a worker runs here" in log.read_text() or process.poll() is not None, 60, "worker")
+        said = log.read_text()
+        assert "one: * * * * * (UTC); next runs:" in said, said
+        assert said.count("UTC\n") >= 3, said
         with schedule.client(server) as prefect:  # as the command made it, but with less patience
             schedule.ensure_automation(prefect, timedelta(seconds=40))
-        yield process, log
+
+        (run,) = until(lambda: flow_runs(server, "RUNNING"), 110, "scheduled run")
+        assert run["auto_scheduled"]
+        stage = int(wait_for(root / "fetch.pid", 40))
+        child = int(wait_for(root / "child.pid"))
+
+        # By hand, as an alert would: the first one goes on, so this one is cancelled.
+        deployment = httpx.get(f"{server}/deployments/name/line/one", trust_env=False).json()
+        second = httpx.post(f"{server}/deployments/{deployment['id']}/create_flow_run", json={}, trust_env=False).json()
+        until(lambda: second["id"] in [gone["id"] for gone in flow_runs(server, "CANCELLED")], 60, "cancelled run")
+        assert alive(stage)
+        assert runs(root, "fetch") == 1
+
+        worker = next(found for found in psutil.Process(process.pid).children() if "worker" in found.cmdline())
+        doomed = [worker, *worker.children(recursive=True)]
+        for dead in doomed:
+            dead.kill()
+        until(lambda: not alive(stage) and not alive(child), 15, "end of the orphaned stage")
+        until(lambda: process.poll() is not None, 20, "end of the command")
+        assert process.returncode == 1
+        assert "the worker ended with exit code -9" in log.read_text()
+        assert [found["id"] for found in flow_runs(server, "RUNNING")] == [run["id"]], "nobody has told the server"
+        until(lambda: run["id"] in [gone["id"] for gone in flow_runs(server, "CRASHED")], 100, "crashed run")
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.wait(60)
-
-
-# The tests from here to the crashed run build on one another: what has to be waited for comes while others run.
-
-
-def test_the_command_says_when_it_will_run(command: tuple["subprocess.Popen[bytes]", Path]) -> None:
-    said = command[1].read_text()
-    assert "one: * * * * * (UTC); next runs:" in said, said
-    assert said.count("UTC\n") >= 3, said
-
-
-def test_the_command_brings_its_own_server_and_takes_it_away(project_with_prefect: Path) -> None:
-    root = project_with_prefect
-    port = servers.free_port()
-    command = [sys.executable, "-m", "pipelines.cli", "schedule", "two", "--cron", "0 3 * * *", "--port", str(port)]
-    log = root / "own.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=root, env=environment(), stdout=output, stderr=subprocess.STDOUT)
-    try:
-        until(lambda: "a worker runs here" in log.read_text() or process.poll() is not None, 90, "worker")
-        assert process.poll() is None, log.read_text()
-        assert servers.local_server(root) == f"http://127.0.0.1:{port}/api"
-        family = psutil.Process(process.pid).children(recursive=True)
-        assert len(family) >= 2
-    finally:
-        process.send_signal(signal.SIGINT)
-        code = process.wait(60)
-    assert code == 0, log.read_text()
-    assert not any(alive(member.pid) for member in family)
-    assert servers.local_server(root) is None
-
-
-@pytest.mark.timeout(290)
-def test_a_scheduled_run_an_overlapping_one_and_a_dead_one(
-    root: Path, server: str, command: tuple["subprocess.Popen[bytes]", Path]
-) -> None:
-    process, log = command
-    (run,) = until(lambda: flow_runs(server, "RUNNING"), 110, "scheduled run")
-    assert run["auto_scheduled"]
-    stage = int(wait_for(root / "fetch.pid", 40))
-    child = int(wait_for(root / "child.pid"))
-
-    # By hand, as an alert would: the first one goes on, so this one is cancelled.
-    deployment = httpx.get(f"{server}/deployments/name/line/one", trust_env=False).json()
-    asked = f"{server}/deployments/{deployment['id']}/create_flow_run"
-    answer = until(lambda: unless_busy(httpx.post(asked, json={}, trust_env=False)), 20, "answer but 503")
-    assert answer.status_code == 201, answer.text
-    second = answer.json()
-    until(lambda: second["id"] in [gone["id"] for gone in flow_runs(server, "CANCELLED")], 60, "cancelled run")
-    assert alive(stage)
-    assert runs(root, "fetch") == 1
-
-    worker = next(found for found in psutil.Process(process.pid).children() if "worker" in found.cmdline())
-    doomed = [worker, *worker.children(recursive=True)]
-    for dead in doomed:
-        dead.kill()
-    until(lambda: not alive(stage) and not alive(child), 15, "end of the orphaned stage")
-    until(lambda: process.poll() is not None, 20, "end of the command")
-    assert process.returncode == 1
-    assert "the worker ended with exit code -9" in log.read_text()
-    assert [found["id"] for found in flow_runs(server, "RUNNING")] == [run["id"]], "nobody has told the server"
-    until(lambda: run["id"] in [gone["id"] for gone in flow_runs(server, "CRASHED")], 100, "crashed run")
 
     gone = metroline(root, "schedule", "one", "--remove", env=environment(PREFECT_API_URL=server))
     assert (gone.returncode, gone.stdout) == (0, "one is off the schedule\n"), gone.stderr
@@ -169,6 +125,27 @@ def test_prefect_deploy_makes_the_same_deployment(root: Path, server: str) -> No
     schedule.register(server, "one", schedule.cron_schedule("0 4 * * *", "UTC"), root)
     again = httpx.get(f"{server}/deployments/name/line/one", trust_env=False).json()
     assert [one["schedule"]["cron"] for one in again["schedules"]] == ["0 4 * * *"], "replaced, not added"
+
+
+def test_the_command_brings_its_own_server_and_takes_it_away(project: Path) -> None:
+    root = project
+    port = servers.free_port()
+    command = [sys.executable, "-m", "pipelines.cli", "schedule", "two", "--cron", "0 3 * * *", "--port", str(port)]
+    log = root / "own.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=root, env=environment(), stdout=output, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: "a worker runs here" in log.read_text() or process.poll() is not None, 90, "worker")
+        assert process.poll() is None, log.read_text()
+        assert servers.local_server(root) == f"http://127.0.0.1:{port}/api"
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) >= 2
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+    assert code == 0, log.read_text()
+    assert not any(alive(member.pid) for member in family)
+    assert servers.local_server(root) is None
 
 
 @pytest.mark.parametrize(
