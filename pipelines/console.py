@@ -44,7 +44,7 @@ class Reporter:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[str], None]]:
-        """Yield the function that takes the stage's lines; print how long the stage took, or that it failed."""
+        """Yield the function that takes the stage's lines; print how long it took, or that it failed or was stopped."""
         started = time.monotonic()
         try:
             if self.console.is_terminal:
@@ -52,6 +52,10 @@ class Reporter:
                     yield watch
             else:
                 yield self._lines()
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
+            took = f"{time.monotonic() - started:.0f} s"
+            self.console.print(f"[yellow]■[/] {name:<9} stopped after {took}; the same command goes on")
+            raise
         except BaseException:
             self.console.print(f"[red]✗[/] {name:<9} after {time.monotonic() - started:.0f} s")
             raise

@@ -57,7 +57,7 @@ def test_interrupted_in_training_and_resumed(clone: Path, twin: Path) -> None:
         assert process.wait(90) == 130
     shown = (clone / "log").read_text()
     assert "✓ prepare" in shown
-    assert "✗ train" in shown
+    assert "■ train" in shown
     assert shown.endswith("stopped\n")
     assert not (clone / "artifacts/tiny/checkpoint").exists()
 

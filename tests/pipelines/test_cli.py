@@ -245,7 +245,7 @@ def test_ctrl_c_stops_the_stage_and_lets_it_save(project_with_prefect: Path, num
     shown = process.communicate(timeout=60)[1]
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert "Traceback" not in shown
-    assert "✗ train" in shown
+    assert "■ train" in shown
     assert Path("checkpoint").read_text() == "saved"
     assert not alive(stage)
     assert not alive(child)
