@@ -52,12 +52,12 @@ class Reporter:
                     yield watch
             else:
                 yield self._lines()
-        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
+        except Exception:
+            self.console.print(f"[red]✗[/] {name:<9} after {time.monotonic() - started:.0f} s")
+            raise
+        except BaseException:  # Ctrl-C, SIGTERM, a flow that is cancelled
             took = f"{time.monotonic() - started:.0f} s"
             self.console.print(f"[yellow]■[/] {name:<9} stopped after {took}; the same command goes on")
-            raise
-        except BaseException:
-            self.console.print(f"[red]✗[/] {name:<9} after {time.monotonic() - started:.0f} s")
             raise
         self.console.print(f"[green]✓[/] {name:<9} {time.monotonic() - started:6.1f} s")
 
