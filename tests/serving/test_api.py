@@ -107,7 +107,7 @@ def test_a_format_is_kept(scripted_client):
     schema = {"type": "object", "properties": {"year": {"type": "integer", "minimum": 1790, "maximum": 2026}},
               "required": ["year"], "additionalProperties": False}  # fmt: skip
     form = {"type": "json_schema", "json_schema": {"name": "speech", "schema": schema}}
-    wanted = {"model": "scripted", "prompt": "x", "max_tokens": 60}
+    wanted = {"model": "scripted", "prompt": "x", "max_tokens": 60, "temperature": 0}
     answer = scripted_client.completions.create(**wanted, extra_body={"response_format": form}).choices[0]
     assert 1790 <= json.loads(answer.text)["year"] <= 2026
     word = {"response_format": {"type": "regex", "regex": "(yes|no)"}, "min_p": 0.1, "repetition_penalty": 1.1}
