@@ -8,7 +8,7 @@ many rows three times as slow.
 import numpy as np
 import onnx
 
-from pipelines.exporting.gptq import Grid, compensate
+from pipelines.exporting.gptq import Grid, compensate, in_blocks
 from pipelines.exporting.onnx_graph import MICROSOFT, Graph
 
 BLOCK = 32
@@ -28,14 +28,11 @@ def quantize(
     else:
         grid = Grid.search(weight, bits, block, np.diag(second))
         levels = compensate(weight, grid, second)
-    blocks = -(-width // block)
-    padded = np.zeros((blocks * block, outputs), np.uint8)
-    padded[:width] = levels
-    stored = padded.T.reshape(outputs, blocks, block)
+    stored = in_blocks(levels, block).transpose(2, 0, 1)  # [N, blocks, block]
     zeros = grid.zeros.T.astype(np.uint8)  # [N, blocks]
     if bits == 4:
         stored = stored[..., 0::2] | np.left_shift(stored[..., 1::2], 4, dtype=np.uint8)
-        if blocks % 2:
+        if zeros.shape[1] % 2:
             zeros = np.concatenate([zeros, np.zeros((outputs, 1), np.uint8)], axis=1)
         zeros = zeros[:, 0::2] | np.left_shift(zeros[:, 1::2], 4, dtype=np.uint8)
     name = node.output[0]

@@ -30,7 +30,7 @@ class Grid:
     @classmethod
     def fit(cls, weight: np.ndarray, bits: int, block: int) -> "Grid":
         """The grid that reaches from the smallest to the largest weight [K, N] of each block."""
-        padded = _blocks(weight, block)
+        padded = in_blocks(weight, block)
         low, high = np.minimum(padded.min(1), 0), np.maximum(padded.max(1), 0)
         most = 2**bits - 1
         scales = (high - low) / most
@@ -46,9 +46,9 @@ class Grid:
         """
         widest, most = cls.fit(weight, bits, block), 2**bits - 1
         scales, zeros = np.empty_like(widest.scales), np.empty_like(widest.zeros)
-        shares = _blocks(sizes[:, None].astype(np.float32), block)
+        shares = in_blocks(sizes[:, None].astype(np.float32), block)
         shares[~shares.any(axis=(1, 2))] = 1  # blocks of inputs that the text never uses: all their weights count alike
-        for i, (part, share) in enumerate(zip(_blocks(weight, block), shares, strict=True)):  # [block, N], [block, 1]
+        for i, (part, share) in enumerate(zip(in_blocks(weight, block), shares, strict=True)):  # [block, N], [block, 1]
             middle = (np.minimum(part.min(0), 0) + np.maximum(part.max(0), 0)) / 2
             best = np.full(weight.shape[1], np.inf, np.float32)
             for reach in REACH:
@@ -107,10 +107,10 @@ def compensate(weight: np.ndarray, grid: Grid, second: np.ndarray) -> np.ndarray
     return levels
 
 
-def _blocks(weight: np.ndarray, block: int) -> np.ndarray:
+def in_blocks(matrix: np.ndarray, block: int) -> np.ndarray:
     """[K, N] → [blocks, block, N], the last one filled up with noughts."""
-    width, outputs = weight.shape
+    width, outputs = matrix.shape
     blocks = -(-width // block)
-    padded = np.zeros((blocks * block, outputs), np.float32)
-    padded[:width] = weight
+    padded = np.zeros((blocks * block, outputs), matrix.dtype)
+    padded[:width] = matrix
     return padded.reshape(blocks, block, outputs)

@@ -31,12 +31,14 @@ def measure(path: Path, windows: Sequence[np.ndarray]) -> tuple[dict[str, np.nda
     ranges: dict[str, np.ndarray] = {}
     second: dict[str, np.ndarray] = {}
     for name, array in probe.values(proto, [*inputs, *presents], windows):
-        largest = _cache(array, rotated and name.endswith(".key")) if name in presents else _channels(array)
-        ranges[name] = np.maximum(ranges[name], largest) if name in ranges else largest
-        if name in inputs:
+        if name in presents:
+            largest = _cache(array, rotated and name.endswith(".key"))
+        else:
+            largest = _channels(array)
             rows = array.reshape(-1, array.shape[-1])
             moment = rows.T @ rows
             second[name] = second[name] + moment if name in second else moment
+        ranges[name] = np.maximum(ranges[name], largest) if name in ranges else largest
     return ranges, second
 
 

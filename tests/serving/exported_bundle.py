@@ -33,9 +33,9 @@ def build(folder: Path, style: str, context: int = 48) -> Decoder:
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "rotated.onnx"
         rotation.write(folder / "model.onnx", source)
-        measured = ranges.measure(source, windows)
-        onnx_int8.export(source, folder / "model.int8.onnx", *measured)
-        onnx_int4.export(source, folder / "model.int4.onnx", *measured)
+        onnx_int8.export(source, folder / "model.int8.onnx", *ranges.measure(source, windows))
+    plain = folder / "model.onnx"
+    onnx_int4.export(plain, folder / "model.int4.onnx", *ranges.measure(plain, windows))
     tokenizer.save(str(folder / "tokenizer.json"))
     serving = {"context": context, "max_tokens": 400, "precision": "int8", "eos": 0, "name": "exported"}
     (folder / "serving.json").write_text(json.dumps(serving))
