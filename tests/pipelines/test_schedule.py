@@ -1,6 +1,5 @@
 """Schedules against a real Prefect server and worker: a run that really is due, one that overlaps, one that dies."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from scratch_project import alive, behave, environment, invoke, make_project, metroline, runs, wait_for
+from scratch_project import alive, behave, environment, invoke, make_project, metroline, prefect_server, runs, wait_for
 
 from data.errors import MetrolineError
 from pipelines import schedule, servers
@@ -21,20 +20,13 @@ from pipelines import schedule, servers
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = make_project(tmp_path_factory.mktemp("scheduled") / "project")
-    (made / ".metroline").mkdir()
-    return made
+    return make_project(tmp_path_factory.mktemp("scheduled") / "project")
 
 
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-            patch.delenv(name)
-        patch.setenv("PREFECT_HOME", str(root / ".metroline/prefect"))
-        patch.setenv("DO_NOT_TRACK", "1")
-        with servers.server(root, servers.free_port(), "--no-ui") as (url, _):
-            yield url
+    with prefect_server(root) as url:
+        yield url
 
 
 def until(find: Callable[[], Any], seconds: float, what: str) -> Any:
