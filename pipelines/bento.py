@@ -91,7 +91,8 @@ def stage(staging: Path, bundle: Path) -> list[str]:
     """Put entry, code and bundle into `staging`. Returns the pinned requirements."""
     code = Path(__file__).resolve().parent.parent
     files = modules(code)
-    for file in [*files, *(path for path in (code / "serving/web").glob("*") if path.is_file())]:
+    pages = [path for path in (code / "serving/web").glob("*") if path.is_file()]
+    for file in [*files, *pages, *(code / "serving/native").glob("*.so")]:
         target = staging / file.relative_to(code)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)

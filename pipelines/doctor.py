@@ -157,6 +157,19 @@ def port(number: int) -> Finding:
     return Finding("ok", f"port {number}", "free")
 
 
+def kernels(root: Path) -> Finding:
+    """Serving's kernels in C, which installation builds."""
+    built = [path.name for path in (root / "serving/native").glob("kernels*.so")]
+    if built:
+        return Finding("ok", "kernels", f"serving/native/{built[0]}")
+    return Finding(
+        "optional",
+        "kernels",
+        "serving's C kernels are not built: it is slower without",
+        "apt install gcc, then: pip install -e .",
+    )
+
+
 def mirror() -> Finding:
     """Where the recipes' files will come from."""
     folder = os.environ.get("METROLINE_MIRROR")
@@ -187,6 +200,7 @@ def findings(root: Path) -> Iterator[Finding]:
     yield program(
         "compiler", ("g++", "c++", "clang++"), "torch.compile on CPUs (training is slower without)", "apt install g++"
     )
+    yield kernels(root)
     yield program("git", ("git",), "dvc metrics diff, dvc plots diff, and the commit in a manifest", "apt install git")
     yield program(
         "prometheus",

@@ -17,6 +17,7 @@ from data.errors import MetrolineError
 from data.processor import saturates
 from serving.bundle import Bundle
 from serving.cache import KeyValueCache, Part
+from serving.native import register
 
 SMALL = 16 << 20
 """Bytes of a graph whose steps are too short to be shared between threads: two were a third slower than one
@@ -53,6 +54,7 @@ class Graph:
         # the core that the event loop and the sampler need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        self.native = bundle.precision != "fp32" and register(options)
         try:
             self._session = ort.InferenceSession(str(bundle.graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions have no common public base

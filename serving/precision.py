@@ -4,8 +4,8 @@
 
 Every quantized graph passed the gates on what it may lose, so only speed decides: one stream, eight streams and a
 prompt, as the product of the three. fp32 is tried only where the bundle has nothing else. The answer is kept in
-BENTOML_HOME for this bundle, processor and number of threads, so that only the first start takes the second or two. It
-knows no engine.
+BENTOML_HOME for this bundle, processor, number of threads, with or without kernels of ours, so that only the first
+start takes the second or two. It knows no engine.
 """
 
 import os
@@ -21,6 +21,7 @@ from data.errors import MetrolineError
 from data.files import read_json, write_json
 from serving.bundle import GRAPHS, Bundle
 from serving.graph import Graph
+from serving.native import usable
 from serving.store import home
 
 STREAMS, PROMPT, CONTEXT, REPEATS = 8, 64, 128, 6
@@ -34,7 +35,7 @@ def settle(bundle: Bundle, threads: int, environment: Mapping[str, str] = os.env
     if len(choices) == 1:
         return replace(bundle, precision=choices[0])
     path = home(environment) / "metroline" / ".precision.json"
-    key = f"{bundle.version} {processor()} {threads}"
+    key = f"{bundle.version} {processor()} {threads} {'native' if usable(environment) else 'plain'}"
     known = _read(path)
     if known.get(key) not in choices:
         known[key] = max(choices, key=lambda name: speed(replace(bundle, precision=name), threads))

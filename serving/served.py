@@ -69,6 +69,6 @@ def load(bundle: Bundle, settings: Settings) -> Served:
     )  # fmt: skip
     engine.start()
     fields = {"model": bundle.name, "version": bundle.version, "precision": bundle.precision,
-              "threads": threads, "seconds": round(time.monotonic() - started, 3)}  # fmt: skip
+              "threads": threads, "native": graph.native, "seconds": round(time.monotonic() - started, 3)}  # fmt: skip
     log.info("model loaded", extra={"fields": fields})
     return Served(bundle, vocabulary, template, engine, metrics)

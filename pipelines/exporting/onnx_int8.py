@@ -11,7 +11,7 @@
 - keys and values: fixed scales, one for each channel (`quantized_cache.py`).
 
 Per product: QuantizeLinear, shared by all products of one input, and MatMulIntegerToFloat with the weights' scales; for
-scales of tokens Abs, ReduceMax and Mul before (blocked QuantizeLinear: one block is one row), and a Mul by r after.
+scales of tokens QuantizeRows before, and a Mul by r after. `pointwise.py` joins what lies between products.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from pipelines.exporting import blockwise
+from pipelines.exporting import blockwise, operators, pointwise
 from pipelines.exporting.gptq import Grid, compensate
 from pipelines.exporting.onnx_fp32 import strip
 from pipelines.exporting.onnx_graph import MICROSOFT, Graph
@@ -54,10 +54,11 @@ def export(source: Path, target: Path, ranges: Mapping[str, np.ndarray], second:
 def finish(proto: onnx.ModelProto, graph: Graph, target: Path, ranges: Mapping[str, np.ndarray]) -> None:
     """What both quantized forms have in common: embedding, cache, and the file itself."""
     quantize_embedding(graph)
-    quantize_cache(graph, ranges)
+    version = operators.opset(proto)
+    cached = quantize_cache(graph, ranges, version)
+    pointwise.join(graph)
     graph.finish()
-    if not any(entry.domain == MICROSOFT for entry in proto.opset_import):
-        proto.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
+    operators.attach(proto, [*cached, *pointwise.functions(version)])
     strip(proto)
     target.write_bytes(proto.SerializeToString(deterministic=True))
 
@@ -75,10 +76,8 @@ def quantize(graph: Graph, ranges: Mapping[str, np.ndarray], second: Mapping[str
 
 def quantize_products(graph: Graph, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:
     """Replace products by such with one scale for each row or for all."""
-    graph.constant("int8.level", np.float32(1 / LEVELS))
     graph.constant("int8.one", np.float32(1))
     graph.constant("int8.zero", np.uint8(128))
-    graph.constant("int8.last", np.array([-1]))
     rows: dict[str, tuple[str, str]] = {}
     bounded = {node.input[0] for node in graph.products() if _bounded(graph, node.input[0])}
     for node in graph.products():
@@ -87,7 +86,9 @@ def quantize_products(graph: Graph, ranges: Mapping[str, np.ndarray], second: Ma
         if name not in rows:
             rank = len(graph.shapes.get(name) or graph.shapes[out])
             rows[name] = (
-                _quantize_all(graph, name, ranges[name]) if fixed else _quantize_rows(graph, name, len(weight), rank)
+                _quantize_all(graph, name, ranges[name])
+                if fixed
+                else pointwise.quantize_rows(graph, name, len(weight), rank)
             )
         levels, scale = rows[name]
         grid = Grid.symmetric(weight)
@@ -122,20 +123,6 @@ def _quantize_all(graph: Graph, name: str, range_: np.ndarray) -> tuple[str, str
     """Add the node that quantizes `name` with one fixed scale. Returns levels, uint8, and the scale."""
     scale = graph.constant(f"{name}.scale", np.float32(max(CLIP * range_.max(), 1e-6) / LEVELS))
     return graph.node("QuantizeLinear", [name, scale, "int8.zero"], [f"{name}.levels"]), scale
-
-
-def _quantize_rows(graph: Graph, name: str, width: int, rank: int) -> tuple[str, str]:
-    """Add the nodes that quantize each row of `name`. Returns its levels, uint8, and its scales [..., 1]."""
-    magnitude = graph.node("Abs", [name], [f"{name}.abs"])
-    largest = graph.node("ReduceMax", [magnitude, "int8.last"], [f"{name}.max"], keepdims=1)
-    scale = graph.node("Mul", [largest, "int8.level"], [f"{name}.scale"])
-    zeros = f"int8.zeros{rank}"
-    if zeros not in graph.maker:  # one zero point for each row: all of them 128, as many as there are
-        shape = graph.node("Shape", [scale], [f"{zeros}.shape"])
-        graph.node("Expand", ["int8.zero", shape], [zeros])
-    inputs = [name, scale, zeros]
-    levels = graph.node("QuantizeLinear", inputs, [f"{name}.levels"], axis=rank - 1, block_size=width)
-    return levels, scale
 
 
 def quantize_embedding(graph: Graph) -> None:

@@ -1,13 +1,14 @@
 """The key/value cache in 8 bits: a quarter of float32's bytes, half of float16's.
 
 Every number is stored as round(x / scale) with one fixed scale for each channel of each head, found by calibration
-(`ranges.py`). ONNX Runtime's GroupQueryAttention reads and writes such a cache, and for one new token a row that is
-faster than float32, because the cache of many streams does not fit the processor's caches. For several new tokens its
-quantized kernel is five times as slow as its float32 one (13.2 against 2.5 ms a layer with 512 tokens, 9 heads of 64),
-so the node is put into an `If` on the number of new tokens. Prefill turns the new queries and keys by their positions
-(RoPE) itself, rounds the new keys and values, and attends in float32 to what the cache holds of both, old and new: so
-a token sees the same keys whether they came in its own call or in one before, and where a prompt is cut into chunks
-changes nothing. Past and present may share one buffer in both branches.
+(`ranges.py`). The operator `CachedAttention` reads and writes such a cache; `serving/native/attention.c` is its kernel.
+
+As a function of ONNX Runtime's operators it is an `If` on the number of new tokens. For one new token a row,
+GroupQueryAttention's own kernel for such a cache is faster than float32, because the cache of many streams does not fit
+the processor's caches. For several it is five times as slow (13.2 against 2.5 ms a layer with 512 tokens, 9 heads of
+64): so prompts turn the new queries and keys by their positions (RoPE), round the new keys and values, and attend in
+float32 to what the cache holds of both, old and new. Either way a token sees the same keys whether they came in its own
+call or in one before, and where a prompt is cut into chunks changes nothing. Past and present may share one buffer.
 
 Unlike the float32 graph's, the cache must have room for the new tokens: past is [batch, kv_heads, capacity, head_dim].
 """
@@ -20,133 +21,124 @@ import onnx
 from onnx import TensorProto, helper
 
 from pipelines.exporting.onnx_graph import MICROSOFT, Graph
+from pipelines.exporting.operators import DOMAIN, LANES, PORTABLE, Body
 
 LEVELS = 127.0
-CONSTANTS = {
-    "zero": np.array(0), "one": np.array(1), "zero1": np.array([0]), "two1": np.array([2]), "zero8": np.int8(0),
-    "unit": np.float32(1), "column": np.array([-1, 1, 1, 1]),
-    "line": np.array([1, 1, -1, 1]),
-    "row": np.array([1, 0, 0]), "token": np.array([0, 0, 1]),
-}  # fmt: skip
+INPUTS = ("query", "key", "value", "past_key", "past_value", "lengths", "total", "cos", "sin", "key_scale",
+          "value_scale", "new")  # fmt: skip
+OUTPUTS = {"out": TensorProto.FLOAT, "present_key": TensorProto.INT8, "present_value": TensorProto.INT8}
+ATTRIBUTES = ("num_heads", "kv_num_heads", "scale")
 
 
-def quantize_cache(graph: Graph, ranges: Mapping[str, np.ndarray]) -> None:
-    """Change every GroupQueryAttention. `ranges`: largest magnitudes [kv_heads, head_dim] of each present.* output."""
-    for name, value in CONSTANTS.items():
-        graph.constant(f"cache.{name}", value)
-    new = graph.node("Shape", ["input_ids"], ["cache.new1"], start=1, end=2)
-    new = graph.node("Squeeze", [new], ["cache.new"])
-    graph.node("Greater", [new, "cache.one"], ["cache.several"])
-    batch = graph.node("Shape", ["input_ids"], ["cache.batch1"], start=0, end=1)
-    graph.node("Squeeze", [batch], ["cache.batch"])
-    graph.node("Cast", ["total_sequence_length"], ["cache.end"], to=TensorProto.INT64)
-    graph.node("Sub", ["cache.end", "cache.new"], ["cache.start"])
-    graph.node("Unsqueeze", ["cache.start", "cache.zero1"], ["cache.start1"])
-    for attention in graph.of_type("GroupQueryAttention"):
-        _branch(graph, attention, ranges)
+def quantize_cache(graph: Graph, ranges: Mapping[str, np.ndarray], opset: int) -> list[onnx.FunctionProto]:
+    """Change every GroupQueryAttention; all of a graph have one shape. Returns the operator that they become.
+
+    `ranges`: largest magnitudes [kv_heads, head_dim] of each present.* output.
+    """
+    attentions = list(graph.of_type("GroupQueryAttention"))
+    if not attentions:
+        return []
+    graph.node("Squeeze", [graph.node("Shape", ["input_ids"], ["cache.new1"], start=1, end=2)], ["cache.new"])
+    for attention in attentions:
+        out, *presents = attention.output
+        scales = [
+            graph.constant(f"{name}.scale", (np.maximum(ranges[name], 1e-6) / LEVELS).astype(np.float32).reshape(-1))
+            for name in presents
+        ]
+        attributes = {name: value for name, value in _attributes(attention).items() if name in ATTRIBUTES}
+        kind = _kind(attributes, ranges[presents[0]].shape[1])
+        inputs = [*attention.input, *[""] * (9 - len(attention.input)), *scales, "cache.new"]
+        graph.remove(attention)
+        graph.node(kind, inputs, [out, *presents], domain=DOMAIN, **attributes)
     for value in (*graph.proto.input, *graph.proto.output):
         if value.name.startswith(("past_key_values.", "present.")):
             value.type.tensor_type.elem_type = TensorProto.INT8
             value.type.tensor_type.shape.dim[2].dim_param = "capacity"
+    kv_heads, width = ranges[attentions[0].output[1]].shape
+    turned = 2 * graph.array(attentions[0].input[7]).shape[1] if len(attentions[0].input) > 7 else 0
+    return [function(attentions[0], kv_heads, width, turned, opset)]
 
 
-class _Branch:
-    """The nodes of one branch, under names of their own."""
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix, self.nodes = prefix, list[onnx.NodeProto]()
-
-    def node(self, kind: str, inputs: list[str], outputs: str | list[str], **attributes: Any) -> str:
-        """Add a node; returns its first output."""
-        names = [self.prefix + name for name in ([outputs] if isinstance(outputs, str) else outputs)]
-        self.nodes.append(helper.make_node(kind, inputs, names, **attributes))
-        return names[0]
-
-    def graph(self, name: str, outputs: list[str]) -> onnx.GraphProto:
-        """As a graph without inputs: it reads the values of the graph around it."""
-        types = [TensorProto.FLOAT, TensorProto.INT8, TensorProto.INT8]
-        values = [
-            helper.make_tensor_value_info(value, type_, None) for value, type_ in zip(outputs, types, strict=True)
-        ]
-        return helper.make_graph(self.nodes, name, [], values)
+def function(attention: onnx.NodeProto, kv_heads: int, width: int, turned: int, opset: int) -> onnx.FunctionProto:
+    """What attentions like this one become. `turned`: of the `width` numbers of a head, how many RoPE turns."""
+    packed, attributes = not attention.input[1], _attributes(attention)
+    body, one, several = Body(), Body("one."), Body("several.")
+    inputs = ["query", *(["", ""] if packed else ["key", "value"]), "past_key", "past_value", "lengths", "total",
+              *(["cos", "sin"] if turned else ["", ""])]  # fmt: skip
+    one.node("GroupQueryAttention", [*inputs, "", "", "", "key_scale", "value_scale"], list(OUTPUTS), domain=MICROSOFT,
+             kv_cache_bit_width=8, k_quant_type="PER_CHANNEL", v_quant_type="PER_CHANNEL", **attributes)  # fmt: skip
+    _several(body, several, packed, kv_heads, width, turned, attributes)
+    branches = [part.branch(part.prefix, {part.prefix + name: type_ for name, type_ in OUTPUTS.items()})
+                for part in (several, one)]  # fmt: skip
+    body.node("Greater", ["new", body.constant("unity", np.array(1))], "more")
+    body.node("If", ["more"], list(OUTPUTS), then_branch=branches[0], else_branch=branches[1])
+    return body.function("CachedAttention", INPUTS, list(OUTPUTS), opset, ATTRIBUTES)
 
 
-def _branch(graph: Graph, attention: onnx.NodeProto, ranges: Mapping[str, np.ndarray]) -> None:
-    """Put one attention into an `If`."""
-    out, *presents = attention.output
-    scales = [(np.maximum(ranges[name], 1e-6) / LEVELS).astype(np.float32) for name in presents]  # [Hkv, D]
-    names = [graph.constant(f"{name}.scale", scale.reshape(-1)) for name, scale in zip(presents, scales, strict=True)]
-    for name, scale in zip(names, scales, strict=True):
-        graph.constant(f"{name}.inverse", 1 / scale.reshape(-1))
-        graph.constant(f"{name}.wide", scale[None, :, None])
-    graph.remove(attention)
-    one = _one(attention, f"{out}.cache.one.", names)
-    several = _several(graph, attention, f"{out}.cache.several.", names)
-    graph.node("If", ["cache.several"], [out, *presents], then_branch=several, else_branch=one)
+def _kind(attributes: Mapping[str, Any], width: int) -> str:
+    """The operator's name, which depends on whether the kernel takes the shape."""
+    taken = width % LANES == 0 and width <= 256 and attributes["num_heads"] <= 16 * attributes["kv_num_heads"]
+    return "CachedAttention" + PORTABLE * (not taken)
 
 
-def _one(attention: onnx.NodeProto, prefix: str, scales: list[str]) -> onnx.GraphProto:
-    """One new token a row: the quantized kernel."""
-    branch = _Branch(prefix)
-    inputs = [*attention.input, *[""] * (12 - len(attention.input)), *scales]
-    outputs = ["out", "key", "value"]
-    branch.node("GroupQueryAttention", inputs, outputs, domain=MICROSOFT, kv_cache_bit_width=8,
-                k_quant_type="PER_CHANNEL", v_quant_type="PER_CHANNEL", **_attributes(attention))  # fmt: skip
-    return branch.graph("one", [prefix + name for name in outputs])
-
-
-def _several(graph: Graph, attention: onnx.NodeProto, prefix: str, scales: list[str]) -> onnx.GraphProto:
+def _several(
+    body: Body, branch: Body, packed: bool, kv_heads: int, width: int, turned: int, attributes: dict[str, Any]
+) -> None:
     """Several new tokens of one row, or of several rows whose cache is empty: the float32 kernel."""
-    branch, attributes = _Branch(prefix), _attributes(attention)
-    inputs = [*attention.input, *[""] * (9 - len(attention.input))]
-    kv_heads, width = attributes["kv_num_heads"], len(graph.array(scales[0])) // attributes["kv_num_heads"]
-    query, key, value = _separate(graph, branch, inputs, attributes["num_heads"] * width, kv_heads * width)
-    if attributes.pop("do_rotary", 0):
-        turn = {"domain": MICROSOFT, "interleaved": attributes.pop("rotary_interleaved", 0)}
-        if (turned := 2 * graph.array(inputs[7]).shape[1]) != width:
-            turn["rotary_embedding_dim"] = turned
-        where = ["cache.start1", *inputs[7:9]]
-        query = branch.node(
-            "RotaryEmbedding", [query, *where], "query.turned", num_heads=attributes["num_heads"], **turn
+    heads = attributes["num_heads"]
+    first, units = body.constant("first", np.array([0])), body.constant("units", np.array(1, np.float32))
+    zero8, axis = body.constant("zero8", np.array(0, np.int8)), body.constant("axis", np.array([2]))
+    rows4 = body.constant("rows4", np.array([0, 0, kv_heads, width]))
+    end = branch.node("Cast", ["total"], "end", to=TensorProto.INT64)
+    start = branch.node("Sub", [end, "new"], "start")
+    start1 = branch.node("Unsqueeze", [start, first], "start1")
+    query, key, value = "query", "key", "value"
+    if packed:
+        sizes = body.constant("sizes", np.array([heads * width, kv_heads * width, kv_heads * width]))
+        branch.node("Split", ["query", sizes], ["query", "key", "value"], axis=-1)
+        query, key, value = (branch.prefix + name for name in ("query", "key", "value"))
+    if turned:
+        rotation = {"domain": MICROSOFT, "interleaved": attributes.get("rotary_interleaved", 0)}
+        if turned != width:
+            rotation["rotary_embedding_dim"] = turned
+        query, key = (
+            branch.node("RotaryEmbedding", [x, start1, "cos", "sin"], f"{name}.turned", num_heads=count, **rotation)
+            for x, name, count in ((query, "query", heads), (key, "key", kv_heads))
         )
-        key = branch.node("RotaryEmbedding", [key, *where], "key.turned", num_heads=kv_heads, **turn)
-    graph.constant("cache.heads4", np.array([0, 0, kv_heads, width]))
-    index, outputs, past, seen = _index(graph, branch, kv_heads), [], [], []
-    for i, (new, cache, scale) in enumerate(zip((key, value), inputs[3:5], scales, strict=True)):
-        levels = branch.node("Mul", [new, f"{scale}.inverse"], f"scaled.{i}")
-        levels = branch.node("QuantizeLinear", [levels, "cache.unit", "cache.zero8"], f"levels.{i}")
-        float_ = branch.node("Cast", [levels], f"float.{i}", to=TensorProto.FLOAT)
-        seen.append(branch.node("Mul", [float_, scale], f"seen.{i}"))
-        used = branch.node("Slice", [cache, "cache.zero1", "cache.start1", "cache.two1"], f"used.{i}")
-        used = branch.node("Cast", [used], f"used.float.{i}", to=TensorProto.FLOAT)
-        past.append(branch.node("Mul", [used, f"{scale}.wide"], f"past.{i}"))
-        rows = branch.node("Reshape", [levels, "cache.heads4"], f"rows.{i}")
-        rows = branch.node("Transpose", [rows], f"heads.{i}", perm=[0, 2, 1, 3])
-        outputs.append(branch.node("ScatterND", [cache, index, rows], f"present.{i}"))
-    branch.node("GroupQueryAttention", [query, *seen, *past, *inputs[5:7], "", "", *inputs[9:]],
-                ["out", "all.0", "all.1"], domain=MICROSOFT, **attributes)  # fmt: skip
-    return branch.graph("several", [f"{prefix}out", *outputs])
+    index, past, seen = _index(body, branch, kv_heads, start, end), [], []
+    for name, new in (("key", key), ("value", value)):
+        scale, cache = f"{name}_scale", f"past_{name}"
+        body.node("Reciprocal", [scale], f"{name}.inverse")
+        body.node("Reshape", [scale, body.constant("wide", np.array([1, kv_heads, 1, width]))], f"{name}.wide")
+        levels = branch.node("Mul", [new, f"{name}.inverse"], f"{name}.scaled")
+        levels = branch.node("QuantizeLinear", [levels, units, zero8], f"{name}.levels")
+        float_ = branch.node("Cast", [levels], f"{name}.float", to=TensorProto.FLOAT)
+        seen.append(branch.node("Mul", [float_, scale], f"{name}.seen"))
+        used = branch.node("Slice", [cache, first, start1, axis], f"{name}.used")
+        used = branch.node("Cast", [used], f"{name}.used.float", to=TensorProto.FLOAT)
+        past.append(branch.node("Mul", [used, f"{name}.wide"], f"{name}.past"))
+        rows = branch.node("Reshape", [levels, rows4], f"{name}.rows")
+        rows = branch.node("Transpose", [rows], f"{name}.heads", perm=[0, 2, 1, 3])
+        branch.node("ScatterND", [cache, index, rows], f"present_{name}")
+    kept = {name: part for name, part in attributes.items() if name not in ("do_rotary", "rotary_interleaved")}
+    branch.node("GroupQueryAttention", [query, *seen, *past, "lengths", "total"], ["out", "all_keys", "all_values"],
+                domain=MICROSOFT, **kept)  # fmt: skip
 
 
-def _separate(graph: Graph, branch: _Branch, inputs: list[str], queries: int, keys: int) -> list[str]:
-    """Query, key and value [B, S, ...], which the first input may hold together."""
-    if inputs[1]:
-        return inputs[:3]
-    sizes = graph.constant("cache.sizes", np.array([queries, keys, keys]))
-    branch.node("Split", [inputs[0], sizes], ["query", "key", "value"], axis=-1)
-    return [branch.prefix + name for name in ("query", "key", "value")]
-
-
-def _index(graph: Graph, branch: _Branch, kv_heads: int) -> str:
+def _index(body: Body, branch: Body, kv_heads: int, start: str, end: str) -> str:
     """Where the new rows of head_dim numbers go: indices [batch, kv_heads, new, 3] into the cache."""
     heads = np.zeros((1, kv_heads, 1, 3), np.int64)
     heads[0, :, 0, 1] = np.arange(kv_heads)
-    graph.constant("cache.heads", heads)
-    rows = branch.node("Range", ["cache.zero", "cache.batch", "cache.one"], "batch")
-    rows = branch.node("Mul", [branch.node("Reshape", [rows, "cache.column"], "rows"), "cache.row"], "row")
-    tokens = branch.node("Range", ["cache.start", "cache.end", "cache.one"], "new")
-    tokens = branch.node("Mul", [branch.node("Reshape", [tokens, "cache.line"], "tokens"), "cache.token"], "token")
-    return branch.node("Add", [branch.node("Add", [rows, "cache.heads"], "row.head"), tokens], "index")
+    zero, unity = body.constant("zero", np.array(0)), body.constant("unity", np.array(1))
+    batch = branch.node("Squeeze", [branch.node("Shape", ["lengths"], "batch1")], "batch")
+    rows = branch.node("Range", [zero, batch, unity], "rows")
+    rows = branch.node("Reshape", [rows, body.constant("column", np.array([-1, 1, 1, 1]))], "rows.column")
+    rows = branch.node("Mul", [rows, body.constant("row", np.array([1, 0, 0]))], "rows.index")
+    rows = branch.node("Add", [rows, body.constant("heads", heads)], "rows.heads")
+    tokens = branch.node("Range", [start, end, unity], "tokens")
+    tokens = branch.node("Reshape", [tokens, body.constant("line", np.array([1, 1, -1, 1]))], "tokens.line")
+    tokens = branch.node("Mul", [tokens, body.constant("token", np.array([0, 0, 1]))], "tokens.index")
+    return branch.node("Add", [rows, tokens], "index")
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -23,8 +23,8 @@ def test_this_machine_is_fine(project: Path) -> None:
     done = invoke("doctor")
     assert done.exit_code == 0, done.output
     assert "Ready for: metroline demo" in done.output
-    for name in ("python", "packages", "folder", "dvc", "disk", "memory", "gpu", "compiler", "git", "prometheus",
-                 "promtool", "chromium", "mirror", "port 3000", "port 4200"):  # fmt: skip
+    for name in ("python", "packages", "folder", "dvc", "disk", "memory", "gpu", "compiler", "kernels", "git",
+                 "prometheus", "promtool", "chromium", "mirror", "port 3000", "port 4200"):  # fmt: skip
         assert f" {name} " in done.output
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.export import CachedDecoder
 from models.huggingface import load
-from pipelines.exporting import gptq, onnx_int4, onnx_int8, quality, ranges
+from pipelines.exporting import gptq, onnx_int4, onnx_int8, operators, pointwise, quality, ranges
 from pipelines.exporting.onnx_graph import Graph
 from pipelines.paths import Paths
 
@@ -156,6 +156,7 @@ def compute(graph: Graph, x: np.ndarray) -> np.ndarray:
     graph.finish()
     sets = [helper.make_opsetid("", 23), helper.make_opsetid("com.microsoft", 1)]
     proto = helper.make_model(graph.proto, opset_imports=sets, ir_version=11)
+    operators.attach(proto, pointwise.functions(23))
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {"x": x})[0]
 

@@ -18,6 +18,8 @@ STYLES: dict[str, dict[str, Any]] = {
     "llama": {"layers": 2, "width": 64, "heads": 4, "kv_heads": 2, "qk_norm": True},
     "gpt2": {"layers": 1, "width": 32, "heads": 2, "positions": "learned", "norm": "layernorm", "activation": "gelu",
              "bias": True},
+    "odd": {"layers": 2, "width": 40, "heads": 5, "head_dim": 8, "positions": "learned"},  # no kernel of ours takes it
+    "smol": {"layers": 2, "width": 48, "heads": 3, "kv_heads": 1},
 }  # fmt: skip
 
 

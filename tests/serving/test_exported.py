@@ -16,9 +16,11 @@ def exported(request, tmp_path_factory):
     return folder, exported_bundle.build(folder, request.param)
 
 
+@pytest.mark.parametrize("native", ["1", "0"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.1), ("int4", 0.6)])
 @pytest.mark.parametrize("prompt", [1, 30, 48])
-def test_logits_are_the_models(exported, precision, tolerance, prompt):
+def test_logits_are_the_models(exported, precision, tolerance, prompt, native, monkeypatch):
+    monkeypatch.setenv("METROLINE_NATIVE", native)
     folder, model = exported
     tokens = np.random.default_rng(0).integers(1, 260, 48)
     with torch.inference_mode():

@@ -1,0 +1,48 @@
+/* The library's entry: ONNX Runtime calls RegisterCustomOps when a session's options name this library. */
+#include "operators.h"
+
+#include <stdlib.h>
+
+Status *input(const Api *api, const Context *context, size_t index, Tensor *tensor) {
+    const Value *value = NULL;
+    Shape *shape = NULL;
+    *tensor = (Tensor){.count = 0};
+    TRY(INPUT(api)(context, index, &value));
+    if (!value) return NULL;
+    TRY(TENSOR_DATA(api)((Value *)value, &tensor->data));
+    TRY(TENSOR_SHAPE(api)(value, &shape));
+    Status *status = DIMENSIONS_COUNT(api)(shape, &tensor->rank);
+    if (!status && tensor->rank > MOST_RANK) status = refuse(api, "metroline: a tensor of too many dimensions");
+    if (!status) status = DIMENSIONS(api)(shape, tensor->sizes, tensor->rank);
+    tensor->count = 1;
+    for (size_t i = 0; i < tensor->rank && !status; i++) tensor->count *= tensor->sizes[i];
+    RELEASE_SHAPE(api)(shape);
+    return status;
+}
+
+Status *refuse(const Api *api, const char *message) { return CREATE_STATUS(api)(INVALID_ARGUMENT, message); }
+
+Status *output(const Api *api, Context *context, size_t index, const int64_t *sizes, size_t rank, void **data) {
+    Value *value = NULL;
+    TRY(OUTPUT(api)(context, index, sizes, rank, &value));
+    return TENSOR_DATA(api)(value, data);
+}
+
+const char *on_cpu(const Operator *self) { return (void)self, "CPUExecutionProvider"; }
+void destroy(void *kernel) { free(kernel); }
+int required(const Operator *self, size_t index) { return (void)self, (void)index, (int)REQUIRED; }
+int default_memory(const Operator *self, size_t index) { return (void)self, (void)index, 0; }
+int one_version(const Operator *self) { return (void)self, 1; }
+int unused(const Operator *self) { return (void)self, 0; }
+
+Status *RegisterCustomOps(Options *options, const ApiBase *base) {
+    const Api *api = base->get(API_VERSION);
+    static Domain *domain; /* it belongs to the process: ONNX Runtime keeps pointers into it */
+    if (domain == NULL) {
+        const Operator *all[] = {&cached_attention_operator, &add_norm_quantize_operator, &quantize_rows_operator,
+                                 &swiglu_operator, &swiglu_quantize_operator};
+        TRY(CREATE_DOMAIN(api)("metroline", &domain));
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) TRY(DOMAIN_ADD(api)(domain, all[i]));
+    }
+    return ADD_DOMAIN(api)(options, domain);
+}

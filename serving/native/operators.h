@@ -1,0 +1,41 @@
+/* What all operators share: reading tensors, and the parts of `Operator` that are alike. */
+#ifndef METROLINE_OPERATORS_H
+#define METROLINE_OPERATORS_H
+
+#include "onnxruntime.h"
+
+#define TRY(call)                   \
+    do {                            \
+        Status *failed = (call);    \
+        if (failed) return failed;  \
+    } while (0)
+
+enum { MOST_RANK = 6 };
+
+/* An input; one that the node leaves out has no data. */
+typedef struct {
+    void *data;
+    int64_t sizes[MOST_RANK], count;
+    size_t rank;
+} Tensor;
+
+Status *refuse(const Api *api, const char *message);
+Status *input(const Api *api, const Context *context, size_t index, Tensor *tensor);
+Status *output(const Api *api, Context *context, size_t index, const int64_t *sizes, size_t rank, void **data);
+
+const char *on_cpu(const Operator *self);
+void destroy(void *kernel);
+int required(const Operator *self, size_t index);
+int default_memory(const Operator *self, size_t index);
+int one_version(const Operator *self);
+int unused(const Operator *self);
+
+#define COMMON                                                                                              \
+        .version = API_VERSION, .provider = on_cpu, .destroy = destroy, .output_kind = required,                \
+    .input_memory = default_memory, .variadic = {unused, unused, unused, unused},  \
+    .first_version = one_version, .last_version = one_version
+
+extern const Operator cached_attention_operator, add_norm_quantize_operator, quantize_rows_operator, swiglu_operator,
+    swiglu_quantize_operator;
+
+#endif

@@ -1,0 +1,55 @@
+"""One operator of the domain `metroline` as a model, run by its kernel or as its function."""
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from pipelines.exporting import operators, pointwise, quantized_cache
+from serving.native import library, register
+
+TYPES = {"float32": TensorProto.FLOAT, "int8": TensorProto.INT8, "uint8": TensorProto.UINT8,
+         "int32": TensorProto.INT32, "int64": TensorProto.INT64}  # fmt: skip
+OPSET = 23
+
+needs_kernels = pytest.mark.skipif(
+    library() is None, reason="the kernels were not built: no C compiler at installation"
+)
+
+
+def session(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, str], kernels: bool, threads: int = 2,
+            **attributes: Any) -> onnxruntime.InferenceSession:  # fmt: skip
+    """Open the operator. `feeds`: by input name, in order, None for one left out; their ranks and types count."""
+    inputs = [
+        helper.make_tensor_value_info(name, TYPES[str(x.dtype)], [None] * x.ndim)
+        for name, x in feeds.items() if x is not None
+    ]  # fmt: skip
+    node = helper.make_node(kind, [name if x is not None else "" for name, x in feeds.items()], list(outputs),
+                            domain=operators.DOMAIN, **attributes)  # fmt: skip
+    results = [helper.make_tensor_value_info(name, TYPES[type_], None) for name, type_ in outputs.items()]
+    proto = helper.make_model(
+        helper.make_graph([node], kind, inputs, results), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=11
+    )
+    functions = pointwise.functions(OPSET)
+    if kind == "CachedAttention":
+        heads, scale = attributes["kv_num_heads"], feeds["key_scale"]
+        cosine = feeds["cos"]
+        plain = {**attributes, "do_rotary": 1} if cosine is not None else attributes
+        attention = helper.make_node("GroupQueryAttention", ["q", "" if feeds["key"] is None else "k"], ["o"], **plain)
+        turned = 0 if cosine is None else 2 * cosine.shape[1]
+        functions.append(quantized_cache.function(attention, heads, len(scale) // heads, turned, OPSET))
+    operators.attach(proto, functions)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    assert register(options, {"METROLINE_NATIVE": str(int(kernels))}) == kernels
+    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, str], kernels: bool, threads: int = 2,
+        **attributes: Any) -> list[np.ndarray]:  # fmt: skip
+    """The operator's outputs."""
+    opened = session(kind, feeds, outputs, kernels, threads, **attributes)
+    return opened.run(None, {name: x for name, x in feeds.items() if x is not None})
