@@ -55,7 +55,7 @@ class Body:
         opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_function(DOMAIN, name, inputs, outputs, self.nodes, opsets, list(attributes))
 
-    def refer(self, attribute: str, type_: int) -> None:
+    def refer(self, attribute: str, type_: onnx.AttributeProto.AttributeType) -> None:
         """Let the last node take an attribute of that name from the function's caller."""
         self.nodes[-1].attribute.append(onnx.AttributeProto(name=attribute, ref_attr_name=attribute, type=type_))
 
