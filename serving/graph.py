@@ -36,9 +36,10 @@ def threads_for(bundle: Bundle, cores: int) -> int:
 class Graph:
     """The model. The logits that both calls return are overwritten by the next call of the same kind."""
 
-    def __init__(self, bundle: Bundle, threads: int, slots: int = 1) -> None:
+    def __init__(self, bundle: Bundle, threads: int, slots: int = 1, native: bool = True) -> None:
         """Load the graph and reserve a cache for `slots` sequences of the model's whole context.
 
+        `native`: run a quantized graph's operators by the C kernels, where these are built.
         Raises MetrolineError when ONNX Runtime cannot load it, or its inputs are not those of a bundle.
         """
         # Its tiled attention takes twice as long over prompts, and may share one row's sum between threads by how many
@@ -54,7 +55,7 @@ class Graph:
         # the core that the event loop and the sampler need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        self.native = bundle.precision != "fp32" and register(options)
+        self.native = native and bundle.precision != "fp32" and register(options)
         try:
             self._session = ort.InferenceSession(str(bundle.graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions have no common public base

@@ -21,13 +21,13 @@ from data.errors import MetrolineError
 from data.files import read_json, write_json
 from serving.bundle import GRAPHS, Bundle
 from serving.graph import Graph
-from serving.native import usable
+from serving.native import library
 from serving.store import home
 
 STREAMS, PROMPT, CONTEXT, REPEATS = 8, 64, 128, 6
 
 
-def settle(bundle: Bundle, threads: int, environment: Mapping[str, str] = os.environ) -> Bundle:
+def settle(bundle: Bundle, threads: int, native: bool = True, environment: Mapping[str, str] = os.environ) -> Bundle:
     """The bundle with a graph chosen where its precision is `auto`. Raises MetrolineError when one cannot be loaded."""
     if bundle.precision != "auto":
         return bundle
@@ -35,17 +35,18 @@ def settle(bundle: Bundle, threads: int, environment: Mapping[str, str] = os.env
     if len(choices) == 1:
         return replace(bundle, precision=choices[0])
     path = home(environment) / "metroline" / ".precision.json"
-    key = f"{bundle.version} {processor()} {threads} {'native' if usable(environment) else 'plain'}"
+    kernels = "native" if native and library() else "plain"
+    key = f"{bundle.version} {processor()} {threads} {kernels}"
     known = _read(path)
     if known.get(key) not in choices:
-        known[key] = max(choices, key=lambda name: speed(replace(bundle, precision=name), threads))
+        known[key] = max(choices, key=lambda name: speed(replace(bundle, precision=name), threads, native))
         _write(path, known)
     return replace(bundle, precision=known[key])
 
 
-def speed(bundle: Bundle, threads: int) -> float:
+def speed(bundle: Bundle, threads: int, native: bool = True) -> float:
     """Tokens per second of one stream, of STREAMS streams and of a prompt, multiplied."""
-    graph = Graph(replace(bundle, context=min(CONTEXT, bundle.context)), threads, STREAMS)
+    graph = Graph(replace(bundle, context=min(CONTEXT, bundle.context)), threads, STREAMS, native)
     length = min(PROMPT, graph.context - 1)
     prompt, last = np.arange(length) % bundle.vocab_size, np.array([length - 1])
 

@@ -55,9 +55,9 @@ def load(bundle: Bundle, settings: Settings) -> Served:
         from data.templates import ChatTemplate
 
         template = ChatTemplate.load(bundle.path)
-    bundle = settle(bundle, settings.threads or settings.cores)
+    bundle = settle(bundle, settings.threads or settings.cores, settings.native)
     threads = settings.threads or threads_for(bundle, settings.cores)
-    graph = Graph(bundle, threads, settings.slots)
+    graph = Graph(bundle, threads, settings.slots, settings.native)
     graph.warm_up()
     release_memory()
     metrics = Metrics(bundle)

@@ -21,6 +21,7 @@ class Settings:
 
     precision: str | None = None
     threads: int = 0
+    native: bool = True
     workers: int = 1
     cores: int = 1
     """That this process may use, shared out among the workers; not a setting but found out."""
@@ -50,6 +51,7 @@ class Settings:
         return cls(
             precision=_precision(environment.get("METROLINE_PRECISION")),
             threads=_number(environment, "threads", 0, int, 0),
+            native=_word(environment, "native", ("on", "off")) == "on",
             cores=max(1, cores() // workers),
             workers=workers,
             slots=slots,
@@ -84,6 +86,7 @@ class Settings:
 DESCRIPTIONS = {
     "METROLINE_PRECISION": "auto, fp32, int8 or int4: which graph of the bundle answers; unset: what the bundle says",
     "METROLINE_THREADS": "threads of ONNX Runtime in each worker; 0: one for a small model, else all cores, shared out",
+    "METROLINE_NATIVE": "on: serving's C kernels where they were built; off: ONNX Runtime's operators instead",
     "METROLINE_WORKERS": "server processes, each with its own model and queue",
     "METROLINE_SLOTS": "sequences that each model of a worker runs at once; more wait",
     "METROLINE_KV_TOKENS": "tokens that a worker's key/value caches hold, shared out to its models; 0: 1,024 a slot",

@@ -3,7 +3,7 @@
 A quantized graph calls operators of the domain `metroline`, each also written down in it as a function of ONNX
 Runtime's own (`pipelines/exporting/operators.py`). `register` lets a session run these kernels instead: on two cores
 SmolLM2-135M in int8 serves 16 streams 1.3 times as fast. Nothing depends on them: without a C compiler at installation,
-or with METROLINE_NATIVE=0, ONNX Runtime runs the functions.
+or with METROLINE_NATIVE=off, ONNX Runtime runs the functions.
 
     pip install -e .                # builds them; `metroline doctor` says whether they are there
     python -m benchmarks.native     # what they gain on this machine
@@ -14,8 +14,6 @@ in the library and the processor picks.
 
 import importlib.util
 import logging
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime
@@ -29,17 +27,13 @@ def library() -> Path | None:
     return Path(found.origin) if found is not None and found.origin else None
 
 
-def usable(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the kernels are there and wanted."""
-    return environment.get("METROLINE_NATIVE", "1") != "0" and library() is not None
-
-
-def register(options: onnxruntime.SessionOptions, environment: Mapping[str, str] = os.environ) -> bool:
+def register(options: onnxruntime.SessionOptions) -> bool:
     """Let sessions with these options use the kernels. Returns whether they will; never fails for want of them."""
-    if not usable(environment):
+    path = library()
+    if path is None:
         return False
     try:
-        options.register_custom_ops_library(str(library()))
+        options.register_custom_ops_library(str(path))
     except Exception as error:  # built for another machine: onnxruntime's own exceptions have no common public base
         log.warning("native kernels not used", extra={"fields": {"problem": str(error).splitlines()[0]}})
         return False

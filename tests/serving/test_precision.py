@@ -23,9 +23,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The precisions that are measured from now on."""
     measured: list[str] = []
 
-    def count(bundle: Bundle, threads: int) -> float:
+    def count(bundle: Bundle, threads: int, native: bool) -> float:
         measured.append(bundle.precision)
-        return speed(bundle, threads)
+        return speed(bundle, threads, native)
 
     monkeypatch.setattr(precision, "speed", count)
     return measured
@@ -34,22 +34,23 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_auto_is_measured_once(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured, environment = counted(monkeypatch), {"BENTOML_HOME": str(tmp_path)}
     bundle = Bundle.load(exported, "auto")
-    chosen = settle(bundle, 1, environment)
+    chosen = settle(bundle, 1, environment=environment)
     assert chosen.precision in ("int8", "int4")
     assert chosen.graph.is_file()
     assert measured == ["int8", "int4"]
-    assert settle(bundle, 1, environment) == chosen
+    assert settle(bundle, 1, environment=environment) == chosen
     assert len(measured) == 2
-    settle(bundle, 2, environment)  # other threads may like another graph
-    settle(replace(bundle, version="0" * 12), 1, environment)
-    assert len(measured) == 6
+    settle(bundle, 2, environment=environment)  # other threads may like another graph
+    settle(bundle, 1, native=False, environment=environment)  # so may ONNX Runtime's own operators
+    settle(replace(bundle, version="0" * 12), 1, environment=environment)
+    assert len(measured) == 8
 
 
 def test_the_fastest_is_taken(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, fastest in enumerate(("int8", "int4")):
-        monkeypatch.setattr(precision, "speed", lambda bundle, threads, wanted=fastest: bundle.precision == wanted)
+        monkeypatch.setattr(precision, "speed", lambda bundle, *_, wanted=fastest: bundle.precision == wanted)
         environment = {"BENTOML_HOME": str(tmp_path / str(number))}
-        assert settle(Bundle.load(exported, "auto"), 1, environment).precision == fastest
+        assert settle(Bundle.load(exported, "auto"), 1, environment=environment).precision == fastest
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[1]", '{"x": 1}'])
@@ -61,7 +62,7 @@ def test_a_damaged_note_is_written_again(
     note.write_text(content)
     measured, environment = counted(monkeypatch), {"BENTOML_HOME": str(tmp_path)}
     for _ in range(2):
-        settle(Bundle.load(exported, "auto"), 1, environment)
+        settle(Bundle.load(exported, "auto"), 1, environment=environment)
     assert len(measured) == 2
 
 

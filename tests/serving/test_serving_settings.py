@@ -20,8 +20,11 @@ def test_defaults():
 def test_values():
     settings = Settings.from_environment({
         "METROLINE_PRECISION": "fp32", "METROLINE_THREADS": "3", "METROLINE_QUEUE": "0", "METROLINE_DRAIN": "0.5",
+        "METROLINE_NATIVE": "off",
     })  # fmt: skip
     assert (settings.precision, settings.threads, settings.queue, settings.drain) == ("fp32", 3, 0, 0.5)
+    assert not settings.native
+    assert Settings.from_environment({}).native
 
 
 def test_the_queue_follows_the_slots():
@@ -56,6 +59,7 @@ def test_what_models_share():
         ("METROLINE_PRECISION", "int3"),
         ("METROLINE_THREADS", "-1"),
         ("METROLINE_THREADS", "two"),
+        ("METROLINE_NATIVE", "0"),
         ("METROLINE_WORKERS", "0"),
         ("METROLINE_QUEUE", "1.5"),
         ("METROLINE_SLOTS", "0"),

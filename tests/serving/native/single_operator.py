@@ -44,7 +44,7 @@ def session(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, s
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
-    assert register(options, {"METROLINE_NATIVE": str(int(kernels))}) == kernels
+    assert not kernels or register(options)
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-import single_operator
 
 from serving import native
 
@@ -25,13 +24,7 @@ def test_they_are_built_where_there_is_a_compiler() -> None:
 
 def test_none_are_used_when_none_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "library", lambda: None)
-    assert not native.register(onnxruntime.SessionOptions(), {})
-
-
-@single_operator.needs_kernels
-def test_none_are_used_when_none_are_wanted() -> None:
-    assert not native.register(onnxruntime.SessionOptions(), {"METROLINE_NATIVE": "0"})
-    assert native.register(onnxruntime.SessionOptions(), {})
+    assert not native.register(onnxruntime.SessionOptions())
 
 
 @pytest.mark.parametrize("contents", [b"", b"\x7fELF of another machine", None], ids=str)
@@ -44,6 +37,6 @@ def test_a_library_that_does_not_load_is_said_and_left(
     monkeypatch.setattr(native, "library", lambda: path)
     options = onnxruntime.SessionOptions()
     with caplog.at_level(logging.WARNING):
-        assert not native.register(options, {})
+        assert not native.register(options)
     assert "native kernels not used" in caplog.text
     assert str(path) in caplog.records[0].fields["problem"]
