@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Literal
 
@@ -158,16 +159,19 @@ def port(number: int) -> Finding:
 
 
 def kernels(root: Path) -> Finding:
-    """Serving's kernels in C, which installation builds."""
-    built = [path.name for path in (root / "serving/native").glob("kernels*.so")]
-    if built:
-        return Finding("ok", "kernels", f"serving/native/{built[0]}")
-    return Finding(
-        "optional",
-        "kernels",
-        "serving's C kernels are not built: it is slower without",
-        "apt install gcc, then: pip install -e .",
-    )
+    """Serving's kernels in C, which installation builds for one version of Python."""
+    folder = root / "serving/native"
+    remedy = "rm .venv/.installed && make setup"
+    if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        remedy = f"apt install gcc, then: {remedy}"
+    built = next((path for suffix in EXTENSION_SUFFIXES if (path := folder / f"kernels{suffix}").is_file()), None)
+    if built is None:
+        return Finding("optional", "kernels", "serving's C kernels are not built: it is slower without", remedy)
+    age = built.stat().st_mtime
+    newer = [path.name for path in sorted(folder.glob("*.[ch]")) if path.stat().st_mtime > age]
+    if newer:  # a build that fails leaves the library of the one before
+        return Finding("optional", "kernels", f"{built.name} is older than {', '.join(newer)}", remedy)
+    return Finding("ok", "kernels", str(built.relative_to(root)))
 
 
 def mirror() -> Finding:

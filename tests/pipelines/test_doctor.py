@@ -141,6 +141,28 @@ def test_port():
             del doctor.PORTS[number]
 
 
+def test_kernels(tmp_path, monkeypatch):
+    """Built or not, by another Python, before the sources were changed; with and without a compiler."""
+    folder, tools = tmp_path / "serving/native", tmp_path / "bin"
+    folder.mkdir(parents=True)
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    source, library = folder / "attention.c", folder / f"kernels{doctor.EXTENSION_SUFFIXES[0]}"
+    source.touch()
+    (folder / "kernels.cpython-27-other.so").touch()
+    found = doctor.kernels(tmp_path)
+    assert (found.level, "not built" in found.detail) == ("optional", True)
+    assert found.remedy == "apt install gcc, then: rm .venv/.installed && make setup"
+    (tools / "cc").touch(0o755)
+    assert doctor.kernels(tmp_path).remedy == "rm .venv/.installed && make setup"
+    library.touch()
+    os.utime(source, (1, 1))
+    assert doctor.kernels(tmp_path) == Finding("ok", "kernels", f"serving/native/{library.name}")
+    os.utime(library, (0, 0))
+    found = doctor.kernels(tmp_path)
+    assert (found.level, found.detail) == ("optional", f"{library.name} is older than attention.c")
+
+
 def test_mirror(tmp_path, monkeypatch):
     for value, level in ((str(tmp_path), "ok"), (str(tmp_path / "none"), "optional"), ("", "ok")):
         monkeypatch.setenv("METROLINE_MIRROR", value)
