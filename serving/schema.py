@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from serving.errors import ApiError, invalid
 from serving.grammar import Grammar
@@ -220,17 +221,26 @@ _REASONS = {
 
 
 def _explain(error: ValidationError, schema: type[BaseModel]) -> ApiError:
-    """pydantic's first error as one line."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    """pydantic's first error as one line; a misspelt name before the lack of what it was meant to be."""
+    found = error.errors(include_url=False, include_input=False)
+    first = next(
+        (each for each in found[:20] if each["type"] == "extra_forbidden" and _nearest(each, schema)), found[0]
+    )
     if not first["loc"]:
         raise invalid("The names of arguments must be valid text.", code="unknown_parameter")
     param = str(first["loc"][0])[:100]
     where = ".".join(str(part) for part in first["loc"])[:100]
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where, schema.model_fields, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        near = _nearest(first, schema)
+        hint = f" Did you mean {near}?" if near else ""
         return invalid(f"Unrecognized request argument supplied: {where}.{hint}", param, "unknown_parameter")
     if param in ("suffix", "functions", "function_call", "audio", "prediction", "modalities"):
         return invalid(f"{param} is not supported by this server", param, "unsupported_parameter")
     message = first["msg"].removeprefix("Value error, ")
     return invalid(f"{where} {_REASONS.get(first['type'], message[:1].lower() + message[1:])}", param)
+
+
+def _nearest(unknown: ErrorDetails, schema: type[BaseModel]) -> str:
+    """The field whose name is most like that of an unknown one; empty where none is."""
+    where = ".".join(str(part) for part in unknown["loc"])[:100]
+    return next(iter(difflib.get_close_matches(where, schema.model_fields, n=1)), "")

@@ -217,6 +217,7 @@ BAD = {
     "suffix": ({"prompt": "a", "suffix": "z"}, 400, "suffix", "not supported"),
     "stream as text": ({"prompt": "a", "stream": "yes"}, 400, "stream", "must be true or false"),
     "stream option": ({"prompt": "a", "stream_options": {"usage": 1}}, 400, "stream_options", "Unrecognized"),
+    "misspelt, and so missing": ({"promt": "a"}, 400, "promt", "Did you mean prompt?"),
     "misspelt": ({"prompt": "a", "max_token": 5}, 400, "max_token", "Did you mean max_tokens?"),
     "half a character as a name": ({"prompt": "a", "\ud83d": 5}, 400, None, "must be valid text"),
     "half an option": ({"prompt": "a", "stream_options": {"\ud83d": 5}}, 400, "stream_options", "valid string"),
