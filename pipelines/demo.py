@@ -37,7 +37,9 @@ def demonstrate(recipe: str, *, once: bool, port: int, root: Path, console: Cons
         console.print(f"metrics     {url}/metrics", soft_wrap=True)
         console.print(f"terminal    metroline chat --url {url}", highlight=False, soft_wrap=True)
         console.print(f"[dim]ready after {time.monotonic() - began:.0f} s; log: {escape('.metroline/endpoint.log')}[/]")
-        if not once:
+        if once:
+            console.print(f"it ends with this command; [bold]metroline serve {recipe}[/] starts it again in seconds")
+        else:
             console.print("Ctrl-C ends it.")
             try:
                 while True:
