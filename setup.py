@@ -10,7 +10,8 @@ setup(
             "serving.native.kernels",
             sources=sorted(glob("serving/native/*.c")),
             depends=sorted(glob("serving/native/*.h")),
-            extra_compile_args=["-std=gnu11", "-O3", "-Wno-psabi"],
+            libraries=["m"],
+            extra_compile_args=["-std=gnu11", "-O3", "-Wno-psabi", "-fvisibility=hidden"],
             optional=True,  # without a compiler ONNX Runtime's own operators are used
         )
     ]

@@ -35,14 +35,17 @@ int default_memory(const Operator *self, size_t index) { return (void)self, (voi
 int one_version(const Operator *self) { return (void)self, 1; }
 int unused(const Operator *self) { return (void)self, 0; }
 
-Status *RegisterCustomOps(Options *options, const ApiBase *base) {
-    const Api *api = base->get(API_VERSION);
+__attribute__((visibility("default"))) Status *RegisterCustomOps(Options *options, const ApiBase *base) {
     static Domain *domain; /* it belongs to the process: ONNX Runtime keeps pointers into it */
-    if (domain == NULL) {
+    const Api *api = base->get(API_VERSION);
+    if (!api) return refuse(base->get(1), "metroline: ONNX Runtime is older than 1.17");
+    if (!domain) {
+        Domain *made = NULL;
         const Operator *all[] = {&cached_attention_operator, &add_norm_quantize_operator, &quantize_rows_operator,
                                  &swiglu_operator, &swiglu_quantize_operator};
-        TRY(CREATE_DOMAIN(api)("metroline", &domain));
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++) TRY(DOMAIN_ADD(api)(domain, all[i]));
+        TRY(CREATE_DOMAIN(api)("metroline", &made));
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) TRY(DOMAIN_ADD(api)(made, all[i]));
+        domain = made;
     }
     return ADD_DOMAIN(api)(options, domain);
 }

@@ -11,6 +11,7 @@
     } while (0)
 
 enum { MOST_RANK = 6 };
+#define OUT_OF_MEMORY "metroline: out of memory"
 
 /* An input; one that the node leaves out has no data. */
 typedef struct {
@@ -30,9 +31,9 @@ int default_memory(const Operator *self, size_t index);
 int one_version(const Operator *self);
 int unused(const Operator *self);
 
-#define COMMON                                                                                              \
-        .version = API_VERSION, .provider = on_cpu, .destroy = destroy, .output_kind = required,                \
-    .input_memory = default_memory, .variadic = {unused, unused, unused, unused},  \
+#define COMMON                                                                               \
+    .version = API_VERSION, .provider = on_cpu, .destroy = destroy, .output_kind = required, \
+    .input_memory = default_memory, .variadic = {unused, unused, unused, unused},            \
     .first_version = one_version, .last_version = one_version
 
 extern const Operator cached_attention_operator, add_norm_quantize_operator, quantize_rows_operator, swiglu_operator,

@@ -6,11 +6,11 @@ metroline::QuantizeRows       levels of x with one scale for each row, its large
 metroline::SwiGLUQuantize     both
 
 Levels are uint8 around 128. A row's result does not depend on the other rows. */
-#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "operators.h"
-#include "vectors.h"
+#include "rows.h"
 
 enum { WORTH_SHARING = 8192 }; /* numbers: below, waking a thread costs more than it saves */
 
@@ -19,86 +19,20 @@ typedef struct {
     float epsilon;
 } Kernel;
 
-typedef struct {
-    int64_t width, scales; /* `scales`: 1, one for each row; 0, one for all */
-    float epsilon, inverse;
-    const float *x, *delta, *delta_scale, *gain, *gate, *up;
-    float *sum, *out, *scale;
-    uint8_t *levels;
-} Step;
-
-INLINE void to_levels(Floats x, uint8_t *levels) {
-    int32_t rounded[LANES];
-    *(Ints *)rounded = nearest(x);
-    for (int64_t i = 0; i < LANES; i++) levels[i] = (uint8_t)(rounded[i] + 128);
-}
-
-EACH_PROCESSOR static void add_norm_quantize(void *data, size_t row) {
-    const Step *step = data;
-    const int64_t width = step->width, from = (int64_t)row * width;
-    const float *x = step->x + from, *delta = step->delta + from, factor = step->delta_scale[(int64_t)row * step->scales];
-    float *to = step->sum + from;
-    Floats squares = {};
-    for (int64_t i = 0; i < width; i += LANES) {
-        const Floats each = LOAD(x + i) + LOAD(delta + i) * factor;
-        STORE(to + i, each);
-        squares += each * each;
-    }
-    const float norm = 1.0f / sqrtf(sum(squares) / (float)width + step->epsilon) * step->inverse;
-    for (int64_t i = 0; i < width; i += LANES)
-        to_levels(LOAD(to + i) * LOAD(step->gain + i) * norm, step->levels + from + i);
-}
-
-INLINE Floats gated(Floats gate, Floats up) {
-    const Ints negative = gate < 0;
-    const Floats power = exponential(-larger(gate, -gate));
-    const Floats top = (Floats)(((Ints)power & negative) | ((Ints)((Floats){} + 1.0f) & ~negative));
-    return gate * top / (1.0f + power) * up;
-}
-
-EACH_PROCESSOR static void swiglu(void *data, size_t row) {
-    const Step *step = data;
-    const int64_t from = (int64_t)row * step->width;
-    for (int64_t i = from; i < from + step->width; i += LANES)
-        STORE(step->out + i, gated(LOAD(step->gate + i), LOAD(step->up + i)));
-}
-
-INLINE void quantize_row(const Step *step, const float *x, size_t row) {
-    Floats most = {};
-    for (int64_t i = 0; i < step->width; i += LANES) most = larger(most, larger(LOAD(x + i), -LOAD(x + i)));
-    const float scale = largest_of(most) * (1.0f / 127), inverse = scale > 0 ? 1.0f / scale : 0;
-    uint8_t *levels = step->levels + (int64_t)row * step->width;
-    step->scale[row] = scale;
-    for (int64_t i = 0; i < step->width; i += LANES) to_levels(LOAD(x + i) * inverse, levels + i);
-}
-
-EACH_PROCESSOR static void quantize_rows(void *data, size_t row) {
-    const Step *step = data;
-    quantize_row(step, step->x + (int64_t)row * step->width, row);
-}
-
-EACH_PROCESSOR static void swiglu_quantize(void *data, size_t row) {
-    const Step *step = data;
-    const int64_t from = (int64_t)row * step->width;
-    float few[4096], *out = step->width <= 4096 ? few : malloc((size_t)step->width * sizeof *out);
-    for (int64_t i = 0; i < step->width; i += LANES)
-        STORE(out + i, gated(LOAD(step->gate + from + i), LOAD(step->up + from + i)));
-    quantize_row(step, out, row);
-    if (out != few) free(out);
-}
-
-static Status *share(const Api *api, const Context *context, void (*part)(void *, size_t), const Tensor *x, Step *step) {
+static Status *share(const Api *api, const Context *context, void (*part)(void *, size_t), const Tensor *x, Pointwise *step) {
     const size_t rows = (size_t)(x->count / step->width);
-    if (x->count >= WORTH_SHARING) return PARALLEL_FOR(api)(context, part, rows, 0, step);
-    for (size_t i = 0; i < rows; i++) part(step, i);
-    return NULL;
+    if (x->count >= WORTH_SHARING)
+        TRY(PARALLEL_FOR(api)(context, part, rows, 0, step));
+    else
+        for (size_t i = 0; i < rows; i++) part(step, i);
+    return step->starved ? refuse(api, OUT_OF_MEMORY) : NULL;
 }
 
 /* The first input, which says how many rows of which width there are. */
-static Status *rows_of(const Api *api, const Context *context, Tensor *x, Step *step) {
+static Status *rows_of(const Api *api, const Context *context, Tensor *x, Pointwise *step) {
     TRY(input(api, context, 0, x));
     step->width = x->rank > 0 ? x->sizes[x->rank - 1] : 0;
-    if (step->width < LANES || step->width % LANES)
+    if (step->width < MULTIPLE || step->width % MULTIPLE)
         return refuse(api, "metroline: rows of a width that is no multiple of 16");
     return NULL;
 }
@@ -111,7 +45,7 @@ static Status *like(const Api *api, const Context *context, size_t index, int64_
     return other.count == count ? NULL : refuse(api, "metroline: inputs whose sizes do not go together");
 }
 
-static Status *with_scales(const Api *api, Context *context, void (*part)(void *, size_t), const Tensor *x, Step *step) {
+static Status *with_scales(const Api *api, Context *context, void (*part)(void *, size_t), const Tensor *x, Pointwise *step) {
     int64_t scales[MOST_RANK];
     memcpy(scales, x->sizes, sizeof scales);
     scales[x->rank - 1] = 1;
@@ -124,7 +58,7 @@ static Status *compute_add_norm_quantize(void *data, Context *context) {
     const Kernel *kernel = data;
     const Api *api = kernel->api;
     Tensor x, factor;
-    Step step = {.epsilon = kernel->epsilon};
+    Pointwise step = {.epsilon = kernel->epsilon};
     const float *scale;
     TRY(rows_of(api, context, &x, &step));
     TRY(like(api, context, 1, x.count, &step.delta));
@@ -139,44 +73,46 @@ static Status *compute_add_norm_quantize(void *data, Context *context) {
     step.inverse = 1.0f / *scale;
     TRY(output(api, context, 0, x.sizes, x.rank, (void **)&step.levels));
     TRY(output(api, context, 1, x.sizes, x.rank, (void **)&step.sum));
-    return share(api, context, add_norm_quantize, &x, &step);
+    return share(api, context, rows()->add_norm_quantize, &x, &step);
 }
 
 static Status *compute_quantize_rows(void *data, Context *context) {
     const Api *api = ((const Kernel *)data)->api;
     Tensor x;
-    Step step = {.width = 0};
+    Pointwise step = {.width = 0};
     TRY(rows_of(api, context, &x, &step));
     step.x = x.data;
-    return with_scales(api, context, quantize_rows, &x, &step);
+    return with_scales(api, context, rows()->quantize_rows, &x, &step);
 }
 
 static Status *compute_swiglu(void *data, Context *context) {
     const Api *api = ((const Kernel *)data)->api;
     Tensor gate;
-    Step step = {.width = 0};
+    Pointwise step = {.width = 0};
     TRY(rows_of(api, context, &gate, &step));
     TRY(like(api, context, 1, gate.count, &step.up));
     step.gate = gate.data;
     TRY(output(api, context, 0, gate.sizes, gate.rank, (void **)&step.out));
-    return share(api, context, swiglu, &gate, &step);
+    return share(api, context, rows()->swiglu, &gate, &step);
 }
 
 static Status *compute_swiglu_quantize(void *data, Context *context) {
     const Api *api = ((const Kernel *)data)->api;
     Tensor gate;
-    Step step = {.width = 0};
+    Pointwise step = {.width = 0};
     TRY(rows_of(api, context, &gate, &step));
     TRY(like(api, context, 1, gate.count, &step.up));
     step.gate = gate.data;
-    return with_scales(api, context, swiglu_quantize, &gate, &step);
+    return with_scales(api, context, rows()->swiglu_quantize, &gate, &step);
 }
 
 static Status *create(const Operator *self, const Api *api, const Info *info, void **made) {
-    Kernel *kernel = calloc(1, sizeof *kernel);
-    kernel->api = api;
-    *made = kernel;
-    return self == &add_norm_quantize_operator ? ATTRIBUTE_FLOAT(api)(info, "epsilon", &kernel->epsilon) : NULL;
+    Kernel found = {.api = api}, *kernel;
+    if (self == &add_norm_quantize_operator) TRY(ATTRIBUTE_FLOAT(api)(info, "epsilon", &found.epsilon));
+    *made = kernel = malloc(sizeof *kernel);
+    if (!kernel) return refuse(api, OUT_OF_MEMORY);
+    *kernel = found;
+    return NULL;
 }
 
 static int floats(const Operator *self, size_t index) { return (void)self, (void)index, (int)FLOAT32; }

@@ -1,4 +1,4 @@
-/* Sixteen float32 at once, by the compiler's vector types: one register with AVX-512, two with AVX2, four with NEON. */
+/* LANES float32 at once, as many as one register holds: with more, GCC passes them through memory, ten times as slow. */
 #ifndef METROLINE_VECTORS_H
 #define METROLINE_VECTORS_H
 
@@ -6,17 +6,10 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { LANES = 16 };
 typedef float Floats __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int8_t Bytes __attribute__((vector_size(LANES), aligned(1)));
 
 #define INLINE static inline __attribute__((always_inline))
-#if defined(__x86_64__) && defined(__gnu_linux__)
-#define EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define EACH_PROCESSOR
-#endif
 
 #define ROUNDING 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer, held in the lowest bits */
 #define LOAD(at) (*(const Floats *)(at))
@@ -28,15 +21,12 @@ INLINE void widen(const int8_t *from, float *to, int64_t count) {
 }
 
 INLINE float sum(Floats x) {
-    typedef float Eight __attribute__((vector_size(32)));
     typedef float Four __attribute__((vector_size(16)));
-    Eight half[2];
-    memcpy(half, &x, sizeof x);
-    half[0] += half[1];
-    Four quarter[2];
-    memcpy(quarter, half, sizeof quarter);
-    quarter[0] += quarter[1];
-    return (quarter[0][0] + quarter[0][2]) + (quarter[0][1] + quarter[0][3]);
+    Four part[LANES / 4];
+    memcpy(part, &x, sizeof x);
+    for (int n = LANES / 8; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) part[i] += part[i + n];
+    return (part[0][0] + part[0][2]) + (part[0][1] + part[0][3]);
 }
 
 INLINE Floats larger(Floats x, Floats y) {

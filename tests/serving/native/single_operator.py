@@ -1,8 +1,10 @@
 """One operator of the domain `metroline` as a model, run by its kernel or as its function."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
@@ -22,6 +24,21 @@ needs_kernels = pytest.mark.skipif(
 def session(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, str], kernels: bool, threads: int = 2,
             **attributes: Any) -> onnxruntime.InferenceSession:  # fmt: skip
     """Open the operator. `feeds`: by input name, in order, None for one left out; their ranks and types count."""
+    functions = pointwise.functions(OPSET)
+    if kind == "CachedAttention":
+        heads, scale = attributes["kv_num_heads"], feeds["key_scale"]
+        cosine = feeds["cos"]
+        plain = {**attributes, "do_rotary": 1} if cosine is not None else attributes
+        attention = helper.make_node("GroupQueryAttention", ["q", "" if feeds["key"] is None else "k"], ["o"], **plain)
+        turned = 0 if cosine is None else 2 * cosine.shape[1]
+        functions.append(quantized_cache.function(attention, heads, len(scale) // heads, turned, OPSET))
+    return load(kind, feeds, outputs, functions, kernels, threads, **attributes)
+
+
+def load(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, str],
+         functions: Sequence[onnx.FunctionProto], kernels: bool, threads: int, **attributes: Any,
+         ) -> onnxruntime.InferenceSession:  # fmt: skip
+    """Open it with these functions in the file."""
     inputs = [
         helper.make_tensor_value_info(name, TYPES[str(x.dtype)], [None] * x.ndim)
         for name, x in feeds.items() if x is not None
@@ -32,14 +49,6 @@ def session(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, s
     proto = helper.make_model(
         helper.make_graph([node], kind, inputs, results), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=11
     )
-    functions = pointwise.functions(OPSET)
-    if kind == "CachedAttention":
-        heads, scale = attributes["kv_num_heads"], feeds["key_scale"]
-        cosine = feeds["cos"]
-        plain = {**attributes, "do_rotary": 1} if cosine is not None else attributes
-        attention = helper.make_node("GroupQueryAttention", ["q", "" if feeds["key"] is None else "k"], ["o"], **plain)
-        turned = 0 if cosine is None else 2 * cosine.shape[1]
-        functions.append(quantized_cache.function(attention, heads, len(scale) // heads, turned, OPSET))
     operators.attach(proto, functions)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -194,3 +194,40 @@ def test_bad_inputs_are_refused(changes: dict[str, np.ndarray], message: str) ->
     changed = {**{name: x for name, x in feeds.items() if x is not None}, **changes}
     with pytest.raises(Exception, match=message):
         opened.run(None, changed)
+
+
+def test_no_rows_are_no_work() -> None:
+    feeds = draw(CASES[0])
+    empty = {name: x[:0] if name in ("query", "past_key", "past_value", "lengths") else x
+             for name, x in feeds.items() if x is not None}  # fmt: skip
+    feeds = {name: empty.get(name) for name in feeds}
+    found = single_operator.run("CachedAttention", feeds, OUTPUTS, True, **CASES[0].attributes)
+    assert [x.shape for x in found] == [(0, 1, 576), (0, 3, CAPACITY, 64), (0, 3, CAPACITY, 64)]
+
+
+def test_what_is_no_number_spoils_its_own_row_only() -> None:
+    case = Case(9, 3, 64, 1, (4, 5))
+    feeds = draw(case)
+    wanted = single_operator.run("CachedAttention", feeds, OUTPUTS, True, **case.attributes)
+    feeds["query"][1, :, ::3], feeds["query"][1, :, 1::3] = np.nan, np.inf
+    found = single_operator.run("CachedAttention", feeds, OUTPUTS, True, **case.attributes)
+    assert all((ours[0] == theirs[0]).all() for ours, theirs in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("heads", [(9, 0), (9, -3), (0, 3), (9, 2), (51, 3), (1 << 62, 1 << 61)], ids=str)
+def test_bad_numbers_of_heads_are_refused_when_the_graph_is_loaded(heads: tuple[int, int]) -> None:
+    feeds = draw(Case(1, 1, 16, 1, (0,)))
+    with pytest.raises(Exception, match="numbers of heads that it does not take"):
+        refused(feeds, num_heads=heads[0], kv_num_heads=heads[1], scale=1.0)
+
+
+@pytest.mark.parametrize("missing", ["num_heads", "kv_num_heads", "scale"])
+def test_a_missing_attribute_is_named_when_the_graph_is_loaded(missing: str) -> None:
+    attributes = {"num_heads": 1, "kv_num_heads": 1, "scale": 1.0}
+    with pytest.raises(Exception, match=missing):
+        refused(draw(Case(1, 1, 16, 1, (0,))), **{name: x for name, x in attributes.items() if name != missing})
+
+
+def refused(feeds: dict[str, np.ndarray | None], **attributes: object) -> None:
+    """Load a node with these attributes, whatever they are, without its function."""
+    single_operator.load("CachedAttention", feeds, OUTPUTS, [], True, 1, **attributes)
