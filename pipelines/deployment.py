@@ -73,7 +73,7 @@ def _try_out(recipe: str, watch: line.Watch, root: Path) -> None:
     from pipelines.endpoint import Served
     from pipelines.servers import free_port
 
-    watch("no endpoint runs: starting one for a smoke request")
+    watch(f"no endpoint serves {recipe}: starting one for a smoke request")
     with Served(recipe, root, free_port()) as served:
         release.deploy(recipe, served.url, root=root, reload=served.start, timeout=PATIENCE)
 
