@@ -170,7 +170,8 @@ def kernels(root: Path) -> Finding:
     age = built.stat().st_mtime
     newer = [path.name for path in sorted(folder.glob("*.[ch]")) if path.stat().st_mtime > age]
     if newer:  # a build that fails leaves the library of the one before
-        return Finding("optional", "kernels", f"{built.name} is older than {', '.join(newer)}", remedy)
+        sources = newer[0] if len(newer) == 1 else f"{newer[0]} and {len(newer) - 1} more of its sources"
+        return Finding("optional", "kernels", f"{built.name} is older than {sources}", remedy)
     return Finding("ok", "kernels", str(built.relative_to(root)))
 
 

@@ -161,6 +161,8 @@ def test_kernels(tmp_path, monkeypatch):
     os.utime(library, (0, 0))
     found = doctor.kernels(tmp_path)
     assert (found.level, found.detail) == ("optional", f"{library.name} is older than attention.c")
+    (folder / "rows.h").touch()
+    assert doctor.kernels(tmp_path).detail == f"{library.name} is older than attention.c and 1 more of its sources"
 
 
 def test_mirror(tmp_path, monkeypatch):
