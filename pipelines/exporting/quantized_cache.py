@@ -40,16 +40,18 @@ def quantize_cache(graph: Graph, ranges: Mapping[str, np.ndarray], opset: int) -
         return []
     graph.node("Squeeze", [graph.node("Shape", ["input_ids"], ["cache.new1"], start=1, end=2)], ["cache.new"])
     for attention in attentions:
+        if any(attention.input[9:]):
+            raise ValueError(f"the 8-bit cache knows no attention with the inputs {list(attention.input[9:])}")
         out, *presents = attention.output
         scales = [
             graph.constant(f"{name}.scale", (np.maximum(ranges[name], 1e-6) / LEVELS).astype(np.float32).reshape(-1))
             for name in presents
         ]
-        attributes = {name: value for name, value in _attributes(attention).items() if name in ATTRIBUTES}
-        kind = _kind(attributes, ranges[presents[0]].shape[1])
-        inputs = [*attention.input, *[""] * (9 - len(attention.input)), *scales, "cache.new"]
+        attributes = _attributes(attention)
+        inputs = [*attention.input[:9], *[""] * (9 - len(attention.input)), *scales, "cache.new"]
         graph.remove(attention)
-        graph.node(kind, inputs, [out, *presents], domain=DOMAIN, **attributes)
+        graph.node(_kind(attributes, ranges[presents[0]].shape[1]), inputs, [out, *presents], domain=DOMAIN,
+                   **{name: attributes[name] for name in ATTRIBUTES if name in attributes})  # fmt: skip
     for value in (*graph.proto.input, *graph.proto.output):
         if value.name.startswith(("past_key_values.", "present.")):
             value.type.tensor_type.elem_type = TensorProto.INT8
@@ -76,9 +78,10 @@ def function(attention: onnx.NodeProto, kv_heads: int, width: int, turned: int, 
 
 
 def _kind(attributes: Mapping[str, Any], width: int) -> str:
-    """The operator's name, which depends on whether the kernel takes the shape."""
+    """The operator's name, which depends on whether the kernel takes the shape, and all that is asked for."""
     taken = width % LANES == 0 and width <= 256 and attributes["num_heads"] <= 16 * attributes["kv_num_heads"]
-    return "CachedAttention" + PORTABLE * (not taken)
+    more = any(value for name, value in attributes.items() if name not in (*ATTRIBUTES, "do_rotary"))
+    return "CachedAttention" + PORTABLE * (more or not taken)
 
 
 def _several(
