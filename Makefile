@@ -20,7 +20,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt setup.py $(wildcard serving/n
 	@echo "installing the pinned packages into $(VENV): minutes, once"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --upgrade pip
-	@$(BIN)/pip install $$([ -t 2 ] || echo --quiet) --constraint constraints.txt --editable '.[dev]'
+	@PYTHONWARNINGS=ignore $(BIN)/pip install $$([ -t 2 ] || echo --quiet) --constraint constraints.txt --editable '.[dev]'
+	@ls serving/native/kernels*.so >/dev/null 2>&1 || echo "serving's C kernels were not built, it will be slower: metroline doctor"
 	@touch $@
 
 setup: $(VENV)/.installed ## create .venv with the pinned packages

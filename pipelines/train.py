@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pipelines.recipe import Recipe
     from pipelines.tasks import Task
     from pipelines.training.loop import Trainer
+    from pipelines.training.state import Counters
 
 PORT = "METROLINE_METRICS_PORT"
 """Variable: also serve the run's Prometheus metrics on this port, on loopback."""
@@ -76,8 +77,21 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None) ->
                 metrics.close(success=success)
         weights = trainer.best()
         if group.leads:
+            if overfitted := judgement(trainer.counters):
+                say(overfitted)
             write_checkpoint(recipe, paths, trainer, weights)
         group.wait()
+
+
+def judgement(counters: "Counters") -> str:
+    """What to say of a run whose validation loss rose again before it ended; nothing of others."""
+    best, last = counters.best_loss, counters.valid_loss
+    if best is None or last is None or last < 1.02 * best:
+        return ""
+    return (
+        f"the validation loss was lowest at step {counters.best_step} of {counters.step} ({best:.3f}) and rose to "
+        f"{last:.3f}: the weights of that step are kept, and more text or fewer steps would use the time better"
+    )
 
 
 def identify(recipe: "Recipe", task: "Task") -> str:

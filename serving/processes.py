@@ -2,12 +2,17 @@
 
 import ctypes
 import gc
+import logging
 import os
 import shutil
 import signal
 import sys
 import tempfile
 from typing import Any
+
+from serving.logs import configure
+
+log = logging.getLogger("metroline.processes")
 
 PR_SET_PDEATHSIG = 1
 
@@ -20,10 +25,11 @@ LOOK = 0.5
 
 
 def supervise() -> None:
-    """In the supervisor, before it starts its workers: two things for which BentoML and circus have no setting.
+    """In the supervisor, before it starts its workers: what BentoML and circus have no setting for.
 
-    It sees within LOOK seconds that a worker was killed; circus looks every 10 s. (In a container BentoML leaves a
-    killed worker to whatever runs the container.) While a reload waits for old workers it does not look.
+    It sees within LOOK seconds that a worker was killed, and logs by what; circus looks every 10 s, and keeps it to
+    itself. (In a container BentoML leaves a killed worker to whatever runs the container.) While a reload waits for old
+    workers it does not look.
 
     Its control sockets lie in a folder that is open to its own user alone. BentoML has them on TCP ports, through which
     any user of the machine can have circus start a command, and which it frees before circus listens there: a port
@@ -31,12 +37,16 @@ def supervise() -> None:
     """
     from bentoml._internal.utils import circus
 
+    configure()
+
     class Supervisor(circus.Arbiter):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             folder = private_folder()
             sockets = {"endpoint": f"ipc://{folder}/commands", "pubsub_endpoint": f"ipc://{folder}/events"}
             super().__init__(*arguments, **{**options, **sockets, "check_delay": LOOK})
             self.exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            for watcher in self.watchers:
+                watcher.hooks["after_reap"] = log_end
 
         def manage_watchers(self) -> Any:
             if self._exclusive_running_command or self._restarting:
@@ -44,6 +54,13 @@ def supervise() -> None:
             return super().manage_watchers()
 
     vars(circus)["Arbiter"] = Supervisor
+
+
+def log_end(exit_code: int, process_pid: int, **_: Any) -> None:
+    """Log that a worker ended in another way than in order. `exit_code`: that of subprocess, -N for signal N."""
+    if exit_code:
+        how = {"signal": signal.Signals(-exit_code).name} if exit_code < 0 else {"exit_code": exit_code}
+        log.error("worker ended", extra={"fields": {"pid": process_pid, **how}})
 
 
 def private_folder() -> str:

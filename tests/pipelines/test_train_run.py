@@ -146,7 +146,7 @@ def test_averaged_weights_are_the_ones_validated_and_kept(tmp_path, plain):
     assert any((own[name] != other[name]).any() for name in own)
 
 
-def test_early_stopping_keeps_the_best(tmp_path):
+def test_early_stopping_keeps_the_best(tmp_path, capfd):
     # A rate far too high: the loss does not go on falling.
     paths, curves = run(
         tmp_path, steps=100, evaluate_every=2, early_stopping=2, lr=0.5, adam_lr=0.5, schedule="constant"
@@ -157,6 +157,8 @@ def test_early_stopping_keeps_the_best(tmp_path):
     assert facts["steps"] < 100
     assert facts["step"] == facts["steps"] - 2 * 2
     assert facts["valid_loss"] == min(valid)
+    told = f"was lowest at step {facts['step']} of {facts['steps']} ({min(valid):.3f}) and rose to {valid[-1]:.3f}"
+    assert told in "".join(capfd.readouterr())
 
 
 def test_phases_and_isolation_train(tmp_path):

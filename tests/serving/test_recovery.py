@@ -41,6 +41,8 @@ def test_a_killed_worker_is_back_within_ten_seconds(bundle, serve):
         time.sleep(0.05)
     (fresh,) = workers(server)
     assert fresh.pid != worker.pid
+    ends = [json.loads(line) for line in server.log.read_text().splitlines() if '"worker ended"' in line]
+    assert [(end["pid"], end["signal"]) for end in ends] == [(worker.pid, "SIGKILL")]
     answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": "a", "max_tokens": 2}, trust_env=False)
     assert answer.status_code == 200
     text = httpx.get(f"{server.url}/metrics", trust_env=False).text
