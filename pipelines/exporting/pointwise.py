@@ -2,12 +2,14 @@
 
     AddNormQuantize    sum = x + delta * delta_scale; levels of RMSNorm(sum) * gain by one fixed scale
     QuantizeRows       levels of x, with one scale for each row, its largest magnitude / 127
-    SwiGLU             gate * sigmoid(gate) * up (Shazeer 2020, arXiv:2002.05202)
+    SwiGLU             gate * sigmoid(gate) * up, which lie side by side in a row (Shazeer 2020, arXiv:2002.05202)
     SwiGLUQuantize     both
 
 Levels are uint8 around 128. The kernels are in `serving/native/pointwise.c`; `FUNCTIONS` says the same in ONNX
 Runtime's operators. The pass knows operators, not models: what does not match is left as it is.
 """
+
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +23,7 @@ LEVELS = 127
 
 def join(graph: Graph) -> None:
     """Join what one of the operators does."""
-    _swiglu(graph)
+    _swiglu(graph)  # and gate's and up's product become one, which costs less than two
     _swiglu_quantize(graph)
     _add_norm_quantize(graph)
 
@@ -43,8 +45,8 @@ def functions(opset: int) -> list[onnx.FunctionProto]:
             "AddNormQuantize", ["x", "delta", "delta_scale", "gain", "scale"], ["levels", "sum"], opset, ["epsilon"]
         ),
         rows.function("QuantizeRows", ["x"], ["levels", "scale"], opset, ["axis", "block_size"]),
-        gated.function("SwiGLU", ["gate", "up"], ["out"], opset),
-        both.function("SwiGLUQuantize", ["gate", "up"], ["levels", "scale"], opset, ["axis", "block_size"]),
+        gated.function("SwiGLU", ["both"], ["out"], opset),
+        both.function("SwiGLUQuantize", ["both"], ["levels", "scale"], opset, ["axis", "block_size"]),
     ]
 
 
@@ -68,13 +70,14 @@ def _rows(body: Body, name: str) -> None:
 
 
 def _gated(body: Body, out: str) -> None:
+    body.node("Split", ["both"], ["gate", "up"], axis=-1, num_outputs=2)
     body.node("Sigmoid", ["gate"], "open")
     body.node("Mul", ["gate", "open"], "silu")
     body.node("Mul", ["silu", "up"], out)
 
 
 def _swiglu(graph: Graph) -> None:
-    """gate · sigmoid(gate), times another product."""
+    """gate · sigmoid(gate), times another product of the same input."""
     for sigmoid in graph.of_type("Sigmoid"):
         gate = sigmoid.input[0]
         silu = _only(graph, sigmoid.output[0], "Mul", gate)
@@ -82,10 +85,45 @@ def _swiglu(graph: Graph) -> None:
         if silu is None or product is None:
             continue
         up = next(name for name in product.input if name != silu.output[0])
-        if _takes(graph, gate) and _takes(graph, up):
+        if _takes(graph, gate) and (both := _join_products(graph, gate, up, {id(sigmoid), id(silu), id(product)})):
             for node in (sigmoid, silu, product):
                 graph.remove(node)
-            graph.node("SwiGLU", [gate, up], list(product.output), domain=DOMAIN)
+            graph.node("SwiGLU", [both], list(product.output), domain=DOMAIN)
+
+
+JOINED_ALONG = {"MatMulNBits": {1: 0, 2: 0, 3: 0}, "MatMulIntegerToFloat": {1: 1, 3: 0}}
+"""By product: its inputs that hold something for each output, and along which axis."""
+
+
+def _join_products(graph: Graph, left: str, right: str, readers: set[int]) -> str:
+    """Make two quantized products of one input, read by `readers` alone, one. Returns its output; else nothing."""
+    first, second = graph.maker.get(left), graph.maker.get(right)
+    if first is None or second is None or first.op_type != second.op_type:
+        return ""
+    if any(id(node) not in readers for name in (left, right) for node in graph.readers(name)):
+        return ""
+    if first.op_type == "Mul":  # by the scales of the rows
+        inner = first.input[1] == second.input[1] and _join_products(graph, first.input[0], second.input[0],
+                                                                     {id(first), id(second)})  # fmt: skip
+        if not inner:
+            return ""
+        inputs, values, domain = [inner, first.input[1]], {}, ""
+    else:
+        inputs, values, domain = list(first.input), _values(first), MICROSOFT
+        others, axes = _values(second), JOINED_ALONG.get(first.op_type, {})
+        count = values.pop("N", 0) + others.pop("N", 0)
+        same = [
+            ours == theirs for i, (ours, theirs) in enumerate(zip(inputs, second.input, strict=True)) if i not in axes
+        ]
+        if not axes or values != others or not all(same):
+            return ""
+        for i, axis in axes.items():
+            parts = [graph.array(node.input[i]) for node in (first, second)]
+            inputs[i] = graph.constant(f"{inputs[i]}.both", np.concatenate(parts, axis))
+        values |= {"N": count} if count else {}
+    graph.remove(first)
+    graph.remove(second)
+    return graph.node(first.op_type, inputs, [f"{left}.both"], domain=domain, **values)
 
 
 def _swiglu_quantize(graph: Graph) -> None:
@@ -129,5 +167,5 @@ def _takes(graph: Graph, name: str) -> bool:
     return isinstance(width, int) and width % LANES == 0
 
 
-def _values(node: onnx.NodeProto) -> dict[str, object]:
+def _values(node: onnx.NodeProto) -> dict[str, Any]:
     return {part.name: helper.get_attribute_value(part) for part in node.attribute}

@@ -1,7 +1,7 @@
 /* What lies between the products of a quantized decoder, row by row in one pass each, where the graph has three to six:
 
 metroline::AddNormQuantize    sum = x + delta * delta_scale; levels of RMSNorm(sum) * gain by one fixed scale
-metroline::SwiGLU             gate * sigmoid(gate) * up                    (Shazeer 2020, arXiv:2002.05202)
+metroline::SwiGLU             gate * sigmoid(gate) * up, which lie side by side (Shazeer 2020, arXiv:2002.05202)
 metroline::QuantizeRows       levels of x with one scale for each row, its largest magnitude / 127
 metroline::SwiGLUQuantize     both
 
@@ -34,6 +34,18 @@ static Status *rows_of(const Api *api, const Context *context, Tensor *x, Pointw
     step->width = x->rank > 0 ? x->sizes[x->rank - 1] : 0;
     if (step->width < MULTIPLE || step->width % MULTIPLE)
         return refuse(api, "metroline: rows of a width that is no multiple of 16");
+    return NULL;
+}
+
+/* The same of a row that holds two, gate and up: `x` gets the size of one. */
+static Status *halves_of(const Api *api, const Context *context, Tensor *x, Pointwise *step) {
+    TRY(input(api, context, 0, x));
+    step->x = x->data;
+    step->width = x->rank > 0 ? x->sizes[x->rank - 1] / 2 : 0;
+    if (step->width < MULTIPLE || x->sizes[x->rank - 1] % (2 * MULTIPLE))
+        return refuse(api, "metroline: rows of a width that is no multiple of 16");
+    x->sizes[x->rank - 1] = step->width;
+    x->count /= 2;
     return NULL;
 }
 
@@ -87,23 +99,19 @@ static Status *compute_quantize_rows(void *data, Context *context) {
 
 static Status *compute_swiglu(void *data, Context *context) {
     const Api *api = ((const Kernel *)data)->api;
-    Tensor gate;
+    Tensor both;
     Pointwise step = {.width = 0};
-    TRY(rows_of(api, context, &gate, &step));
-    TRY(like(api, context, 1, gate.count, &step.up));
-    step.gate = gate.data;
-    TRY(output(api, context, 0, gate.sizes, gate.rank, (void **)&step.out));
-    return share(api, context, rows()->swiglu, &gate, &step);
+    TRY(halves_of(api, context, &both, &step));
+    TRY(output(api, context, 0, both.sizes, both.rank, (void **)&step.out));
+    return share(api, context, rows()->swiglu, &both, &step);
 }
 
 static Status *compute_swiglu_quantize(void *data, Context *context) {
     const Api *api = ((const Kernel *)data)->api;
-    Tensor gate;
+    Tensor both;
     Pointwise step = {.width = 0};
-    TRY(rows_of(api, context, &gate, &step));
-    TRY(like(api, context, 1, gate.count, &step.up));
-    step.gate = gate.data;
-    return with_scales(api, context, rows()->swiglu_quantize, &gate, &step);
+    TRY(halves_of(api, context, &both, &step));
+    return with_scales(api, context, rows()->swiglu_quantize, &both, &step);
 }
 
 static Status *create(const Operator *self, const Api *api, const Info *info, void **made) {
@@ -130,5 +138,5 @@ static int levels_and_floats(const Operator *self, size_t index) {
         .compute2 = function}
 OPERATOR(add_norm_quantize, "AddNormQuantize", 5, 2, levels_and_floats, compute_add_norm_quantize);
 OPERATOR(quantize_rows, "QuantizeRows", 1, 2, levels_and_floats, compute_quantize_rows);
-OPERATOR(swiglu, "SwiGLU", 2, 1, floats, compute_swiglu);
-OPERATOR(swiglu_quantize, "SwiGLUQuantize", 2, 2, levels_and_floats, compute_swiglu_quantize);
+OPERATOR(swiglu, "SwiGLU", 1, 1, floats, compute_swiglu);
+OPERATOR(swiglu_quantize, "SwiGLUQuantize", 1, 2, levels_and_floats, compute_swiglu_quantize);

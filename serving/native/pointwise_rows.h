@@ -34,11 +34,13 @@ INLINE Floats gated(Floats gate, Floats up) {
     return gate * top / (1.0f + power) * up;
 }
 
+INLINE void gate(const float *x, float *out, int64_t width) {
+    for (int64_t i = 0; i < width; i += LANES) STORE(out + i, gated(LOAD(x + i), LOAD(x + width + i)));
+}
+
 static void swiglu(void *data, size_t row) {
     const Pointwise *step = data;
-    const int64_t from = (int64_t)row * step->width;
-    for (int64_t i = from; i < from + step->width; i += LANES)
-        STORE(step->out + i, gated(LOAD(step->gate + i), LOAD(step->up + i)));
+    gate(step->x + 2 * (int64_t)row * step->width, step->out + (int64_t)row * step->width, step->width);
 }
 
 INLINE void quantize_row(const Pointwise *step, const float *x, size_t row) {
@@ -57,14 +59,12 @@ static void quantize_rows(void *data, size_t row) {
 
 static void swiglu_quantize(void *data, size_t row) {
     const Pointwise *step = data;
-    const int64_t from = (int64_t)row * step->width;
     float few[4096], *out = step->width <= 4096 ? few : malloc((size_t)step->width * sizeof *out);
     if (!out) {
         __atomic_store_n(&((Pointwise *)data)->starved, true, __ATOMIC_RELAXED);
         return;
     }
-    for (int64_t i = 0; i < step->width; i += LANES)
-        STORE(out + i, gated(LOAD(step->gate + from + i), LOAD(step->up + from + i)));
+    gate(step->x + 2 * (int64_t)row * step->width, out, step->width);
     quantize_row(step, out, row);
     if (out != few) free(out);
 }

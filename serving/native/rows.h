@@ -24,7 +24,7 @@ typedef struct {
 typedef struct {
     int64_t width, scales; /* `scales`: 1, one for each row; 0, one for all */
     float epsilon, inverse;
-    const float *x, *delta, *delta_scale, *gain, *gate, *up;
+    const float *x, *delta, *delta_scale, *gain;
     float *sum, *out, *scale;
     uint8_t *levels;
     bool starved; /* a row found no memory */

@@ -53,9 +53,8 @@ def test_each_level_computes_the_same(level: str, tmp_path: Path, monkeypatch: p
         assert all(np.abs(x.astype(int) - y).max() <= 1 for x, y in zip(found[1:], wanted[1:], strict=True))
     gate, up = np.random.default_rng(0).normal(size=(2, 3, 4, 4112)).astype(np.float32)
     wide = gate.astype(np.float64) / (1 + np.exp(-gate.astype(np.float64))) * up
-    levels, scale = single_operator.run(
-        "SwiGLUQuantize", {"gate": gate, "up": up}, LEVELS, True, axis=2, block_size=4112
-    )
+    feeds = {"both": np.concatenate([gate, up], axis=-1)}
+    levels, scale = single_operator.run("SwiGLUQuantize", feeds, LEVELS, True, axis=2, block_size=4112)
     assert np.abs((levels.astype(int) - 128) * scale - wide).max() < 0.501 * scale.max()
 
 
@@ -77,9 +76,9 @@ def test_memory_that_runs_out_is_said(most: int, tmp_path: Path, monkeypatch: py
         with pytest.raises(Exception, match="out of memory"):
             single_operator.run("CachedAttention", attention.draw(case), attention.OUTPUTS, True, **case.attributes)
     for rows in (1, 8):  # alone, and shared between threads
-        wide = np.ones((1, rows, 4112), np.float32)
+        feeds = {"both": np.ones((1, rows, 2 * 4112), np.float32)}
         with pytest.raises(Exception, match="out of memory"):
-            single_operator.run("SwiGLUQuantize", {"gate": wide, "up": wide}, LEVELS, True, axis=2, block_size=4112)
+            single_operator.run("SwiGLUQuantize", feeds, LEVELS, True, axis=2, block_size=4112)
 
 
 def test_nothing_but_the_entry_is_visible() -> None:
