@@ -2,7 +2,7 @@
 
 A quantized graph calls operators of the domain `metroline`, each also written down in it as a function of ONNX
 Runtime's own (`pipelines/exporting/operators.py`). `register` lets a session run these kernels instead: on two cores
-SmolLM2-135M in int8 serves 16 streams 1.3 times as fast. Nothing depends on them: without a C compiler at installation,
+SmolLM2-135M in int8 serves 16 streams 1.4 times as fast. Nothing depends on them: without a C compiler at installation,
 or with METROLINE_NATIVE=off, ONNX Runtime runs the functions.
 
     pip install -e .                # builds them; `metroline doctor` says whether they are there
