@@ -21,18 +21,11 @@ typedef struct {
     float scale;
 } Kernel;
 
-static Status *share(const Api *api, const Context *context, void (*part)(void *, size_t), size_t parts, int64_t work,
-                     Attention *step) {
-    if (work >= WORTH_SHARING) return PARALLEL_FOR(api)(context, part, parts, 0, step);
-    for (size_t i = 0; i < parts; i++) part(step, i);
-    return NULL;
-}
-
 static Status *compute(void *data, Context *context) {
     const Kernel *kernel = data;
     const Api *api = kernel->api;
-    Tensor in[INPUTS];
-    for (size_t i = 0; i < INPUTS; i++) TRY(input(api, context, i, &in[i]));
+    Tensor in[NEW]; /* which is there for the function: here the queries' shape says it */
+    for (size_t i = 0; i < NEW; i++) TRY(input(api, context, i, &in[i]));
     const int64_t *sizes = in[PAST_KEY].sizes; /* [batch, kv_heads, capacity, width] */
     const int64_t batch = sizes[0], width = sizes[3], group = kernel->heads / kernel->kv_heads;
     const int64_t queries = kernel->heads * width, keys = kernel->kv_heads * width, new = in[QUERY].sizes[1];
@@ -74,15 +67,15 @@ static Status *compute(void *data, Context *context) {
         step.columns = malloc(heads * (size_t)(width * step.room) * sizeof *step.columns);
         if (!step.columns) return refuse(api, OUT_OF_MEMORY);
     }
-    Status *status = share(api, context, rows()->remember, heads, (seen + 8 * batch * new) * keys, &step);
-    const int64_t products = seen * new * queries;
-    if (!status) status = share(api, context, rows()->answer, heads * (size_t)step.tiles, products, &step);
+    const bool large = (seen + 8 * batch * new) * keys >= WORTH_SHARING, many = seen * new * queries >= WORTH_SHARING;
+    Status *status = share(api, context, rows()->remember, heads, large, &step);
+    if (!status) status = share(api, context, rows()->answer, heads * (size_t)step.tiles, many, &step);
     free(step.columns);
     return !status && step.starved ? refuse(api, OUT_OF_MEMORY) : status;
 }
 
 static Status *create(const Operator *self, const Api *api, const Info *info, void **made) {
-    Kernel found = {.api = api}, *kernel;
+    Kernel found = {.api = api};
     (void)self;
     TRY(ATTRIBUTE_INT(api)(info, "num_heads", &found.heads));
     TRY(ATTRIBUTE_INT(api)(info, "kv_num_heads", &found.kv_heads));
@@ -90,10 +83,7 @@ static Status *create(const Operator *self, const Api *api, const Info *info, vo
     if (found.kv_heads < 1 || found.kv_heads > INT16_MAX || found.heads < 1 || found.heads % found.kv_heads ||
         found.heads / found.kv_heads > MOST_GROUP)
         return refuse(api, "metroline::CachedAttention: numbers of heads that it does not take");
-    *made = kernel = malloc(sizeof *kernel);
-    if (!kernel) return refuse(api, OUT_OF_MEMORY);
-    *kernel = found;
-    return NULL;
+    return keep(api, &found, sizeof found, made);
 }
 
 static const int types[] = {

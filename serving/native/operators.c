@@ -2,6 +2,7 @@
 #include "operators.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 Status *input(const Api *api, const Context *context, size_t index, Tensor *tensor) {
     const Value *value = NULL;
@@ -26,6 +27,19 @@ Status *output(const Api *api, Context *context, size_t index, const int64_t *si
     Value *value = NULL;
     TRY(OUTPUT(api)(context, index, sizes, rank, &value));
     return TENSOR_DATA(api)(value, data);
+}
+
+Status *share(const Api *api, const Context *context, void (*part)(void *, size_t), size_t parts, bool worth, void *step) {
+    if (worth) return PARALLEL_FOR(api)(context, part, parts, 0, step);
+    for (size_t i = 0; i < parts; i++) part(step, i);
+    return NULL;
+}
+
+Status *keep(const Api *api, const void *kernel, size_t size, void **made) {
+    *made = malloc(size);
+    if (!*made) return refuse(api, OUT_OF_MEMORY);
+    memcpy(*made, kernel, size);
+    return NULL;
 }
 
 const char *on_cpu(const Operator *self) { return (void)self, "CPUExecutionProvider"; }

@@ -2,6 +2,8 @@
 #ifndef METROLINE_OPERATORS_H
 #define METROLINE_OPERATORS_H
 
+#include <stdbool.h>
+
 #include "onnxruntime.h"
 
 #define TRY(call)                   \
@@ -23,6 +25,12 @@ typedef struct {
 Status *refuse(const Api *api, const char *message);
 Status *input(const Api *api, const Context *context, size_t index, Tensor *tensor);
 Status *output(const Api *api, Context *context, size_t index, const int64_t *sizes, size_t rank, void **data);
+
+/* Do all parts of a step, in several threads if the work is worth waking them. */
+Status *share(const Api *api, const Context *context, void (*part)(void *, size_t), size_t parts, bool worth, void *step);
+
+/* Keep a copy of a node's kernel, for `destroy` to free. */
+Status *keep(const Api *api, const void *kernel, size_t size, void **made);
 
 const char *on_cpu(const Operator *self);
 void destroy(void *kernel);

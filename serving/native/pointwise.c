@@ -6,7 +6,6 @@ metroline::QuantizeRows       levels of x with one scale for each row, its large
 metroline::SwiGLUQuantize     both
 
 Levels are uint8 around 128. A row's result does not depend on the other rows. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "operators.h"
@@ -19,33 +18,21 @@ typedef struct {
     float epsilon;
 } Kernel;
 
-static Status *share(const Api *api, const Context *context, void (*part)(void *, size_t), const Tensor *x, Pointwise *step) {
-    const size_t rows = (size_t)(x->count / step->width);
-    if (x->count >= WORTH_SHARING)
-        TRY(PARALLEL_FOR(api)(context, part, rows, 0, step));
-    else
-        for (size_t i = 0; i < rows; i++) part(step, i);
+/* Do all rows of x, which has the width of what is put out. */
+static Status *each_row(const Api *api, const Context *context, void (*part)(void *, size_t), const Tensor *x, Pointwise *step) {
+    TRY(share(api, context, part, (size_t)(x->count / step->width), x->count >= WORTH_SHARING, step));
     return step->starved ? refuse(api, OUT_OF_MEMORY) : NULL;
 }
 
-/* The first input, which says how many rows of which width there are. */
-static Status *rows_of(const Api *api, const Context *context, Tensor *x, Pointwise *step) {
+/* The first input, whose rows hold so many `parts` side by side: `x` and the step get the width of one. */
+static Status *rows_of(const Api *api, const Context *context, int64_t parts, Tensor *x, Pointwise *step) {
     TRY(input(api, context, 0, x));
-    step->width = x->rank > 0 ? x->sizes[x->rank - 1] : 0;
-    if (step->width < MULTIPLE || step->width % MULTIPLE)
+    const int64_t whole = x->rank > 0 ? x->sizes[x->rank - 1] : 0;
+    if (whole < MULTIPLE || whole % (parts * MULTIPLE))
         return refuse(api, "metroline: rows of a width that is no multiple of 16");
-    return NULL;
-}
-
-/* The same of a row that holds two, gate and up: `x` gets the size of one. */
-static Status *halves_of(const Api *api, const Context *context, Tensor *x, Pointwise *step) {
-    TRY(input(api, context, 0, x));
     step->x = x->data;
-    step->width = x->rank > 0 ? x->sizes[x->rank - 1] / 2 : 0;
-    if (step->width < MULTIPLE || x->sizes[x->rank - 1] % (2 * MULTIPLE))
-        return refuse(api, "metroline: rows of a width that is no multiple of 16");
-    x->sizes[x->rank - 1] = step->width;
-    x->count /= 2;
+    step->width = x->sizes[x->rank - 1] = whole / parts;
+    x->count /= parts;
     return NULL;
 }
 
@@ -57,13 +44,18 @@ static Status *like(const Api *api, const Context *context, size_t index, int64_
     return other.count == count ? NULL : refuse(api, "metroline: inputs whose sizes do not go together");
 }
 
-static Status *with_scales(const Api *api, Context *context, void (*part)(void *, size_t), const Tensor *x, Pointwise *step) {
+/* The operators that quantize rows, each with a scale of its own. */
+static Status *with_scales(void *data, Context *context, void (*part)(void *, size_t), int64_t parts) {
+    const Api *api = ((const Kernel *)data)->api;
+    Tensor x;
+    Pointwise step = {.width = 0};
+    TRY(rows_of(api, context, parts, &x, &step));
     int64_t scales[MOST_RANK];
-    memcpy(scales, x->sizes, sizeof scales);
-    scales[x->rank - 1] = 1;
-    TRY(output(api, context, 0, x->sizes, x->rank, (void **)&step->levels));
-    TRY(output(api, context, 1, scales, x->rank, (void **)&step->scale));
-    return share(api, context, part, x, step);
+    memcpy(scales, x.sizes, sizeof scales);
+    scales[x.rank - 1] = 1;
+    TRY(output(api, context, 0, x.sizes, x.rank, (void **)&step.levels));
+    TRY(output(api, context, 1, scales, x.rank, (void **)&step.scale));
+    return each_row(api, context, part, &x, &step);
 }
 
 static Status *compute_add_norm_quantize(void *data, Context *context) {
@@ -72,7 +64,7 @@ static Status *compute_add_norm_quantize(void *data, Context *context) {
     Tensor x, factor;
     Pointwise step = {.epsilon = kernel->epsilon};
     const float *scale;
-    TRY(rows_of(api, context, &x, &step));
+    TRY(rows_of(api, context, 1, &x, &step));
     TRY(like(api, context, 1, x.count, &step.delta));
     TRY(input(api, context, 2, &factor));
     step.scales = factor.count != 1;
@@ -81,46 +73,33 @@ static Status *compute_add_norm_quantize(void *data, Context *context) {
         return refuse(api, "metroline::AddNormQuantize: delta_scale is neither one number nor one for each row");
     TRY(like(api, context, 3, step.width, &step.gain));
     TRY(like(api, context, 4, 1, &scale));
-    step.x = x.data;
     step.inverse = 1.0f / *scale;
     TRY(output(api, context, 0, x.sizes, x.rank, (void **)&step.levels));
     TRY(output(api, context, 1, x.sizes, x.rank, (void **)&step.sum));
-    return share(api, context, rows()->add_norm_quantize, &x, &step);
+    return each_row(api, context, rows()->add_norm_quantize, &x, &step);
 }
 
 static Status *compute_quantize_rows(void *data, Context *context) {
-    const Api *api = ((const Kernel *)data)->api;
-    Tensor x;
-    Pointwise step = {.width = 0};
-    TRY(rows_of(api, context, &x, &step));
-    step.x = x.data;
-    return with_scales(api, context, rows()->quantize_rows, &x, &step);
+    return with_scales(data, context, rows()->quantize_rows, 1);
+}
+
+static Status *compute_swiglu_quantize(void *data, Context *context) {
+    return with_scales(data, context, rows()->swiglu_quantize, 2);
 }
 
 static Status *compute_swiglu(void *data, Context *context) {
     const Api *api = ((const Kernel *)data)->api;
     Tensor both;
     Pointwise step = {.width = 0};
-    TRY(halves_of(api, context, &both, &step));
+    TRY(rows_of(api, context, 2, &both, &step));
     TRY(output(api, context, 0, both.sizes, both.rank, (void **)&step.out));
-    return share(api, context, rows()->swiglu, &both, &step);
-}
-
-static Status *compute_swiglu_quantize(void *data, Context *context) {
-    const Api *api = ((const Kernel *)data)->api;
-    Tensor both;
-    Pointwise step = {.width = 0};
-    TRY(halves_of(api, context, &both, &step));
-    return with_scales(api, context, rows()->swiglu_quantize, &both, &step);
+    return each_row(api, context, rows()->swiglu, &both, &step);
 }
 
 static Status *create(const Operator *self, const Api *api, const Info *info, void **made) {
-    Kernel found = {.api = api}, *kernel;
+    Kernel found = {.api = api};
     if (self == &add_norm_quantize_operator) TRY(ATTRIBUTE_FLOAT(api)(info, "epsilon", &found.epsilon));
-    *made = kernel = malloc(sizeof *kernel);
-    if (!kernel) return refuse(api, OUT_OF_MEMORY);
-    *kernel = found;
-    return NULL;
+    return keep(api, &found, sizeof found, made);
 }
 
 static int floats(const Operator *self, size_t index) { return (void)self, (void)index, (int)FLOAT32; }

@@ -6,25 +6,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from stand_in_endpoint import Endpoint
 
 from pipelines import demo
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Endpoint:
-    """An endpoint that is up at once."""
-
-    url = "http://127.0.0.1:3000"
-
-    def __init__(self, *_: object) -> None: ...
-
-    def __enter__(self) -> "Endpoint":
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def start(self) -> None: ...
 
 
 @pytest.mark.parametrize(

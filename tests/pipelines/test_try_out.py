@@ -3,21 +3,9 @@
 from pathlib import Path
 
 import pytest
+from stand_in_endpoint import Endpoint
 
 from pipelines import deployment, endpoint, release
-
-
-class Endpoint:
-    url = "http://127.0.0.1:1"
-
-    def __init__(self, *_: object) -> None: ...
-
-    def __enter__(self) -> "Endpoint":
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def start(self) -> None: ...
 
 
 def test_names_what_no_endpoint_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
