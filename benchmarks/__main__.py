@@ -29,8 +29,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from data.errors import MetrolineError, exit_with, nearest
-from data.parallel import cores
+from base.errors import MetrolineError, exit_with, nearest
+from base.parallel import cores
 
 ROOT = Path(__file__).parent.parent
 KEYS = ("name", "value", "unit", "baseline", "ratio", "accept", "ok")

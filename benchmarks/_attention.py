@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import kernels
 from benchmarks._gpu import Gate, maybe, median_ms, relative_error
-from kernels.packing import Packing, with_ranges
+from kernels.attention.packing import Packing, with_ranges
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Call = Callable[[], Any]

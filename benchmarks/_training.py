@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from data.prepare import prepare
-from data.sources import fetch
+from data.fetch.sources import fetch
+from data.text.prepare import prepare
 from pipelines.paths import Paths
-from pipelines.recipe import Recipe
+from pipelines.recipe.schema import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = "shakespeare"
@@ -49,7 +49,7 @@ def project(folder: Path, name: str, recipe: str = RECIPE) -> Paths:
 
 def start(paths: Paths) -> subprocess.Popen[str]:
     """Begin, or go on, to train the recipe in a process of its own."""
-    command = [sys.executable, "-m", "pipelines.train", paths.recipe, "--root", str(paths.root)]
+    command = [sys.executable, "-m", "pipelines.training.stage", paths.recipe, "--root", str(paths.root)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

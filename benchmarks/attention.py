@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
+from base.files import atomic_path, write_json
 from benchmarks import _attention, linear_cross_entropy, paged_attention
 from benchmarks._gpu import Gate, need_gpu, versions
 from benchmarks._training import report, say
-from data.files import atomic_path, write_json
 
 RESULTS = Path(__file__).parent / "results"
 ERROR = 2e-2  # relative, bfloat16

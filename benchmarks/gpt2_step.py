@@ -9,12 +9,12 @@ says so and measures nothing.
 
 import torch
 
-import models.decoder
+import models.decoder.model
 from benchmarks._gpu import median_ms, need_gpu
 from benchmarks._training import report, say
 from kernels import attention, linear_cross_entropy
-from models.config import DecoderConfig
-from models.decoder import Decoder
+from models.decoder.config import DecoderConfig
+from models.decoder.model import Decoder
 
 BATCH, LENGTH = 16, 1024
 PEAK = {"H100": 989e12, "H200": 989e12, "B200": 2250e12, "A100": 312e12, "MI300": 1307e12}  # dense bfloat16, datasheets
@@ -30,8 +30,8 @@ def step_ms(
     backend: str, device: torch.device, config: DecoderConfig = GPT2, batch: int = BATCH, compiler: str = "inductor"
 ) -> tuple[float, Decoder]:
     """Median milliseconds of a whole step with an attention backend; torch.compile's backend is `compiler`."""
-    original = models.decoder.attention
-    models.decoder.attention = lambda q, k, v, **options: attention(q, k, v, **options, backend=backend)
+    original = models.decoder.model.attention
+    models.decoder.model.attention = lambda q, k, v, **options: attention(q, k, v, **options, backend=backend)
     try:
         model = Decoder(config, torch.Generator().manual_seed(0)).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
@@ -51,7 +51,7 @@ def step_ms(
 
         return median_ms(step, device), model
     finally:
-        models.decoder.attention = original
+        models.decoder.model.attention = original
         torch.compiler.reset()
 
 

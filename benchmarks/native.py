@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.serving import PREFILL, STREAMS, THREADS
-from serving.bundle import GRAPHS, Bundle
-from serving.graph import Graph
+from serving.engines.decode.graph import Graph
 from serving.native import library
+from serving.runtime.bundle import GRAPHS, Bundle
 
 STEPS, CONTEXT, ROUNDS = 12, 128, 8
 

@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 
+from base.errors import MetrolineError
 from benchmarks._training import ROOT, report, say
-from data.errors import MetrolineError
-from pipelines import environment, line
+from pipelines.line import dvc as line
+from pipelines.line import environment
 
 TIMES, SECONDS = 5, 3.0
 
@@ -47,7 +48,7 @@ def main() -> None:
     if reason := why_not(recipe):
         print(json.dumps({"name": "noop_run", "skipped": reason}))
         return
-    ours = [sys.executable, "-m", "pipelines.cli", "run", recipe]
+    ours = [sys.executable, "-m", "pipelines.commands.cli", "run", recipe]
     theirs = [sys.executable, "-m", "dvc", "repro", f"release@{recipe}"]
     for command in (ours, theirs):
         seconds(command)  # fills the page cache, writes .pyc files

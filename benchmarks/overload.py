@@ -29,8 +29,8 @@ import httpx
 import numpy as np
 
 from benchmarks.serving_start import find_bundle
-from serving.run import start
-from serving.settings import Settings
+from serving.app.run import start
+from serving.http.settings import Settings
 
 TIMES, ACCEPT = 4, 2.0
 WARM, SECONDS = 2.0, 10.0

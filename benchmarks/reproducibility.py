@@ -10,8 +10,8 @@ import random
 import sys
 import time
 
+from base.files import sha256
 from benchmarks._training import Paths, lines, project, report, say, start, temporary_line, train
-from data.files import sha256
 
 KILLS = 3
 

@@ -28,9 +28,9 @@ import psutil
 from benchmarks._serving_client import streams, together
 from benchmarks._serving_peers import baseline, further
 from benchmarks.serving_start import seconds_to_ready
-from serving.bundle import GRAPHS, Bundle
-from serving.graph import Graph
-from serving.run import start
+from serving.app.run import start
+from serving.engines.decode.graph import Graph
+from serving.runtime.bundle import GRAPHS, Bundle
 
 THREADS, STREAMS, PROMPT, TOKENS, PREFILL, REPEATS, ROUNDS = 2, 16, 64, 128, 512, 3, 3
 SPEEDS = {"one", "many", "prefill", "raw_one", "raw"}

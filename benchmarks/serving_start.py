@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import psutil
 
-from serving.run import QUIET, Server, free_port, start
+from serving.app.run import QUIET, Server, free_port, start
 
 STARTS, REQUESTS = 5, 20
 SECONDS, MEGABYTES = 5.0, 500.0

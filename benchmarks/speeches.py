@@ -9,10 +9,10 @@ the process, compilation, steps, validation, states, checkpoint. Evaluation is n
 
 import time
 
+from base.files import read_json
 from benchmarks._training import ROOT, project, report, say, temporary_line, train
-from data.files import read_json
-from pipelines.evaluate import evaluate
-from pipelines.recipe import Recipe
+from pipelines.recipe.schema import Recipe
+from pipelines.tasks.language_modelling.evaluate import evaluate
 
 RECIPE = "speeches"
 BITS, SECONDS = 1.50, 180.0

@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from base.files import read_json
 from benchmarks._training import ROOT, lines, project, report, say, temporary_line, timing, train
-from data.files import read_json
-from data.shards import Shards
+from data.text.shards import Shards
 
 TARGET = 1.88  # nats per character: what nanoGPT's README reports for this setting
 BLOCK, BATCH, ITERATIONS, WARMUP = 64, 12, 2000, 100

@@ -3,7 +3,7 @@
 `hash` gives every document to a split by a salted hash of its text: adding documents moves no other one, and equal
 texts always share a split. `tail` cuts the corpus in reading order into test | train | valid, for a corpus that is
 one text: validation is its end and right behind train, as in nanoGPT, so that losses can be compared with what others
-report. What counts as a document is data/documents.py's.
+report. What counts as a document is data/text/documents.py's.
 """
 
 import hashlib

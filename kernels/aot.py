@@ -23,7 +23,8 @@ from kernels.aot_compiler import SHARED_LIMIT, Resources, compile_kernel
 
 def compile_entry(entry: tuning.Entry, switches: Iterable[str] = ()) -> Resources:
     """Compile one line of the table for causal attention; `switches` turns features on (WINDOW, PACKED, FULL, ...)."""
-    from kernels import triton_backward, triton_forward
+    from kernels.attention import backward as triton_backward
+    from kernels.attention import forward as triton_forward
 
     kernel = {
         "forward": triton_forward.attention_forward,
@@ -45,7 +46,10 @@ def compile_entry(entry: tuning.Entry, switches: Iterable[str] = ()) -> Resource
 
 def compile_other(kernel: str, arch: str) -> Resources:
     """Compile a kernel that is not in the table, bfloat16, head size 128, with the features that a model may want."""
-    from kernels import triton_backward, triton_cross_entropy, triton_paged, triton_query
+    from kernels.attention import backward as triton_backward
+    from kernels.attention import paged_kernel as triton_paged
+    from kernels.attention import query as triton_query
+    from kernels.cross_entropy import triton_cross_entropy
 
     head: dict[str, Any] = {"DA": 128, "DB": 0}
     query = head | {"BLOCK_M": 64, "ROPE": True, "NORM": True}

@@ -7,7 +7,7 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Kind
 
-from data.tokenizer import END_OF_TEXT, Tokenizer, TokenizerConfig, train
+from data.text.tokenizer import END_OF_TEXT, Tokenizer, TokenizerConfig, train
 
 TEXTS = [
     "Hello world, hello again.  Two spaces\n\nand 2,048 lines\r\n\tof code: f(x) = x**2",

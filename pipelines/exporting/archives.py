@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from data.files import atomic_path
+from base.files import atomic_path
 
 ALIGNMENT = 64
 EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -6,24 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.errors import MetrolineError
-from data.progress import Progress
-from models.export import CachedDecoder
-from pipelines.exporting import (
-    onnx_fp32,
-    onnx_int4,
-    onnx_int8,
-    parity,
-    pt2,
-    quality,
-    ranges,
-    rotation,
-    runners,
-    torchscript,
-)
+from base.errors import MetrolineError
+from base.progress import Progress
+from models.decoder.cached import CachedDecoder
+from pipelines.exporting import parity, pt2, runners, torchscript
+from pipelines.exporting.onnx import fp32 as onnx_fp32
+from pipelines.exporting.quantize import int4 as onnx_int4
+from pipelines.exporting.quantize import int8 as onnx_int8
+from pipelines.exporting.quantize import quality, ranges, rotation
 
 if TYPE_CHECKING:
-    from pipelines.export import ExportConfig
+    from pipelines.exporting.stage import ExportConfig
     from pipelines.paths import Paths
 
 FILES = {

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.errors import MetrolineError
-from models.decoder import Decoder
+from base.errors import MetrolineError
+from models.decoder.model import Decoder
 
 Runner = Callable[[list[Tensor]], Sequence[Tensor]]
-"""The inputs of `models.export.CachedDecoder`, in order → logits, caches."""
+"""The inputs of `models.decoder.cached.CachedDecoder`, in order → logits, caches."""
 
 LOGITS = 1 << 26  # numbers in the logits of one call of the last case
 SHOWN = 1 << 12  # tokens of the last case at most

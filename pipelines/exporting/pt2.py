@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from models.export import CachedDecoder
+from models.decoder.cached import CachedDecoder
 from pipelines.exporting import archives
-from pipelines.exporting.onnx_fp32 import quiet
+from pipelines.exporting.onnx.fp32 import quiet
 
 
 def export(model: CachedDecoder, path: Path) -> None:

@@ -8,11 +8,11 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from data.errors import MetrolineError
-from data.processor import saturates
-from models.export import CachedDecoder
-from pipelines.evaluation.scoring import Logits
+from base.errors import MetrolineError
+from base.processor import saturates
+from models.decoder.cached import CachedDecoder
 from pipelines.exporting.parity import Runner, inputs
+from pipelines.tasks.language_modelling.scoring import Logits
 
 TYPES = {
     "input_ids": "tensor(int64)",
@@ -85,7 +85,7 @@ def pt2_runner(path: Path) -> Runner:
 
 
 def open_runner(form: str, path: Path, model: CachedDecoder) -> Runner:
-    """Load a form of `pipelines.export`. Raises MetrolineError when it is missing or damaged."""
+    """Load a form of `pipelines.exporting.stage`. Raises MetrolineError when it is missing or damaged."""
     if not path.is_file():
         raise MetrolineError(f"{path} is missing", hint="metroline stage export RECIPE")
     if form in ("onnx", "int8", "int4"):

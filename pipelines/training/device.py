@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from data.errors import MetrolineError
+from base.errors import MetrolineError
 
 VARIABLE = "METROLINE_DEVICE"
 

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from data.errors import MetrolineError
+from base.errors import MetrolineError
 from pipelines.training.muon import gathered, sharded_like
 
 __all__ = ["Group", "gathered", "joined", "sharded_like"]

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.errors import MetrolineError
-from pipelines.tasks import Batch, Task
+from base.errors import MetrolineError
+from pipelines.recipe.train_section import Phase, TrainConfig
+from pipelines.tasks.registry import Batch, Task
 from pipelines.training import device as machine
-from pipelines.training.config import Phase, TrainConfig
 from pipelines.training.distributed import Group, gathered
 from pipelines.training.metrics import Clock, Metrics, Progress
 from pipelines.training.optimizers import build, set_rate

@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server, write_to_textfile
 
-from data.progress import Progress
+from base.progress import Progress
 
 GAUGES = {
     "loss": "training loss, nats per target, mean since the last line",

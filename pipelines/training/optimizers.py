@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipelines.training.config import TrainConfig
+from pipelines.recipe.train_section import TrainConfig
 from pipelines.training.lamb import Lamb
 from pipelines.training.muon import BatchedMuon
 

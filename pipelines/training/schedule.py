@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from pipelines.training.config import TrainConfig
+from pipelines.recipe.train_section import TrainConfig
 
 
 def rate(config: TrainConfig, step: int) -> float:

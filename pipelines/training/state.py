@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from data.errors import MetrolineError
-from data.files import atomic_path, read_json, sha256, write_json
+from base.errors import MetrolineError
+from base.files import atomic_path, read_json, sha256, write_json
 
 FORMAT = 1
 
@@ -171,7 +171,7 @@ def code_hash(root: Path) -> str:
 
 
 CODE = (
-    "kernels", "models", "pipelines/tasks", "pipelines/train.py", "pipelines/training/distributed.py",
+    "kernels", "models", "pipelines/tasks", "pipelines/training/stage.py", "pipelines/training/distributed.py",
     "pipelines/training/lamb.py", "pipelines/training/loop.py", "pipelines/training/muon.py",
     "pipelines/training/optimizers.py", "pipelines/training/order.py", "pipelines/training/schedule.py",
     "pipelines/training/snapshot.py", "pipelines/training/state.py", "pipelines/training/device.py",

@@ -14,8 +14,8 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
-from data.errors import MetrolineError, exit_with
-from data.files import write_text
+from base.errors import MetrolineError, exit_with
+from base.files import write_text
 from serving.monitoring import serving_dashboard, training_dashboard
 from serving.monitoring.panels import SOURCE, Panel
 from serving.monitoring.promql import DASHBOARDS

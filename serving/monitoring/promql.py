@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import yaml
 
-from data.errors import MetrolineError
-from data.files import read_json
+from base.errors import MetrolineError
+from base.files import read_json
 
 FOLDER = Path(__file__).parent
 ALERTS = FOLDER / "alerts.yml"

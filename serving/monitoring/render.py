@@ -21,8 +21,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
-from data.errors import MetrolineError, exit_with
-from data.files import atomic_path
+from base.errors import MetrolineError, exit_with
+from base.files import atomic_path
 from serving.monitoring.drawing import BACKGROUND, MUTED, PANEL, TEXT, Window, draw_heat, draw_lines, draw_number
 from serving.monitoring.promql import Prometheus, Series, load_dashboard, substitute, targets
 from serving.monitoring.units import parse_duration

@@ -24,11 +24,11 @@ from urllib.parse import urlsplit
 import httpx
 import yaml
 
-from data.errors import MetrolineError, exit_with
-from data.files import write_text
+from base.errors import MetrolineError, exit_with
+from base.files import write_text
+from serving.app.processes import end_with_parent
+from serving.app.run import free_port
 from serving.monitoring.promql import FOLDER, Prometheus
-from serving.processes import end_with_parent
-from serving.run import free_port
 
 PROGRAMS = {"prometheus": ("prometheus",), "node-exporter": ("prometheus-node-exporter", "node_exporter")}
 """Service in compose.yaml → names that its program goes by."""

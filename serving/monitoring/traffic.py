@@ -16,8 +16,8 @@ from typing import Any
 
 import httpx
 
-from data.endpoints import authorization
-from data.errors import MetrolineError, exit_with
+from base.endpoints import authorization
+from base.errors import MetrolineError, exit_with
 
 PROMPTS = [
     "the people of the united states",

@@ -3,7 +3,7 @@
 import math
 import re
 
-from data.errors import MetrolineError
+from base.errors import MetrolineError
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 

@@ -1,9 +1,9 @@
 """Kernels in C for the operators of an exported graph that ONNX Runtime has none of, or slow ones.
 
 A quantized graph calls operators of the domain `metroline`, each also written down in it as a function of ONNX
-Runtime's own (`pipelines/exporting/operators.py`). `register` lets a session run these kernels instead: on two cores
-SmolLM2-135M in int8 serves 16 streams 1.4 times as fast. Nothing depends on them: without a C compiler at installation,
-or with METROLINE_NATIVE=off, ONNX Runtime runs the functions.
+Runtime's own (`pipelines/exporting/onnx/operators.py`). `register` lets a session run these kernels instead: on two
+cores SmolLM2-135M in int8 serves 16 streams 1.4 times as fast. Nothing depends on them: without a C compiler at
+installation, or with METROLINE_NATIVE=off, ONNX Runtime runs the functions.
 
     pip install -e .                # builds them; `metroline doctor` says whether they are there
     python -m benchmarks.native     # what they gain on this machine

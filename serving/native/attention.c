@@ -1,7 +1,7 @@
 /* metroline::CachedAttention: grouped-query attention with RoPE over a key/value cache in 8 bits.
 
 Stands in for com.microsoft::GroupQueryAttention, whose kernel for such a cache takes each query head by itself, and for
-the float32 nodes around it that prompts need (`pipelines/exporting/quantized_cache.py`; the graph holds both). Here all
+the float32 nodes around it that prompts need (`pipelines/exporting/quantize/cache.py`; the graph holds both). Here all
 query heads that share a key head go through its cache together, so each byte is read and widened once; the channels'
 scales are multiplied into queries and results, not into the cache. Sums are float32, each in an order that depends on
 its own row alone: a row gives the same bits alone and among others, a prompt whole and in chunks of two tokens or more. */

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from base.errors import MetrolineError
 from benchmarks.__main__ import ROOT, choose, discover, main, result
-from data.errors import MetrolineError
 
 GOOD = {"name": "good", "value": 2.0, "unit": "s", "baseline": 8.0, "ratio": 0.25, "accept": "<= 0.5", "ok": True}
 

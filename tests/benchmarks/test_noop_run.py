@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
+from base.errors import MetrolineError
 from benchmarks import noop_run
-from data.errors import MetrolineError
-from pipelines.line import Entry
+from pipelines.line.dvc import Entry
 
 
 def command(says: str, code: int = 0) -> list[str]:

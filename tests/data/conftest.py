@@ -6,9 +6,9 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from web_site import Site, handler
 
-from data.sources import fetch, pin
+from data.fetch.sources import fetch, pin
+from tests.data.fetch.web_site import Site, handler
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from data.clean import CleanConfig
-from data.documents import DocumentsConfig
-from data.own_files import own_files
-from data.prepare import prepare
-from data.shards import Shards
-from data.sources import Source, fetch
+from data.fetch.own_files import own_files
+from data.fetch.sources import Source, fetch
 from data.split import SplitConfig
-from data.tokenizer import TokenizerConfig
+from data.text.clean import CleanConfig
+from data.text.documents import DocumentsConfig
+from data.text.prepare import prepare
+from data.text.shards import Shards
+from data.text.tokenizer import TokenizerConfig
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data.split import SplitConfig, by_hash, tail_borders
-from data.spool import Spool
+from data.text.spool import Spool
 
 
 @given(st.text(), st.text())

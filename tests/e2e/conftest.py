@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from line_copy import copy_project
+
+from tests.e2e.line_copy import copy_project
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import typer
-from line_copy import ROOT, copy_project, environment
 
-from pipelines import cli
-from pipelines.recipe import names
-from pipelines.stages import STAGES
+from pipelines.commands import cli
+from pipelines.line.stages import STAGES
+from pipelines.recipe.schema import names
+from tests.e2e.line_copy import ROOT, copy_project, environment
 
 README = (ROOT / "README.md").read_text()
 OWN = "mine"  # the README's name for a recipe of one's own

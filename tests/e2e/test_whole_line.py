@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from line_copy import environment
+
+from tests.e2e.line_copy import environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 TINY = "pipelines/recipes/tiny.yaml"
@@ -90,7 +91,7 @@ def test_nothing_to_do(clone: Path) -> None:
 
 
 def test_an_edit_of_the_endpoint_trains_nothing_again(clone: Path) -> None:
-    path = clone / "serving/engine.py"
+    path = clone / "serving/engines/decode/engine.py"
     text = path.read_text()
     path.write_text(text + "\n# an edit\n")
     assert "nothing is stale" in call(clone, "metroline run tiny").stderr

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import scratch_project
-import small_line
 
-from pipelines import servers
-from pipelines.evaluate import evaluate
-from pipelines.export import export
+from pipelines.exporting.stage import export
+from pipelines.line import prefect_processes as servers
 from pipelines.paths import Paths
+from pipelines.tasks.language_modelling.evaluate import evaluate
 from pipelines.training import device
+from tests.pipelines import small_line
+from tests.pipelines.line import scratch_project
 
 
 @pytest.fixture(scope="session", autouse=True)

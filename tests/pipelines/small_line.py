@@ -8,14 +8,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from data.files import read_json, write_json
-from data.shards import Shards, ShardWriter, write_index
-from data.tokenizer import TokenizerConfig, train
-from models.config import DecoderConfig
-from models.decoder import Decoder
-from models.huggingface import save_pretrained
+from base.files import read_json, write_json
+from data.text.shards import Shards, ShardWriter, write_index
+from data.text.tokenizer import TokenizerConfig, train
+from models.decoder.config import DecoderConfig
+from models.decoder.huggingface import save_pretrained
+from models.decoder.model import Decoder
 from pipelines.paths import Paths
-from pipelines.recipe import Recipe
+from pipelines.recipe.schema import Recipe
 
 torch.set_num_threads(1)  # small products, and other tests run beside
 

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-import tiny_bundle
-from tiny_bundle import SCRIPT
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from tests.serving import tiny_bundle
+from tests.serving.tiny_bundle import SCRIPT
 
 TEMPLATE = """\
 {% for message in messages %}\

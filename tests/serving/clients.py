@@ -3,7 +3,7 @@
 import httpx
 import openai
 
-from serving.run import Server
+from serving.app.run import Server
 
 
 def http(server: Server) -> httpx.Client:

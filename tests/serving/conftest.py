@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import engines
 import pytest
-import tiny_bundle
 
-from serving import drift
-from serving.engine import Engine
-from serving.run import Server, start
+from serving.app.run import Server, start
+from serving.engines.decode import drift
+from serving.engines.decode.engine import Engine
+from tests.serving import tiny_bundle
+from tests.serving.engines.decode import engines
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from data import manifest
-from serving.text import _ALPHABET
+from base import manifest
+from serving.engines.decode.text import _ALPHABET
 
 HEADS, KV_HEADS, HEAD_DIM, LAYERS, WIDTH = 4, 2, 16, 2, 64
 SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "

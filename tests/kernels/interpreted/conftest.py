@@ -5,14 +5,11 @@ in the whole suite `test_triton_numerics.py` starts it.
 """
 
 import os
-import sys
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 if os.environ.get("TRITON_INTERPRET") != "1":
     collect_ignore_glob = ["test_*.py"]
 elif version("triton").startswith("3.6."):  # its interpreter cannot use a loop's bound with NumPy 2.4; mended in 3.7

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import kernels
-import models.decoder
+import models.decoder.model
 from benchmarks import _attention, attention, gpt2_step
 from benchmarks._gpu import Gate
-from models.config import DecoderConfig
+from models.decoder.config import DecoderConfig
 
 
 def test_every_gate_is_measured_or_says_that_it_is_not(monkeypatch, tmp_path):
@@ -40,7 +40,7 @@ def test_a_training_step_compiles_in_one_graph(backend):
     milliseconds, model = gpt2_step.step_ms(backend, torch.device("cpu"), config, batch=2, compiler="aot_eager")
     assert milliseconds > 0
     assert model.flops_per_token(32) > 6 * 64 * 64
-    assert models.decoder.attention is kernels.attention
+    assert models.decoder.model.attention is kernels.attention
 
 
 def test_a_gate_is_a_geometric_mean():

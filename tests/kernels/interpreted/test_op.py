@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from attention_cases import Case, offsets
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import kernels
-from kernels import attention_op, tuning
-from kernels.packing import with_ranges
+from kernels import tuning
+from kernels.attention import op as attention_op
+from kernels.attention.packing import with_ranges
+from tests.kernels.attention.cases import Case, offsets
 
 
 def qkv(length=20, heads=2, kv_heads=1, width=32, **options):
@@ -108,7 +109,7 @@ def test_dtypes_may_differ_under_autocast():
 
 
 def test_an_unused_log_sum_exp_has_no_gradient_to_read(monkeypatch):
-    from kernels import triton_attention
+    from kernels.attention import launch as triton_attention
 
     seen = []
 

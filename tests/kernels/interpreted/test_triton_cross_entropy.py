@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from kernels import linear_cross_entropy
 
-module = importlib.import_module("kernels.linear_cross_entropy")
+module = importlib.import_module("kernels.cross_entropy.linear_cross_entropy")
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 1.5e-2}
 
 

@@ -4,14 +4,14 @@ from itertools import pairwise
 
 import pytest
 import torch
-from attention_cases import Case, check, offsets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kernels
-from kernels.packing import with_ranges
-from models.config import DecoderConfig
-from models.decoder import Decoder
+from kernels.attention.packing import with_ranges
+from models.decoder.config import DecoderConfig
+from models.decoder.model import Decoder
+from tests.kernels.attention.cases import Case, check, offsets
 
 DOCUMENTS = {
     "one": (67,),
@@ -89,7 +89,7 @@ def test_any_combination(case, dtype):
 
 def test_the_decoder_on_packed_documents_equals_each_document_alone(monkeypatch):
     """What a trainer on a GPU runs: the documents' intervals go to the Triton kernels of every layer."""
-    import models.decoder as module
+    import models.decoder.model as module
 
     def triton(q, k, v, **options):
         return kernels.attention(q, k, v, **options, backend="triton")
@@ -110,7 +110,7 @@ def test_the_decoder_on_packed_documents_equals_each_document_alone(monkeypatch)
 
     def loss(ids, targets, **options):
         features = model.features(ids, **options).flatten(0, 1)
-        return kernels.linear_cross_entropy(features, model.head_weight, targets, reduction="sum")
+        return kernels.cross_entropy.linear_cross_entropy(features, model.head_weight, targets, reduction="sum")
 
     packed = loss(ids, targets, cu_seqlens=starts)
     flat, bounds = ids.flatten(), starts.tolist()

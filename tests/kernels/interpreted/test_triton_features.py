@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from attention_cases import Case, check
 
 import kernels
+from tests.kernels.attention.cases import Case, check
 
 
 @pytest.mark.parametrize("causal", [True, False])

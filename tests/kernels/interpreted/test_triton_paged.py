@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import kernels
-from kernels import paged, rotary_tables
+from kernels import rotary_tables
+from kernels.attention import paged
 
 DTYPES = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 1.5e-2}
 

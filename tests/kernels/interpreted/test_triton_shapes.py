@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from attention_cases import TOLERANCE, Case, check, relative
+
+from tests.kernels.attention.cases import TOLERANCE, Case, check, relative
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from monitoring_tools import program
 
 from serving.monitoring.promql import Prometheus
 from serving.monitoring.stack import PROGRAMS, Stack
+from tests.serving.monitoring.monitoring_tools import program
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,8 +42,8 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
 
 STAGES = """
 import sys
-from data.errors import MetrolineError
-from pipelines.stages import run
+from base.errors import MetrolineError
+from pipelines.line.stages import run
 for recipe in sys.argv[1:]:
     try:
         for stage in ("fetch", "prepare", "train"):

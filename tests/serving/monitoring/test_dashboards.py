@@ -10,7 +10,7 @@ from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from data.errors import MetrolineError
+from base.errors import MetrolineError
 from serving.monitoring import dashboards
 from serving.monitoring.promql import DASHBOARDS, FOLDER, load_dashboard, panels, substitute, targets
 

@@ -9,18 +9,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import chat_bundle
 import httpx
 import matplotlib.image
 import pytest
-import tiny_bundle
-from monitoring_tools import wait_for
 
+from serving.app.run import Server
 from serving.monitoring.drawing import Window
 from serving.monitoring.promql import Prometheus, comparisons, load_dashboard, panels, rules, substitute, targets
 from serving.monitoring.render import draw, main
 from serving.monitoring.traffic import Traffic
-from serving.run import Server
+from tests.serving import chat_bundle, tiny_bundle
+from tests.serving.monitoring.monitoring_tools import wait_for
 
 pytestmark = pytest.mark.prometheus
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from data.errors import MetrolineError
+from base.errors import MetrolineError
 from serving.monitoring.promql import load_dashboard
 from serving.monitoring.render import layout, main
 

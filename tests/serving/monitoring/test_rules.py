@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from monitoring_tools import program
 
 from serving.monitoring.promql import ALERTS, FOLDER, comparisons, limit, rules
+from tests.serving.monitoring.monitoring_tools import program
 
 pytestmark = pytest.mark.prometheus
 NAMES = [rule["alert"] for rule in rules() if "alert" in rule]

@@ -11,11 +11,11 @@ import httpx
 import psutil
 import pytest
 import yaml
-from monitoring_tools import program, wait_for
 
-from data.errors import MetrolineError
+from base.errors import MetrolineError
 from serving.monitoring.promql import FOLDER
 from serving.monitoring.stack import PROGRAMS, Stack, configuration, main
+from tests.serving.monitoring.monitoring_tools import program, wait_for
 
 pytestmark = pytest.mark.prometheus
 

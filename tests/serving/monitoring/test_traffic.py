@@ -2,7 +2,7 @@
 
 import pytest
 
-from data.errors import MetrolineError
+from base.errors import MetrolineError
 from serving.monitoring.traffic import Traffic, main
 
 

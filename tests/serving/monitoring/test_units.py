@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from data.errors import MetrolineError
+from base.errors import MetrolineError
 from serving.monitoring.units import format_value, parse_duration
 
 

@@ -9,7 +9,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from pipelines.exporting import operators, pointwise, quantized_cache
+from pipelines.exporting.onnx import operators
+from pipelines.exporting.quantize import cache as quantized_cache
+from pipelines.exporting.quantize import pointwise
 from serving.native import library, register
 
 TYPES = {"float32": TensorProto.FLOAT, "int8": TensorProto.INT8, "uint8": TensorProto.UINT8,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime
 import pytest
-import single_operator
+
+from tests.serving.native import single_operator
 
 pytestmark = single_operator.needs_kernels
 OUTPUTS = {"out": "float32", "present_key": "int8", "present_value": "int8"}

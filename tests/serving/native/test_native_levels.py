@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import single_operator
-import test_cached_attention as attention
 
 from serving import native
+from tests.serving.native import single_operator
+from tests.serving.native import test_cached_attention as attention
 
 SOURCES = Path(native.__file__).parent
 NEEDS = {"baseline": set(), "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq"}}

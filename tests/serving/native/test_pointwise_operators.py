@@ -3,7 +3,8 @@
 import numpy as np
 import onnxruntime
 import pytest
-import single_operator
+
+from tests.serving.native import single_operator
 
 pytestmark = single_operator.needs_kernels
 LEVELS_AND_SCALE = {"levels": "uint8", "scale": "float32"}

@@ -1,0 +1,1 @@
+"""Text: cleaning, duplicates, tokenizers, token shards, chat templates."""

@@ -1,0 +1,128 @@
+"""Tokenizers: single characters, byte-level BPE, or a pretrained model's, all as one `tokenizer.json`.
+
+Of the two that are made here `<|endoftext|>` is id 0 and ends every document; a pretrained one has its own number for
+it, or another token. Text that spells out a special token is ordinary text: no document or prompt can end a document.
+BPE codes any Unicode text; the character tokenizer knows the characters of the
+train split, and gives `<unk>` (id 1) for others, which `prepare` counts in stats.json.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import tokenizers
+from pydantic import BaseModel, ConfigDict, Field
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from base.errors import MetrolineError
+from base.files import read_object, write_text
+
+END_OF_TEXT = "<|endoftext|>"
+UNKNOWN = "<unk>"
+EOS = 0
+
+
+class TokenizerConfig(BaseModel):
+    """Which tokenizer is made from the train split, or that it comes with pretrained weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["bpe", "char", "pretrained"] = Field(
+        default="bpe",
+        description="byte-level BPE, one token a character, or what the pretrained weights were made with",
+    )
+    vocabulary: int = Field(
+        default=4096, ge=258, le=1 << 20, description="most tokens of a BPE; a small corpus may give fewer"
+    )
+    min_frequency: int = Field(default=2, ge=1, description="how often a BPE pair must occur to become a token")
+
+
+class Tokenizer:
+    """Text to tokens and back; a thin wrapper that fixes how special tokens are treated."""
+
+    def __init__(self, inner: tokenizers.Tokenizer, eos: int = EOS) -> None:
+        self.inner = inner
+        inner.encode_special_tokens = True  # "<|endoftext|>" in a text is 13 characters, not the end
+        self.vocab_size: int = max(inner.get_vocab().values(), default=-1) + 1
+        self.eos: int = eos
+        self.unknown: int | None = inner.token_to_id(UNKNOWN)
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        """Read a tokenizer.json. A document's end is `<|endoftext|>`, or the eos_token of the tokenizer_config.json
+        beside it. Raises MetrolineError when the file is missing, damaged, or has neither.
+        """
+        try:
+            inner = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise MetrolineError(f"{path} is missing", hint="run `metroline stage prepare` again") from None
+        except Exception as error:  # the library raises bare Exception
+            raise MetrolineError(
+                f"{path}: not a tokenizer: {error}", hint="run `metroline stage prepare` again"
+            ) from None
+        eos = inner.token_to_id(END_OF_TEXT)
+        settings = path.with_name("tokenizer_config.json")
+        if eos is None and settings.is_file():
+            eos = inner.token_to_id(str(read_object(settings).get("eos_token")))
+        if eos is None:
+            raise MetrolineError(f"{path} has no token that ends a document", hint=f"it needs {END_OF_TEXT}")
+        return cls(inner, eos)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text, without end of text. The character tokenizer gives `<unk>` for unseen characters."""
+        return self.inner.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each text; leaves out the offsets that nobody reads, which doubles the speed."""
+        return [encoding.ids for encoding in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens; special tokens give nothing, bytes of a cut-off character U+FFFD."""
+        return self.inner.decode(tokens, skip_special_tokens=True)
+
+    def spell(self, token: int) -> str:
+        """How one token is shown to people: its text, or its stored form where it is part of a character."""
+        text = self.inner.decode([token], skip_special_tokens=False)
+        return self.inner.id_to_token(token) or "?" if "\ufffd" in text else text
+
+
+def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+    """Make the tokenizer from the train split's texts, which are read once, as a stream.
+
+    Equal texts in equal order give an equal tokenizer.json, whatever the number of threads.
+    """
+    return _train_bpe(texts, config) if config.kind == "bpe" else _train_characters(texts)
+
+
+def _train_bpe(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+    """GPT-2's byte-level BPE: all 256 bytes are tokens, so any text has a code, and decoding gives it back."""
+    inner = tokenizers.Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocabulary,
+        min_frequency=config.min_frequency,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    inner.train_from_iterator(texts, trainer)
+    return Tokenizer(inner)
+
+
+def _train_characters(texts: Iterable[str]) -> Tokenizer:
+    """Every character (Unicode code point) of the texts, in code point order."""
+    seen: set[str] = set()
+    for text in texts:
+        seen.update(text)
+    vocabulary = {token: number for number, token in enumerate([END_OF_TEXT, UNKNOWN, *sorted(seen)])}
+    inner = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    inner.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), behavior="isolated")
+    inner.decoder = decoders.Fuse()
+    inner.add_special_tokens([END_OF_TEXT, UNKNOWN])
+    return Tokenizer(inner)
+
+
+def save(tokenizer: Tokenizer, path: Path) -> None:
+    """Write tokenizer.json."""
+    write_text(path, tokenizer.inner.to_str(pretty=True) + "\n")

@@ -1,0 +1,1 @@
+"""The attention op: Triton on GPUs, SDPA on CPUs, a plain reference."""

@@ -1,0 +1,1 @@
+"""Graphs in 8 and 4 bits, and what they lose."""

@@ -1,0 +1,53 @@
+"""What a quantized form loses: its loss on the test split beside the float32 graph's; and the text to calibrate on."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.text.shards import Shards
+from models.decoder.cached import CachedDecoder
+from pipelines.exporting.parity import Runner
+from pipelines.exporting.runners import logits_of
+from pipelines.tasks.language_modelling import scoring
+from pipelines.tasks.language_modelling.windows import tokens_of
+
+if TYPE_CHECKING:
+    from pipelines.paths import Paths
+
+BATCH_TOKENS, CHUNK = 2048, 64
+WINDOW = (
+    512  # tokens at a time at most: a quantized model errs in short texts as in long ones, and attention is quadratic
+)
+
+
+def losses(runner: Runner, model: CachedDecoder, tokens: int, paths: "Paths", *, cached: bool = False) -> np.ndarray:
+    """Nats [N] of about `tokens` tokens, in stretches spread over the test split; the same for every form. `cached`:
+    a few tokens at a time over the cache, whose loss counts where it is quantized."""
+    test = Shards(paths.prepared, "test")
+    windows = scoring.split_windows(test, min(WINDOW, model.model.config.context), 1.0, tokens)
+    nats = scoring.score(logits_of(runner, model, CHUNK if cached else None), test, windows, BATCH_TOKENS)
+    return nats[~np.isnan(nats)].astype(np.float64)
+
+
+def compare(quantized: np.ndarray, fp32: np.ndarray) -> dict[str, float | int]:
+    """{"loss", "loss_fp32": nats per token; "loss_delta", "perplexity_delta": their relative rise; "tokens"}."""
+    loss, reference = float(quantized.mean()), float(fp32.mean())
+    rise = min(loss - reference, 100.0)  # of a form that is broken: e^100 is bad enough
+    return {
+        "loss": loss,
+        "loss_fp32": reference,
+        "loss_delta": loss / reference - 1,
+        "perplexity_delta": math.exp(rise) - 1 if not math.isnan(rise) else rise,
+        "tokens": len(fp32),
+    }
+
+
+def calibration(model: CachedDecoder, tokens: int, paths: "Paths") -> Iterator[np.ndarray]:
+    """Windows of token ids [S], together about `tokens`, spread over the validation split."""
+    valid = Shards(paths.prepared, "valid")
+    begins = frozenset(np.asarray(valid.offsets).tolist())
+    for window in scoring.split_windows(valid, min(WINDOW, model.model.config.context), 1.0, tokens):
+        inputs, _ = tokens_of([window], valid, begins)
+        yield inputs[0, : window.length]

@@ -1,0 +1,105 @@
+"""From a release in the store to an endpoint that answers with it: reload what runs, ask it, go back when it fails.
+
+A release is deployed when a completion came from it: from the endpoints of the recipe that run on this machine, or,
+where none runs, from one that is started for the question only. `pipelines/release/stage.py` holds the parts; this
+module finds the endpoints and remembers in `artifacts/RECIPE/deployed.json` which release was tried, and how it went.
+"""
+
+from pathlib import Path
+
+from base.endpoints import endpoints
+from base.errors import MetrolineError
+from base.files import read_json, write_json
+from pipelines.line import dvc as line
+from pipelines.paths import Paths
+from pipelines.release.store import Store
+
+PATIENCE = 60.0
+"""Seconds that an endpoint has to serve a new release."""
+
+
+def is_pending(recipe: str, root: Path = Path(".")) -> bool:
+    """Whether the release that DVC's outputs name was never tried, or is no longer in the store."""
+    tag = _released(recipe, root)
+    if tag is None:
+        return False
+    store = Store.of(root)
+    return (
+        _last(recipe, root).get("tag") != tag or store.pointers(recipe).live is None or not store.folder(tag).is_dir()
+    )
+
+
+def check_last(recipe: str, root: Path = Path(".")) -> None:
+    """Raise MetrolineError when the current release was tried and failed."""
+    if problem := _last(recipe, root).get("problem"):
+        raise MetrolineError(problem, hint=f"metroline run {recipe} --force release tries it again")
+
+
+def deploy(recipe: str, watch: line.Watch, root: Path = Path(".")) -> str:
+    """Put the current release live and ask for a completion; roll back when none comes. Returns the tag that is live.
+
+    Raises MetrolineError: it does not serve; what is live now stands in the message.
+    """
+    from pipelines.release import stage as release
+
+    store, tag = Store.of(root), _released(recipe, root)
+    if tag is None:
+        raise MetrolineError(f"nothing of {recipe} is released", hint=f"metroline run {recipe}")
+    if store.pointers(recipe).live != tag or not store.folder(tag).is_dir():
+        # DVC took the output from its cache (an earlier state of the project); the store has to follow.
+        watch(f"{tag} is not live yet: releasing it again")
+        line.run_stage(f"release@{recipe}", watch, force=True)
+    record = Paths(recipe, root).deployed
+    running = endpoints(store.home, recipe)
+    try:
+        for endpoint in running:
+            watch(f"reloading {endpoint.url}")
+            release.deploy(recipe, endpoint.url, root=root, reload=endpoint.reload, timeout=PATIENCE)
+        if not running:
+            _try_out(recipe, watch, root)
+    except MetrolineError as error:
+        write_json(record, {"tag": tag, "problem": str(error)})
+        for endpoint in running:  # one of several may have the new release already
+            endpoint.reload()
+        raise
+    write_json(record, {"tag": tag})
+    watch(f"{tag} is live and answers")
+    return tag
+
+
+def _try_out(recipe: str, watch: line.Watch, root: Path) -> None:
+    """Deploy on an endpoint that is started for this only."""
+    from pipelines.line.endpoint import Served
+    from pipelines.line.prefect_processes import free_port
+    from pipelines.release import stage as release
+
+    watch(f"no endpoint serves {recipe}: starting one for a smoke request")
+    with Served(recipe, root, free_port()) as served:
+        release.deploy(recipe, served.url, root=root, reload=served.start, timeout=PATIENCE)
+
+
+def roll_back(recipe: str, root: Path = Path(".")) -> str:
+    """Swap live and previous and make running endpoints follow. Returns the tag that is live now."""
+    from pipelines.release import stage as release
+
+    tag = release.rollback(recipe, root)
+    for endpoint in endpoints(Store.of(root).home, recipe):
+        endpoint.reload()
+        try:
+            release.smoke(endpoint.url, tag, PATIENCE)
+        except MetrolineError as error:
+            raise MetrolineError(f"{tag} is live, but {endpoint.url} does not serve it: {error}") from None
+    return tag
+
+
+def _released(recipe: str, root: Path) -> str | None:
+    path = Paths(recipe, root).release
+    return str(read_json(path)["tag"]) if path.is_file() else None
+
+
+def _last(recipe: str, root: Path) -> dict[str, str]:
+    path = Paths(recipe, root).deployed
+    try:
+        return dict(read_json(path)) if path.is_file() else {}
+    except (ValueError, TypeError):
+        return {}

@@ -1,0 +1,155 @@
+"""Prefect's server and worker as processes below this one: started, waited for, and ended as a whole.
+
+They live in sessions of their own, so that Ctrl-C reaches this process alone, which then ends them in order; should it
+be killed, they end too (Linux). What they are for is pipelines/line/schedule.py's and pipelines/line/run.py's.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import psutil
+
+from base.errors import MetrolineError
+from base.files import read_json, write_json
+from pipelines.line.dvc import stop_group
+
+LOGS = Path(".metroline/prefect")
+NOTE = LOGS / "server.json"
+WORKER = LOGS / "worker.json"
+HEARTBEAT = 30
+"""Seconds between a run's heartbeats; Prefect allows no fewer."""
+
+
+def answers(url: str) -> bool:
+    """Whether a Prefect server answers at this API address."""
+    with suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200
+    return False
+
+
+def local_server(root: Path) -> str | None:
+    """The API address of the server that this project's `metroline schedule` runs now, if one does."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        url = str(read_json(root / NOTE)["url"])
+        return url if answers(url) else None
+    return None
+
+
+@contextmanager
+def background(command: list[str], log: Path, **environment: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run a Prefect command as a process group of its own, its output in `log`; at the end the whole group ends."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", *command], env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.terminate()  # it ends its own children in order
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=90)
+        stop_group(process.pid, grace=0)
+        process.wait()
+
+
+@contextmanager
+def server(root: Path, port: int, *options: str, wait: float = 90) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
+    """A Prefect server on this machine with its database below .metroline/; yields its API address and its process."""
+    url, log = f"http://127.0.0.1:{port}/api", root / LOGS / "server.log"
+    with background(["server", "start", "--host", "127.0.0.1", "--port", str(port), *options], log) as process:
+        deadline = time.monotonic() + wait
+        while not answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise MetrolineError(f"the Prefect server did not come up on port {port}", hint=f"see {log}")
+            time.sleep(0.1)
+        yield url, process
+
+
+@contextmanager
+def shared_server(root: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
+    """As `server`, and other commands of this project use it while it runs."""
+    with server(root, port) as (url, process):
+        write_json(root / NOTE, {"url": url})
+        try:
+            yield url, process
+        finally:
+            (root / NOTE).unlink(missing_ok=True)
+
+
+@contextmanager
+def server_for_a_run(root: Path) -> Iterator[str]:
+    """The API address to run one flow against: PREFECT_API_URL, a server of this project, or one just for this run.
+
+    Prefect could start one by itself, but that one would be in this process's group: Ctrl-C would end it first, and
+    then nothing could be reported any more. Raises MetrolineError.
+    """
+    if url := os.environ.get("PREFECT_API_URL"):
+        if not answers(url):
+            hint = "start it, or unset the variable to run without one"
+            raise MetrolineError(f"no Prefect server answers at PREFECT_API_URL={url}", hint=hint)
+        yield url
+    elif url := local_server(root):
+        yield url
+    else:
+        with server(root, free_port(), "--no-ui") as (url, _):
+            yield url
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def worker(root: Path, url: str, pool: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """A worker of the pool. Its runs send heartbeats, so that one that was killed is noticed."""
+    command = ["worker", "start", "--pool", pool, "--type", "process"]
+    variables = {"PREFECT_API_URL": url, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
+    with background(command, root / LOGS / "worker.log", **variables) as process:
+        write_json(root / WORKER, {"pid": process.pid, "url": url})
+        try:
+            yield process
+        finally:
+            (root / WORKER).unlink(missing_ok=True)
+
+
+def local_worker(root: Path, url: str) -> bool:
+    """Whether another `metroline schedule` of this project runs a worker for the server at `url`."""
+    with suppress(OSError, ValueError, LookupError, TypeError, psutil.Error):
+        note = read_json(root / WORKER)
+        return note["url"] == url and "worker" in psutil.Process(note["pid"]).cmdline()
+    return False
+
+
+def stay(processes: dict[str, "subprocess.Popen[bytes]"], sleep: Callable[[float], None] = time.sleep) -> None:
+    """Return at Ctrl-C or SIGTERM. Raises MetrolineError when one of the processes ends by itself."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        while True:
+            for name, process in processes.items():
+                if process.poll() is not None:
+                    raise MetrolineError(
+                        f"the {name} ended with exit code {process.returncode}",
+                        hint=f"see .metroline/prefect/{name}.log",
+                    )
+            sleep(0.5)
+
+
+def _end_with_parent() -> None:
+    """In the child: SIGTERM when the thread that started it ends, so that nothing is left behind (prctl(2))."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

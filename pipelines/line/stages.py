@@ -1,0 +1,168 @@
+"""The stages by name, and how one of them is run in a process of its own.
+
+    metroline stage prepare speeches        # what dvc.yaml calls
+
+A stage knows neither DVC nor Prefect: it reads what the stage before it wrote and writes its own outputs. Which stages
+are stale is DVC's to say (pipelines/line/dvc.py); retries and time-outs are the flow's (pipelines/line/flow.py).
+"""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from base.errors import MetrolineError, nearest
+from pipelines.paths import Paths
+from pipelines.recipe.schema import Recipe
+
+OWNER = "METROLINE_OWNER"
+"""Variable with the process number of who started the stage; the stage ends when that process is gone."""
+ERROR_MARKER = "@error "
+"""Opens the line that tells a parent process which error ended the stage (with METROLINE_PROGRESS=lines)."""
+
+
+def _fetch(recipe: Recipe, paths: Paths) -> None:
+    from data.fetch.own_files import WEIGHTS
+    from data.fetch.sources import fetch
+
+    variable = os.environ.get("METROLINE_MIRROR")
+    mirror = Path(variable) if variable else None
+    fetch(recipe.source, paths.raw, name=recipe.name, mirror=mirror)
+    if recipe.pretrained.source is not None:  # now, because its folder is inside the one that was just replaced
+        fetch(recipe.pretrained.source, paths.pretrained, name=recipe.name, mirror=mirror, suffixes=WEIGHTS)
+
+
+def _prepare(recipe: Recipe, paths: Paths) -> None:
+    from data.text.prepare import prepare
+
+    prepare(
+        paths.raw,
+        paths.prepared,
+        documents=recipe.documents,
+        clean=recipe.clean,
+        split=recipe.split,
+        tokenizer=recipe.tokenizer,
+        pretrained=paths.pretrained if recipe.pretrained.source else None,
+    )
+
+
+def _train(recipe: Recipe, paths: Paths) -> None:
+    from pipelines.line.plots import write_curves
+    from pipelines.training.imported import import_weights
+    from pipelines.training.stage import train
+
+    (import_weights if recipe.pretrained.source else train)(recipe, paths)
+    write_curves(paths)
+
+
+def _evaluate(recipe: Recipe, paths: Paths) -> None:
+    from pipelines.line.plots import write_groups
+    from pipelines.tasks.language_modelling.evaluate import evaluate
+
+    evaluate(recipe, paths)
+    write_groups(paths)
+
+
+def _export(recipe: Recipe, paths: Paths) -> None:
+    from pipelines.exporting.stage import export
+
+    export(recipe, paths)
+
+
+def _release(recipe: Recipe, paths: Paths) -> None:
+    from pipelines.release.stage import release
+
+    release(recipe, paths)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the orchestrator needs to know about a stage beyond its place in DVC's graph."""
+
+    function: Callable[[Recipe, Paths], None]
+    minutes: float
+    """Time-out under the flow; METROLINE_TIMEOUT_<STAGE> (minutes) overrides it."""
+    network: bool = False
+    """Worth another try: the failure may be somebody else's and pass."""
+
+    def seconds(self, name: str) -> float:
+        """The time-out in seconds. Raises MetrolineError when the variable holds no positive number."""
+        variable = f"METROLINE_TIMEOUT_{name.upper()}"
+        text = os.environ.get(variable, str(self.minutes))
+        try:
+            minutes = float(text)
+        except ValueError:
+            minutes = 0.0
+        if not 0 < minutes < 1e6:
+            raise MetrolineError(f"{variable}={text!r} is not a number of minutes above 0")
+        return 60 * minutes
+
+
+STAGES = {
+    "fetch": Stage(_fetch, minutes=60, network=True),
+    "prepare": Stage(_prepare, minutes=240),
+    "train": Stage(_train, minutes=7 * 24 * 60),
+    "evaluate": Stage(_evaluate, minutes=240),
+    "export": Stage(_export, minutes=120),
+    "release": Stage(_release, minutes=30),
+}
+
+
+def run(stage: str, recipe: str, root: Path = Path(".")) -> None:
+    """Run one stage of one recipe here and now. Raises MetrolineError: unknown names, and whatever the stage raises."""
+    if stage not in STAGES:
+        raise MetrolineError(f"no stage {stage!r}", hint=nearest(stage, STAGES))
+    checked = Recipe.load(recipe, root)
+    with tied_to_owner():
+        STAGES[stage].function(checked, Paths(recipe, root))
+
+
+def report(error: MetrolineError) -> None:
+    """Tell the parent process, as one line on standard output, what went wrong."""
+    from base.errors import NetworkError
+
+    event = {"message": str(error), "temporary": isinstance(error, NetworkError)}
+    print(ERROR_MARKER + json.dumps(event), flush=True)
+
+
+@contextmanager
+def tied_to_owner(every: float = 1.0) -> Iterator[None]:
+    """While inside: when the process that METROLINE_OWNER names is gone, send SIGTERM to this process's whole group.
+
+    A flow that is killed outright (SIGKILL, out of memory) cannot end its stage; a stage that went on would write into
+    outputs that the next run uses. The trainer takes SIGTERM as "save a checkpoint and stop". Without the variable
+    (a stage started by hand or by plain `dvc repro`) nothing is watched.
+    """
+    owner = os.environ.get(OWNER)
+    if not owner:
+        yield
+        return
+    try:
+        process = psutil.Process(int(owner))
+    except psutil.NoSuchProcess:
+        process = None
+
+    def gone() -> bool:
+        try:
+            return process is None or not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    def watch() -> None:
+        while not gone():
+            time.sleep(every)
+        os.killpg(os.getpgrp(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="metroline-owner", daemon=True).start()
+    try:
+        yield
+    finally:
+        if gone():  # Printing to the owner that is no more may have ended this process first.
+            os.killpg(os.getpgrp(), signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""The recipe: its schema, its defaults, its gates. It imports no stage."""

@@ -1,0 +1,93 @@
+"""Write docs/recipes.md out of the schema, so that the page cannot disagree with the code (a test compares them).
+
+python -m pipelines.recipe.reference > docs/recipes.md
+"""
+
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pipelines.recipe.schema import Recipe
+
+HEAD = """# Recipes: every key
+
+A recipe is `pipelines/recipes/NAME.yaml`; NAME is the recipe's name. `metroline init NAME --data FOLDER` writes one for
+your own text. Begin with a shipped one and change it; everything that has a default may be left out.
+
+Gates compare a measured value with a number or another value: `test.bits_per_byte <= 1.50`. Values are those of
+`artifacts/NAME/metrics.json` (`test.loss`, `test.bits_per_byte`, `baselines.xz_bits_per_byte`, ...) and, below
+`parity.`, of `parity.json` in the bundle (`parity.onnx.max_abs`; `int8.loss_delta` for short).
+"""
+
+
+def members(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic models inside an annotation: of itself, of a union's or a tuple's parts."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in members(part)]
+
+
+def name_of(annotation: Any) -> str:
+    """A type in words: `int`, `"fp32" or "int8"`, `list of str`."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return name_of(parts[0])
+    if origin is Literal:
+        return " or ".join(f"`{part}`" for part in parts)
+    if origin in (Union, types.UnionType):
+        return " or ".join("null" if part is type(None) else name_of(part) for part in parts)
+    if origin is tuple:
+        return f"list of {name_of(parts[0])}" if parts[-1] is Ellipsis else ", ".join(map(name_of, parts))
+    if origin is dict:
+        return f"mapping of {name_of(parts[0])} to {name_of(parts[1])}"
+    if models := members(annotation):
+        return f"[{models[0].__name__}](#{models[0].__name__.lower()})"
+    return str(annotation.__name__)
+
+
+def default_of(field: FieldInfo) -> str:
+    """The default as YAML would have it, `required`, or `computed` where it follows from other keys."""
+    if field.is_required():
+        return "required"
+    if field.default is PydanticUndefined:
+        return "computed"
+    value = field.default
+    if isinstance(value, BaseModel):
+        return ""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value) if isinstance(value, tuple) else value) if value != "" else '""'
+
+
+def table(model: type[BaseModel]) -> str:
+    """One section's keys."""
+    rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for key, field in model.model_fields.items():
+        meaning = " ".join((field.description or "").replace("|", "\\|").split())
+        rows.append(f"| `{key}` | {name_of(field.annotation)} | {default_of(field)} | {meaning} |")
+    return "\n".join(rows)
+
+
+def page() -> str:
+    """The whole page, Markdown."""
+    parts = [HEAD, "## The whole recipe\n", table(Recipe), ""]
+    waiting: list[type[BaseModel]] = [Recipe]
+    done: set[type[BaseModel]] = {Recipe}
+    while waiting:
+        for field in waiting.pop(0).model_fields.values():
+            for model in members(field.annotation):
+                if model not in done:
+                    done.add(model)
+                    waiting.append(model)
+                    summary = " ".join((model.__doc__ or "").split())
+                    parts += [f"## {model.__name__}\n", f"{summary}\n", table(model), ""]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

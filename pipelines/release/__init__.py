@@ -1,0 +1,1 @@
+"""From a bundle to a release in the model store."""

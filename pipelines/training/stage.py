@@ -1,0 +1,180 @@
+"""Stage `train`: from prepared data to a checkpoint, on one CPU, one GPU or several processes.
+
+    metroline stage train shakespeare
+    torchrun --nproc-per-node 2 -m pipelines.training.stage shakespeare
+
+Run again after any kind of end, it goes on from the last state and arrives at the same bytes. What it learns is the
+business of pipelines/tasks, how it learns that of pipelines/training; `pipelines.tasks.language_modelling.evaluate`
+scores the test split.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from base.errors import MetrolineError
+from base.files import atomic_folder, write_json
+from pipelines.paths import Paths
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipelines.recipe.schema import Recipe
+    from pipelines.tasks.registry import Task
+    from pipelines.training.loop import Trainer
+    from pipelines.training.state import Counters
+
+PORT = "METROLINE_METRICS_PORT"
+"""Variable: also serve the run's Prometheus metrics on this port, on loopback."""
+ROOT = Path(__file__).resolve().parents[2]
+
+# Options that decide when and where, but no number of the result.
+_NOT_IN_FINGERPRINT = {"save_every", "keep", "device", "precision", "compile", "distributed"}
+
+
+def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None) -> None:
+    """Train the recipe's model on `paths.prepared` and write `paths.checkpoint`; states go to `paths.training`.
+
+    Raises MetrolineError: prepared data that is missing, damaged or too small, a device that is not there, a loss that
+    is not finite. SIGTERM and SIGINT save the state and raise SystemExit with 143 or 130.
+    """
+    from pipelines.tasks.registry import create
+    from pipelines.training import device as machine
+    from pipelines.training.distributed import joined
+    from pipelines.training.loop import Diverged, Trainer, say
+    from pipelines.training.metrics import Metrics
+    from pipelines.training.state import States, forget_others
+
+    port = checked_port(metrics_port)
+    device = machine.choose(recipe.train.device)
+    with joined(device) as group:
+        task = create(recipe, paths)
+        identity = identify(recipe, task)
+        states = States(paths.training / "states" / identity, recipe.train.keep)
+        if device.type == "cpu":
+            machine.keep_freed_memory()
+        trainer = Trainer(recipe.train, task, group, states)
+        if group.leads:
+            fresh = not states.folder.is_dir()
+            states.folder.mkdir(parents=True, exist_ok=True)
+            if forget_others(states.folder.parent, identity) and fresh:
+                say("the recipe, its data or the code has changed since the last run: training starts anew")
+        group.wait()
+        if trainer.restore() and group.leads:
+            ended = "is already done" if trainer.counters.finished else "goes on"
+            say(f"training {ended}: found the state of step {trainer.counters.step} in {states.folder}")
+        metrics = Metrics(recipe.name, paths.training, states.curves, port) if group.leads else None
+        success = False
+        try:
+            trainer.run(metrics)
+            success = True
+        except Diverged:
+            if metrics is not None:
+                metrics.set(loss=math.nan)  # what the monitoring's alert looks for
+            raise
+        finally:
+            if metrics is not None:
+                metrics.close(success=success)
+        weights = trainer.best()
+        if group.leads:
+            if overfitted := judgement(trainer.counters):
+                say(overfitted)
+            write_checkpoint(recipe, paths, trainer, weights)
+        group.wait()
+
+
+def judgement(counters: "Counters") -> str:
+    """What to say of a run whose validation loss rose again before it ended; nothing of others."""
+    best, last = counters.best_loss, counters.valid_loss
+    if best is None or last is None or last < 1.02 * best:
+        return ""
+    return (
+        f"the validation loss was lowest at step {counters.best_step} of {counters.step} ({best:.3f}) and rose to "
+        f"{last:.3f}: the weights of that step are kept, and more text or fewer steps would use the time better"
+    )
+
+
+def identify(recipe: "Recipe", task: "Task") -> str:
+    """The fingerprint of a run: of the model and training sections, the data, the code, and PyTorch's version."""
+    import torch
+
+    from pipelines.training.state import code_hash, fingerprint
+
+    return fingerprint(
+        {
+            "model": recipe.model.model_dump(mode="json"),
+            "train": recipe.train.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
+            "task": recipe.task,
+            "data": task.data_hash,
+            "code": code_hash(ROOT),
+            "torch": torch.__version__,
+        }
+    )
+
+
+def write_checkpoint(recipe: "Recipe", paths: Paths, trainer: "Trainer", weights: "dict[str, Tensor]") -> None:
+    """The folder `paths.checkpoint`, written whole or not at all; the same run gives the same bytes."""
+    import shutil
+
+    import torch
+
+    from pipelines.training.curves import draw, read_curves
+
+    network = trainer.task.network(torch.Generator())
+    network.load_state_dict(weights, strict=False)
+    counters = trainer.counters
+    with atomic_folder(paths.checkpoint) as folder:
+        trainer.task.save(network, folder)
+        shutil.copyfile(trainer.states.curves, folder / "curves.jsonl")
+        draw(read_curves(trainer.states.curves), folder / "curves.png", recipe.name)
+        write_json(
+            folder / "training.json",
+            {
+                "recipe": recipe.name,
+                "step": counters.best_step or counters.step,
+                "steps": counters.step,
+                "stopped_early": counters.step < recipe.train.steps,
+                "valid_loss": counters.best_loss,
+                "tokens": counters.tokens,
+                "parameters": trainer.parameters,
+                "data_hash": trainer.task.data_hash,
+                "precision": trainer.precision,
+            },
+        )
+
+
+def checked_port(port: int | None) -> int | None:
+    """The port to serve metrics on, from the argument or METROLINE_METRICS_PORT. Raises MetrolineError."""
+    text = os.environ.get(PORT) if port is None else str(port)
+    if not text:
+        return None
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise MetrolineError(f"metrics port {text!r} is not a number from 1 to 65535")
+    return int(text)
+
+
+def main() -> None:
+    """The command line, for torchrun."""
+    import argparse
+    import sys
+
+    from pipelines.recipe.schema import Recipe
+
+    parser = argparse.ArgumentParser(prog="python -m pipelines.training.stage", description="Train one recipe.")
+    parser.add_argument("recipe", help="name of a file in pipelines/recipes/, without .yaml")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: what the recipe says)")
+    parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on this port of 127.0.0.1")
+    parser.add_argument("--root", type=Path, default=Path("."), help="the project's root folder")
+    options = parser.parse_args()
+    try:
+        if options.device:
+            os.environ["METROLINE_DEVICE"] = options.device
+        recipe = Recipe.load(options.recipe, options.root)
+        train(recipe, Paths(options.recipe, options.root), metrics_port=options.metrics_port)
+    except MetrolineError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The server's processes: BentoML's service, start, drain, guard."""

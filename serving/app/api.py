@@ -1,0 +1,137 @@
+"""The HTTP routes: OpenAI's completions, chat and models, and the playground page with the bundle's card and curves.
+
+The app is mounted in BentoML's service (`serving/app/service.py`), which adds /livez, /readyz and /metrics.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.exceptions import HTTPException
+
+from serving.http import openapi
+from serving.http.errors import ApiError, internal, unknown_route, wrong_method
+from serving.http.stream import ClientGoneError
+from serving.routes.chat import chat
+from serving.routes.chat_schema import ChatRequest
+from serving.routes.completion_schema import CompletionRequest
+from serving.routes.completions import complete
+from serving.routes.embeddings import EmbeddingsRequest, embed
+from serving.runtime.runtime import Runtime
+
+WEB = Path(__file__).parents[1] / "web"
+SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; "
+    "style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+log = logging.getLogger("metroline.api")
+
+
+def build(runtime: Runtime) -> FastAPI:
+    """The FastAPI app over a runtime, which may still be loading."""
+    app = FastAPI(title="Metroline", docs_url=None, redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientGoneError, _client_gone)
+    app.add_exception_handler(Exception, _unexpected)
+
+    @app.post("/v1/completions", openapi_extra=openapi.body(CompletionRequest))
+    async def completions(request: Request) -> Response:
+        """Continue one or more prompts."""
+        return await complete(runtime, request)
+
+    @app.post("/v1/chat/completions", openapi_extra=openapi.body(ChatRequest))
+    async def chat_completions(request: Request) -> Response:
+        """Answer the last message of a chat."""
+        return await chat(runtime, request)
+
+    @app.post("/v1/embeddings", openapi_extra=openapi.body(EmbeddingsRequest))
+    async def embeddings(request: Request) -> Response:
+        """Say that this model makes none."""
+        return await embed(runtime, request)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """The models that are served; the first one answers where a request names none."""
+        await runtime.until_ready()
+        return {"object": "list", "data": [served.describe() for served in runtime.models]}
+
+    @app.get("/v1/models/{model}")
+    async def model(model: str) -> dict[str, Any]:
+        """A served model, by its name or its name:version."""
+        await runtime.until_ready()
+        return runtime.pick(model).describe()
+
+    @app.get("/card")
+    async def card(model: str | None = None) -> Response:
+        """A model's card, as Markdown."""
+        return await _bundle_file(runtime, model, "README.md", "text/markdown; charset=utf-8")
+
+    @app.get("/card/{name}")
+    async def picture(name: str, model: str | None = None) -> Response:
+        """A picture that a model's card shows, such as curves.png."""
+        if not name.endswith(".png"):
+            raise unknown_route("GET", f"/card/{name}")
+        return await _bundle_file(runtime, model, name, "image/png")
+
+    @app.get("/")
+    async def playground() -> Response:
+        """The playground."""
+        return _web_file("index.html")
+
+    @app.get("/web/{name}")
+    async def web(name: str) -> Response:
+        """The playground's style sheet, script and icon."""
+        return _web_file(name)
+
+    openapi.complete(app, (CompletionRequest, ChatRequest, EmbeddingsRequest))
+    return app
+
+
+async def _bundle_file(runtime: Runtime, model: str | None, name: str, media_type: str) -> Response:
+    await runtime.until_ready()
+    bundle = runtime.pick(model).bundle
+    if name not in bundle.files:
+        raise ApiError(404, f"This model's bundle has no {name}.", code="not_in_bundle", reason=None)
+    return FileResponse(bundle.path / name, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _web_file(name: str) -> Response:
+    if name not in {path.name for path in WEB.iterdir()}:
+        raise unknown_route("GET", f"/web/{name}")
+    return FileResponse(WEB / name, headers={**SECURITY, "Cache-Control": "no-cache"})
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    fields = request.scope.get("metroline", {}).get("fields", {})
+    fields["reason"], fields["code"] = error.reason, error.code
+    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own errors, in OpenAI's schema."""
+    assert isinstance(error, HTTPException)
+    path = request.scope["path"]
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return await _api_error(request, wrong_method(request.method, path, allowed))
+    if error.status_code == 404:
+        return await _api_error(request, unknown_route(request.method, path))
+    return await _api_error(request, ApiError(error.status_code, str(error.detail)))
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """A bug: logged under the request's id, answered without details."""
+    request_id = request.scope.get("metroline", {}).get("fields", {}).get("request_id", "")
+    log.error("unexpected error", exc_info=error, extra={"fields": {"request_id": request_id}})
+    return await _api_error(request, internal(request_id))

@@ -1,0 +1,112 @@
+"""Process housekeeping that the supervisor and its workers share."""
+
+import ctypes
+import gc
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from typing import Any
+
+from serving.http.logs import configure
+
+log = logging.getLogger("metroline.processes")
+
+PR_SET_PDEATHSIG = 1
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGE = 4 << 20
+"""Bytes; what a step of a model asks for again and again is smaller, or is kept by ONNX Runtime itself."""
+
+LOOK = 0.5
+"""Seconds between two looks of the supervisor at its workers."""
+
+
+def supervise() -> None:
+    """In the supervisor, before it starts its workers: what BentoML and circus have no setting for.
+
+    It sees within LOOK seconds that a worker was killed, and logs by what; circus looks every 10 s, and keeps it to
+    itself. (In a container BentoML leaves a killed worker to whatever runs the container.) While a reload waits for old
+    workers it does not look.
+
+    Its control sockets lie in a folder that is open to its own user alone. BentoML has them on TCP ports, through which
+    any user of the machine can have circus start a command, and which it frees before circus listens there: a port
+    taken in between ends the start.
+    """
+    from bentoml._internal.utils import circus
+
+    configure()
+
+    class Supervisor(circus.Arbiter):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            folder = private_folder()
+            sockets = {"endpoint": f"ipc://{folder}/commands", "pubsub_endpoint": f"ipc://{folder}/events"}
+            super().__init__(*arguments, **{**options, **sockets, "check_delay": LOOK})
+            self.exit_stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            for watcher in self.watchers:
+                watcher.hooks["after_reap"] = log_end
+
+        def manage_watchers(self) -> Any:
+            if self._exclusive_running_command or self._restarting:
+                return None  # it has them in hand: a look in between would only end in an error in the log
+            return super().manage_watchers()
+
+    vars(circus)["Arbiter"] = Supervisor
+
+
+def log_end(exit_code: int, process_pid: int, **_: Any) -> None:
+    """Log that a worker ended in another way than in order. `exit_code`: that of subprocess, -N for signal N."""
+    if exit_code:
+        how = {"signal": signal.Signals(-exit_code).name} if exit_code < 0 else {"exit_code": exit_code}
+        log.error("worker ended", extra={"fields": {"pid": process_pid, **how}})
+
+
+def private_folder() -> str:
+    """Make a folder that is open to its own user alone, with a path short enough for sockets in it.
+
+    It lies among the server's other files or, where TMPDIR makes those paths too long for a socket's address, in /tmp.
+    """
+    from zmq import IPC_PATH_MAX_LEN  # bytes: 107 on Linux, 103 on macOS
+
+    parent = os.environ.get("METROLINE_METRICS_FOLDER") or tempfile.gettempdir()
+    longest = os.fsencode(os.path.join(parent, "control-01234567", "commands"))
+    return tempfile.mkdtemp(prefix="control-", dir=parent if len(longest) <= IPC_PATH_MAX_LEN else "/tmp")
+
+
+def keep_no_memory() -> None:
+    """Let memory that is freed go back to the system: large pieces at once, always (mallopt(3)).
+
+    glibc by itself keeps ever larger ones for later, up to 32 MB each: 40 MB after a few prompts. With glibc only;
+    elsewhere it does nothing.
+    """
+    if libc := _glibc():
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
+        libc.mallopt(M_TRIM_THRESHOLD, LARGE)
+
+
+def release_memory() -> None:
+    """Give back to the system what loading a model has left unused: 80 to 150 MB of a 170 MB graph (malloc_trim(3)).
+
+    And let the garbage collector never look again at what is there now: it would stop all streams for 20 ms each time.
+    """
+    gc.collect()
+    gc.freeze()
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        return libc
+    return None
+
+
+def end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the thread that started this process ends: none is left behind (prctl(2)).
+
+    Linux only; elsewhere it does nothing.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""Token by token: continuous batching over per-row caches."""

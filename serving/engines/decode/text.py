@@ -1,0 +1,154 @@
+"""Text in and out of tokens while a stream runs: no character is ever cut, and stop strings may span tokens.
+
+It holds no model and knows no HTTP.
+"""
+
+import codecs
+import re
+import unicodedata
+from pathlib import Path
+
+from tokenizers.decoders import ByteLevel
+
+from base.errors import MetrolineError
+from data.text.tokenizer import Tokenizer
+
+# Control characters other than white space: no text has them, and terminals and logs act on them.
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+MOST_MARKS = 30
+"""Combining marks in a row: as many as text in Unicode's stream-safe format may have (UAX #15, section 13)."""
+
+
+class Vocabulary:
+    """The bundle's tokenizer, with the bytes that each token stands for. Safe to share between threads."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        """`size`: the model's vocabulary. Raises MetrolineError when the tokenizer does not fit it."""
+        tokenizer = Tokenizer.load(path)
+        if tokenizer.vocab_size > size:
+            raise MetrolineError(f"{path}: {tokenizer.vocab_size} tokens do not fit the model's vocabulary of {size}")
+        self._tokenizer, self.unknown = tokenizer, tokenizer.unknown
+        inner = tokenizer.inner
+        added = {index: token for index, token in inner.get_added_tokens_decoder().items() if token.special}
+        special = set(added)
+        self.special: dict[str, int] = {token.content: index for index, token in sorted(added.items())}
+        """Text → id of the tokens that no text may spell; chat templates do."""
+        by_bytes = isinstance(inner.decoder, ByteLevel)
+        self.bytes: list[bytes] = [b""] * size
+        for token, index in inner.get_vocab(with_added_tokens=True).items():
+            if index in special:
+                self.bytes[index] = "\N{REPLACEMENT CHARACTER}".encode() if index == self.unknown else b""
+            else:
+                self.bytes[index] = _bytes_of(token) if by_bytes else token.encode()
+
+        self._longest = max(map(len, self.bytes))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of the text in Unicode NFC, as the training text was. A character tokenizer may give `<unk>`."""
+        return self._tokenizer.encode(unicodedata.normalize("NFC", text))
+
+    def least_tokens(self, text: str) -> int:
+        """A lower bound of a text's tokens that is quick to have."""
+        return -(-len(unicodedata.normalize("NFC", text).encode()) // self._longest)
+
+    def unknown_characters(self, text: str, tokens: list[int]) -> str:
+        """The characters of `text` that have no token, sorted; empty for a byte-level tokenizer."""
+        if self.unknown is None or self.unknown not in tokens:
+            return ""
+        characters = set(unicodedata.normalize("NFC", text))
+        return "".join(sorted(c for c in characters if self._tokenizer.inner.token_to_id(c) is None))
+
+    def show(self, token: int) -> str:
+        """One token as text, as OpenAI writes it in `logprobs`: part of a character is `bytes:\\xe2\\x80`."""
+        raw = self.bytes[token]
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+
+
+def too_many_marks(text: str) -> int | None:
+    """Where a row of combining marks grows over MOST_MARKS. Normalizing takes time by the square of such a row."""
+    if not any(map(unicodedata.combining, text[:: MOST_MARKS + 1])):  # a longer row has one at a multiple of that
+        return None
+    row = 0
+    for position, mark in enumerate(map(unicodedata.combining, text)):
+        row = row + 1 if mark else 0
+        if row > MOST_MARKS:
+            return position
+    return None
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-ins for the 256 bytes, reversed (openai/gpt-2, encoder.py, bytes_to_unicode)."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    alphabet = {chr(byte): byte for byte in plain}
+    others = (byte for byte in range(256) if byte not in plain)
+    return alphabet | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_ALPHABET = _byte_alphabet()
+
+
+def _bytes_of(token: str) -> bytes:
+    try:
+        return bytes(_ALPHABET[character] for character in token)
+    except KeyError:  # a token that was added as plain text
+        return token.encode()
+
+
+class Detokenizer:
+    """Bytes of tokens → text, holding back the bytes of a character until it is whole.
+
+    Bytes that can be no part of UTF-8 become U+FFFD as soon as that is certain.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, raw: bytes) -> str:
+        """Add a token's bytes; returns the text that is now certain, perhaps none."""
+        return self._decoder.decode(raw)
+
+    def flush(self) -> str:
+        """The rest at the end of a text; half a character becomes U+FFFD."""
+        return self._decoder.decode(b"", final=True)
+
+
+class StopStrings:
+    """Cuts a text before the first of some strings, wherever token borders are.
+
+    Text that may be the beginning of a stop string is held back until that is decided.
+    """
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._stops = stops
+        self._held = ""
+
+    def push(self, text: str) -> tuple[str, bool]:
+        """Add text; returns (what may be shown now, whether a stop string came)."""
+        if not self._stops:
+            return text, False
+        held = self._held + text
+        found = [at for stop in self._stops if (at := held.find(stop)) >= 0]
+        if found:
+            self._held = ""
+            return held[: min(found)], True
+        keep = max(_overlap(held, stop) for stop in self._stops)
+        self._held = held[len(held) - keep :]
+        return held[: len(held) - keep], False
+
+    def flush(self) -> str:
+        """The text still held back when generation ends for another reason."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins, but is not all of, `stop`."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

@@ -1,0 +1,1 @@
+"""What HTTP needs whatever is served: bodies, keys, limits, errors, logs, streams."""

@@ -1,0 +1,166 @@
+"""OpenAI's chat completions: messages and the request's own fields, and its answers built, whole or in chunks.
+
+Source: https://platform.openai.com/docs/api-reference/chat. Tools are shown to the model by its template; what it
+writes to call one comes back as text, in the model's own form.
+"""
+
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, FailFast, Field, ValidationInfo, field_validator, model_validator
+
+from serving.engines.decode.sequence import TokenEvent
+from serving.engines.decode.text import Vocabulary
+from serving.routes.schema import MOST, STRICT, GenerationRequest, check_text
+
+MOST_LOGPROBS = 20
+MOST_MESSAGES = 2048
+MOST_TOOLS = 128
+
+
+class Message(BaseModel):
+    """One message. Its content is text, or a list of parts with text."""
+
+    model_config = STRICT
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | None = None
+    name: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _content(cls, content: object) -> object:
+        if not isinstance(content, list):
+            if content is None or isinstance(content, str):
+                return content
+            raise ValueError("must be a string or a list of parts")
+        texts = []
+        for part in content:
+            if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+                raise ValueError('may have only parts {"type": "text", "text": ...}; this model reads nothing else')
+            texts.append(part["text"])
+        return "".join(texts)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Message":
+        if self.content is None and not (self.role == "assistant" and self.tool_calls):
+            raise ValueError("needs content")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """As templates read it: `developer`, OpenAI's newer word for it, is the system."""
+        values = self.model_dump(exclude_none=True, exclude={"refusal"})
+        return {**values, "role": "system" if self.role == "developer" else self.role, "content": self.content or ""}
+
+
+class ChatRequest(GenerationRequest):
+    """Body of POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], FailFast()] = Field(min_length=1, max_length=MOST_MESSAGES)
+    max_tokens: int | None = Field(default=None, ge=1, le=MOST, description="default: as many as fit")
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=MOST, description="the newer name of max_tokens")
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=MOST_LOGPROBS)
+    tools: list[dict[str, Any]] | None = Field(default=None, max_length=MOST_TOOLS)
+    tool_choice: Literal["auto", "none"] | None = None
+    # Accepted since clients send them; they change nothing here.
+    parallel_tool_calls: bool | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    # Known and refused.
+    functions: Annotated[list[Any] | None, Field(max_length=0)] = None
+    function_call: Annotated[str | None, Field(max_length=0)] = None
+    audio: Annotated[dict[str, Any] | None, Field(max_length=0)] = None
+    prediction: Annotated[dict[str, Any] | None, Field(max_length=0)] = None
+    modalities: list[Literal["text"]] | None = None
+
+    @field_validator("messages", "tools", mode="before")
+    @classmethod
+    def _writable(cls, entries: object) -> object:
+        for text in _texts(entries):
+            check_text(text)
+        return entries
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _likeliest(cls, count: int | None, info: ValidationInfo) -> int | None:
+        if count is not None and not info.data.get("logprobs"):
+            raise ValueError("needs logprobs: true")
+        return count
+
+    @property
+    def limit(self) -> int | None:
+        """Most tokens of the answer; None: not said."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    @property
+    def likeliest(self) -> int | None:
+        """How many of the likeliest tokens to report with each token; None: no log-probabilities at all."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+
+def _texts(value: object) -> list[str]:
+    """All strings inside; the body's depth is bounded already."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for key, inner in value.items() for each in (key, inner) for text in _texts(each)]
+    return [text for inner in value for text in _texts(inner)] if isinstance(value, list) else []
+
+
+class ChatAnswer:
+    """Builds the answer, whole or in chunks, from a request's events."""
+
+    def __init__(self, identity: str, model: str, version: str, vocabulary: Vocabulary, *, logprobs: bool) -> None:
+        self._identity = {"id": identity, "created": int(time.time()), "model": model,
+                          "system_fingerprint": f"fp_{version}"}  # fmt: skip
+        self._logprobs, self._vocabulary = logprobs, vocabulary
+
+    def opening(self, choices: int) -> list[dict[str, Any]]:
+        """Chunks before the first text: each choice says who speaks."""
+        delta = {"role": "assistant", "content": ""}
+        return [self._chunk({"index": i, "delta": delta, "logprobs": None, "finish_reason": None})
+                for i in range(choices)]  # fmt: skip
+
+    def chunk(self, choice: int, text: str, events: list[TokenEvent], reason: str | None = None) -> dict[str, Any]:
+        """One chunk of a stream."""
+        delta = {"content": text} if text or events else {}
+        logprobs = self._shown(events) if events else None
+        return self._chunk({"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason})
+
+    def choice(self, choice: int, text: str, events: list[TokenEvent], reason: str | None) -> dict[str, Any]:
+        """One entry of a whole answer, below `choices`."""
+        message = {"role": "assistant", "content": text, "refusal": None}
+        return {"index": choice, "message": message, "logprobs": self._shown(events), "finish_reason": reason}
+
+    def whole(self, choices: list[dict[str, Any]], usage: dict[str, int]) -> dict[str, Any]:
+        """The whole answer."""
+        return {**self._identity, "object": "chat.completion", "choices": choices, "usage": usage}
+
+    def last(self, usage: dict[str, int]) -> dict[str, Any]:
+        """The last chunk of a stream that asked for usage."""
+        return {**self._identity, "object": "chat.completion.chunk", "choices": [], "usage": usage}
+
+    def _chunk(self, entry: dict[str, Any]) -> dict[str, Any]:
+        return {**self._identity, "object": "chat.completion.chunk", "choices": [entry]}
+
+    def _shown(self, events: list[TokenEvent]) -> dict[str, Any] | None:
+        """OpenAI's `logprobs` object for these tokens."""
+        if not self._logprobs:
+            return None
+        content = [
+            {**self._one(event.token, event.logprob),
+             "top_logprobs": [self._one(token, value) for token, value in event.top]}
+            for event in events
+        ]  # fmt: skip
+        return {"content": content, "refusal": None}
+
+    def _one(self, token: int, logprob: float | None) -> dict[str, Any]:
+        raw = self._vocabulary.bytes[token]
+        return {"token": self._vocabulary.show(token), "logprob": logprob, "bytes": list(raw)}

@@ -1,0 +1,1 @@
+"""Bundles, and the models loaded from them."""

@@ -1,0 +1,254 @@
+"""What the server counts, for Prometheus on /metrics. All series carry the labels `model` and `version`.
+
+BentoML keeps metrics in files that its processes share, found by an environment variable which it sets before a worker
+starts. So prometheus_client is imported here, in functions, and not at the top.
+Label values are bounded: routes are templates, statuses and reasons come from short lists.
+
+What dashboards and alerts use of the engine (prefix `metroline_`; gauges of several workers add up):
+- running and queued: active_streams, queued_requests (requests), running_sequences of slots (sequences)
+- cache: kv_tokens_used of kv_tokens_capacity; prefix_hits_total of prefix_lookups_total, prefix_tokens_total
+- speed: time_to_first_token_seconds, time_per_token_seconds, queue_seconds, batch_size (histograms);
+  tokens_in_total, tokens_out_total; speculated_accepted_total of speculated_tokens_total
+- trouble: cancelled_total, rejected_total{reason}, engine_restarts_total
+"""
+
+import os
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from serving.runtime.bundle import Bundle
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+STEP_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.25, 1.0)
+BATCHES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
+NATS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)
+FILES = ("counter", "histogram", "summary", "gauge_all", "gauge_livesum", "gauge_livemax")
+"""The kinds of files that prometheus_client may write for our metrics and BentoML's."""
+
+REASONS = ("invalid", "too_large", "queue_full", "loading", "draining", "failed", "deadline", "unauthorized",
+           "rate_limit")  # fmt: skip
+
+
+class EngineMetrics(Protocol):
+    """What the engine reports. Called from its thread."""
+
+    def queued(self, count: int) -> None:
+        """Requests that wait."""
+
+    def active(self, count: int) -> None:
+        """Requests that are being answered."""
+
+    def capacity(self, slots: int, tokens: int) -> None:
+        """How many sequences may run, and how many tokens the key/value cache may hold."""
+
+    def running(self, sequences: int, tokens: int) -> None:
+        """Sequences that run (a request may have several), and the tokens that are set aside for them in the cache."""
+
+    def prefix(self, tokens: int) -> None:
+        """The cache was searched for the beginning of a prompt, and held `tokens` of it."""
+
+    def speculated(self, guessed: int, accepted: int) -> None:
+        """Tokens that were guessed in one step, and how many of them were right."""
+
+    def restarted(self) -> None:
+        """The engine failed, and starts again."""
+
+    def started(self, seconds: float, tokens_in: int) -> None:
+        """A request left the queue after `seconds`."""
+
+    def first_token(self, seconds: float) -> None:
+        """A request's first token came `seconds` after its arrival."""
+
+    def steps(self, sizes: Sequence[int], seconds: Sequence[float | None]) -> None:
+        """Decode steps since the last call, by the sequences that got a token each; and all tokens drawn since then:
+        for each, the time since the one before it in its choice, None: it is the first."""
+
+    def cancelled(self) -> None:
+        """A client went away before its request was done."""
+
+    def prompt(self, loss: float, drift: float) -> None:
+        """A prompt's mean loss in nats a token, and the drift score after it."""
+
+
+_families: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+"""Registry → name → what was registered there."""
+
+
+class Metrics:
+    """The Prometheus series of one model in one worker."""
+
+    def __init__(self, bundle: Bundle, registry: Any = None) -> None:
+        """`registry`: prometheus_client's default when None, which BentoML's /metrics shows."""
+        from prometheus_client import REGISTRY, Gauge, Histogram
+        from prometheus_client import Counter as Counts
+
+        registry = registry or REGISTRY
+        drop_dead_workers()
+        labels = {"model": bundle.name, "version": bundle.version}
+        names = list(labels)
+
+        families = _families.setdefault(registry, {})
+
+        def family(kind: Any, name: str, text: str, more: tuple[str, ...], **options: Any) -> Any:
+            if name not in families:  # the models of a process share them
+                families[name] = kind(f"metroline_{name}", text, [*names, *more], registry=registry, **options)
+            return families[name] if more else families[name].labels(**labels)
+
+        def counter(name: str, text: str, more: tuple[str, ...] = ()) -> Any:
+            return family(Counts, name, text, more)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Any:
+            return family(Histogram, name, text, (), buckets=buckets)
+
+        def gauge(name: str, text: str, mode: Any, more: tuple[str, ...] = ()) -> Any:
+            return family(Gauge, name, text, more, multiprocess_mode=mode)
+
+        self._labels = labels
+        self._requests = counter("requests_total", "Requests by route and HTTP status", ("route", "status"))
+        self._rejected = counter("rejected_total", "Requests refused, by reason", ("reason",))
+        self._cancelled = counter("cancelled_total", "Requests whose client went away before they were done")
+        self._tokens_in = counter("tokens_in_total", "Tokens of prompts")
+        self._tokens_out = counter("tokens_out_total", "Tokens generated")
+        self._request_seconds = histogram("request_seconds", "Whole completions, arrival to last byte", SECONDS)
+        self._queue_seconds = histogram("queue_seconds", "Wait before the model starts on a request", SECONDS)
+        self._first_seconds = histogram("time_to_first_token_seconds", "Arrival to first token", SECONDS)
+        self._step_seconds = histogram("time_per_token_seconds", "Time between tokens of one stream", STEP_SECONDS)
+        self._prompt_loss = histogram("prompt_loss", "Mean negative log-likelihood of a prompt, nats a token", NATS)
+        self._active = gauge("active_streams", "Requests that are being answered", "livesum")
+        self._queued = gauge("queued_requests", "Requests that wait", "livesum")
+        self._slots = gauge("slots", "Sequences that may run at once", "livesum")
+        self._running = gauge("running_sequences", "Sequences that run; a request may have several", "livesum")
+        self._kv_capacity = gauge("kv_tokens_capacity", "Tokens that the key/value cache may hold", "livesum")
+        self._kv_used = gauge("kv_tokens_used", "Tokens set aside in the key/value cache for what runs", "livesum")
+        self._batch = histogram("batch_size", "Sequences in one decode step", BATCHES)
+        self._prefix_lookups = counter("prefix_lookups_total", "Prompts whose beginning was looked up in the cache")
+        self._prefix_hits = counter("prefix_hits_total", "Prompts whose beginning was in the cache")
+        self._prefix_tokens = counter("prefix_tokens_total", "Tokens of prompts taken from the cache")
+        self._guessed = counter("speculated_tokens_total", "Tokens guessed by prompt lookup")
+        self._accepted = counter("speculated_accepted_total", "Guessed tokens that were right")
+        self._restarts = counter("engine_restarts_total", "Times that the engine failed and started again")
+        self._drift = gauge("drift_score", "|mean recent prompt loss - reference| / reference deviation", "livemax")
+        self._loaded = gauge("model_loaded_timestamp_seconds", "When the model was loaded, Unix time", "livemax")
+        self._loaded.set_to_current_time()
+        info = gauge("model_info", "What is served; always 1", "livemax", ("data_hash", "precision"))
+        info.labels(**labels, data_hash=bundle.data_hash, precision=bundle.precision).set(1)
+        for reason in REASONS:  # so that rates are defined before the first one
+            self._rejected.labels(**labels, reason=reason)
+        self._requests.labels(**labels, route="/v1/completions", status="200")
+        for each in (self._active, self._queued, self._running, self._kv_used, self._drift):
+            each.set(0)
+
+    def request(self, route: str, status: int) -> None:
+        """A request was answered. `route`: one of a few templates."""
+        self._requests.labels(**self._labels, route=route, status=str(status)).inc()
+
+    def completion(self, seconds: float) -> None:
+        """A request to /v1/completions was answered completely."""
+        self._request_seconds.observe(seconds)
+
+    def rejected(self, reason: str) -> None:
+        """A request was refused; `reason` is one of `REASONS`."""
+        self._rejected.labels(**self._labels, reason=reason).inc()
+
+    def queued(self, count: int) -> None:
+        """See EngineMetrics."""
+        self._queued.set(count)
+
+    def active(self, count: int) -> None:
+        """See EngineMetrics."""
+        self._active.set(count)
+
+    def capacity(self, slots: int, tokens: int) -> None:
+        """See EngineMetrics."""
+        self._slots.set(slots)
+        self._kv_capacity.set(tokens)
+
+    def running(self, sequences: int, tokens: int) -> None:
+        """See EngineMetrics."""
+        self._running.set(sequences)
+        self._kv_used.set(tokens)
+
+    def prefix(self, tokens: int) -> None:
+        """See EngineMetrics."""
+        self._prefix_lookups.inc()
+        if tokens:
+            self._prefix_hits.inc()
+            self._prefix_tokens.inc(tokens)
+
+    def speculated(self, guessed: int, accepted: int) -> None:
+        """See EngineMetrics."""
+        self._guessed.inc(guessed)
+        self._accepted.inc(accepted)
+
+    def restarted(self) -> None:
+        """See EngineMetrics."""
+        self._restarts.inc()
+
+    def started(self, seconds: float, tokens_in: int) -> None:
+        """See EngineMetrics."""
+        self._queue_seconds.observe(seconds)
+        self._tokens_in.inc(tokens_in)
+
+    def first_token(self, seconds: float) -> None:
+        """See EngineMetrics."""
+        self._first_seconds.observe(seconds)
+
+    def steps(self, sizes: Sequence[int], seconds: Sequence[float | None]) -> None:
+        """See EngineMetrics."""
+        observe_all(self._batch, sizes)
+        self._tokens_out.inc(len(seconds))
+        observe_all(self._step_seconds, [each for each in seconds if each is not None])
+
+    def cancelled(self) -> None:
+        """See EngineMetrics."""
+        self._cancelled.inc()
+
+    def prompt(self, loss: float, drift: float) -> None:
+        """See EngineMetrics."""
+        self._prompt_loss.observe(loss)
+        self._drift.set(drift)
+
+
+def observe_all(histogram: Any, values: Sequence[float]) -> None:
+    """What `histogram.observe` does for each value, at the price of one where they are alike, as those of steps are.
+
+    prometheus_client has no public way to it; tests compare the two.
+    """
+    if values:
+        histogram._sum.inc(sum(values))
+        for bucket, count in Counter(bisect_left(histogram._upper_bounds, value) for value in values).items():
+            histogram._buckets[bucket].inc(count)
+
+
+def begin_files() -> None:
+    """In a worker, before its first request: put all its files in place whole.
+
+    prometheus_client begins each one empty, when something of its kind is counted first, and a scrape that finds an
+    empty one fails.
+    """
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        return
+    from prometheus_client.mmap_dict import MmapedDict
+
+    for kind in FILES:
+        path = os.path.join(folder, f"{kind}_{os.getpid()}.db")
+        if not os.path.exists(path):
+            MmapedDict(f"{path}.new").close()
+            os.rename(f"{path}.new", path)
+
+
+def drop_dead_workers() -> None:
+    """Remove the gauges of workers that crashed: a dead worker streams nothing and serves no model."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not folder:
+        return
+    import psutil
+
+    for file in Path(folder).glob("gauge_live*_*.db"):
+        if not psutil.pid_exists(int(file.stem.rsplit("_", 1)[1])):
+            file.unlink(missing_ok=True)  # another new worker may be removing it too

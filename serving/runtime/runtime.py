@@ -1,0 +1,117 @@
+"""What one server process holds: its models, by name, and how far along it is.
+
+Loading happens in a thread, so that /livez answers from the start and /readyz tells the truth: it is ready when every
+model is loaded and has answered once. It knows no HTTP.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from base.errors import MetrolineError
+from serving.http.access import Access
+from serving.http.errors import unavailable, unknown_model
+from serving.http.settings import Settings
+
+if TYPE_CHECKING:  # imported in the loading thread: the parent process needs neither NumPy nor ONNX Runtime
+    from serving.runtime.loaded_model import Served
+
+log = logging.getLogger("metroline.runtime")
+
+PATIENCE = 10.0
+"""Seconds that a request waits for the model to be loaded before it gets 503: a reload loses no request."""
+
+
+class Runtime:
+    """The state of this process. Made when the service is imported, filled by `start` in a worker."""
+
+    settings: Settings
+    access: Access
+
+    def __init__(self) -> None:
+        self.state: Literal["new", "loading", "ready", "failed"] = "new"
+        self.draining = False  # new requests get 503
+        self.leaving = False  # connections are closed after their answer
+        self.requests = 0
+        self.models: tuple[Served, ...] = ()
+        self._settled = asyncio.Event()
+
+    def start(self, settings: Settings) -> None:
+        """Begin to load, from the event loop's thread."""
+        self.settings, self.state, self.access = settings, "loading", Access(settings)
+        loop = asyncio.get_running_loop()
+
+        def load() -> None:
+            try:
+                self._load()
+                self.state = "ready"
+            except MetrolineError as error:
+                self.state = "failed"
+                log.error("model not loaded", extra={"fields": {"problem": str(error)}})
+            except Exception:
+                self.state = "failed"
+                log.exception("model not loaded")
+            loop.call_soon_threadsafe(self._settled.set)
+
+        threading.Thread(target=load, name="metroline-load", daemon=True).start()
+
+    def _load(self) -> None:
+        from serving.runtime.bundle import load_all, locate
+        from serving.runtime.loaded_model import load
+
+        settings = self.settings
+        bundles = load_all(locate(), settings.precision)
+        self.models = tuple(load(bundle, settings.share(len(bundles))) for bundle in bundles)
+
+    @property
+    def alive(self) -> bool:
+        """Nothing is broken for good."""
+        return self.state in ("new", "loading") or (self.state == "ready" and self._all_alive())
+
+    @property
+    def ready(self) -> bool:
+        """Every model answers, and new requests are welcome."""
+        return self.state == "ready" and not self.leaving and all(served.engine.ready for served in self.models)
+
+    def _all_alive(self) -> bool:
+        return all(served.engine.alive for served in self.models)
+
+    def pick(self, model: str | None) -> "Served":
+        """The model that a request names, as name or name:version; the first one for None. Raises ApiError 404."""
+        for served in self.models:
+            if model in (None, served.bundle.name, f"{served.bundle.name}:{served.bundle.version}"):
+                return served
+        raise unknown_model(str(model), [served.bundle.name for served in self.models])
+
+    def check_room(self) -> None:
+        """Raises ApiError 429 when no model would take one more request: then its body need not be read."""
+        refusals = [served.engine.refusal() for served in self.models]
+        if refusals and all(refusals):
+            raise next(filter(None, refusals))
+
+    def abort(self) -> None:
+        """End all streams of all models at once."""
+        for served in self.models:
+            served.engine.abort()
+
+    async def until_ready(self) -> None:
+        """Wait for the models. Raises ApiError 503 when one failed, or does not come within PATIENCE seconds."""
+        if self.state != "ready":
+            try:
+                await asyncio.wait_for(self._settled.wait(), PATIENCE)
+            except TimeoutError:
+                raise unavailable("loading") from None
+        if self.state != "ready" or not self._all_alive():
+            raise unavailable("failed")
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Count a request while it is handled; the last ones are waited for when the server goes down."""
+        self.requests += 1
+        try:
+            yield
+        finally:
+            self.requests -= 1

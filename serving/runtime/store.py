@@ -1,0 +1,48 @@
+"""The reading side of the model store: which release of a recipe is live, and where its bundle lies.
+
+    <BENTOML_HOME>/metroline/speeches.json              {"live": "speeches:0a1b...", "previous": ... or null}
+    <BENTOML_HOME>/models/speeches/0a1b.../             the bundle, as BentoML keeps models
+
+It changes nothing: `pipelines/release/stage.py` writes. Hashes are checked by `serving.runtime.bundle`, where the
+bundle is opened.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from base.errors import MetrolineError
+
+
+def home(environment: Mapping[str, str] = os.environ) -> Path:
+    """The store: BENTOML_HOME, which every command sets; BentoML's own default where it is not set."""
+    return Path(environment.get("BENTOML_HOME") or "~/bentoml").expanduser()
+
+
+def resolve(name: str, pointer: str = "live", environment: Mapping[str, str] = os.environ) -> Path:
+    """The bundle that the `live` (or `previous`) release of a recipe points at.
+
+    Raises MetrolineError: nothing released, a pointer file that cannot be read, a release that is gone.
+    """
+    store = home(environment)
+    path = store / "metroline" / f"{name}.json"
+    try:
+        tag = json.loads(path.read_text(encoding="utf-8"))[pointer]
+    except FileNotFoundError:
+        released = sorted(file.stem for file in path.parent.glob("*.json"))
+        hint = f"metroline run {name}" + (f"; there are releases of {', '.join(released)}" if released else "")
+        raise MetrolineError(f"no release of {name} in {store}", hint=hint) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MetrolineError(
+            f"{path}: cannot be read: {error!r}", hint=f"metroline run {name} writes it again"
+        ) from None
+    if tag is None:
+        raise MetrolineError(f"there is no {pointer} release of {name}")
+    recipe, _, version = str(tag).partition(":")
+    if recipe != name or not version.isalnum():
+        raise MetrolineError(f"{path}: {pointer} is {tag!r}, which is no release of {name}")
+    folder = store / "models" / recipe / version
+    if not folder.is_dir():
+        raise MetrolineError(f"{tag} is {pointer}, but not in {store}", hint=f"metroline run {name} releases again")
+    return folder

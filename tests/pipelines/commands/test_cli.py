@@ -1,0 +1,290 @@
+"""The command `metroline`: help, bad input, exit codes, the recipe of one's own, status. Training is tests/e2e's."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from pipelines.commands import cli
+from pipelines.line.endpoint import is_ready, next_free_port, served
+from pipelines.recipe.schema import Recipe
+from tests.pipelines.line.scratch_project import RECIPE, alive, behave, environment, invoke, metroline, runs, wait_for
+
+COMMANDS = ("init", "run", "stage", "status", "serve", "keys", "chat", "rollback", "schedule", "doctor", "demo")
+
+
+def plain(text: str) -> str:
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
+
+
+def test_help_names_every_command():
+    shown = plain(invoke("--help").output)
+    for command in COMMANDS:
+        assert f" {command} " in shown
+    for word in (
+        "recipe",
+        "metroline demo",
+        "metroline init mine --data texts/",
+        "metroline doctor",
+        "Exit codes: 0 done",
+    ):
+        assert word in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_has_an_example_and_explains_its_options(command):
+    done = invoke(command, "--help")
+    assert done.exit_code == 0
+    shown = plain(done.output)
+    assert len(shown) > 120
+    assert f"metroline {command}" in shown.partition("Show this message and exit.")[2], "an example"
+    assert "[[" not in shown
+    assert f"{{{command}}}" not in shown
+    for parameter in typer.main.get_command(cli.app).commands[command].params:
+        assert parameter.help, f"{parameter.name} is not explained"
+
+
+def test_without_a_command_it_shows_help():
+    assert "Usage" in invoke().output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "ones"], "no recipe 'ones' in pipelines/recipes (did you mean one?)"),
+        (["run", "xyz"], "no recipe 'xyz' in pipelines/recipes (there are: one, two)"),
+        (["run", "../one"], "no recipe '../one'"),
+        (["run", "one", "--force", "trian"], "no stage 'trian' in the line of one (did you mean train?)"),
+        (["stage", "trian", "one"], "no stage 'trian' (did you mean train?)"),
+        (["stage", "train", "ones"], "did you mean one?"),
+        (["status", "ones"], "did you mean one?"),
+        (["serve"], "name either a recipe or --bundle FOLDER"),
+        (["serve", "one", "--bundle", "x"], "name either a recipe or --bundle FOLDER"),
+        (["serve", "ones"], "did you mean one?"),
+        (["rollback", "ones"], "did you mean one?"),
+        (["rollback", "one"], "nothing of one is released (metroline run one)"),
+        (["demo", "--recipe", "ones", "--once"], "did you mean one?"),
+        (["init", "Mine", "--data", "corpus.txt"], "'Mine' is not a recipe name"),
+        (["init", "a b", "--data", "corpus.txt"], "'a b' is not a recipe name"),
+        (["init", "../x", "--data", "corpus.txt"], "'../x' is not a recipe name"),
+        (["init", "-x", "--data", "corpus.txt"], None),
+        (["init", "one", "--data", "corpus.txt"], "there is a recipe one already"),
+        (["init", "mine", "--data", "nothing"], "there is no file or folder"),
+        (["init", "mine", "--data", "model.pdf"], "is none of .txt, .jsonl, .parquet"),
+        (["init", "mine", "--data", "empty"], "no .txt, .jsonl, .parquet file in"),
+        (["init", "twoo", "--data", "corpus.txt", "--update"], "did you mean two?"),
+    ],
+)
+def test_bad_input(project: Path, arguments: list[str], message: str | None) -> None:
+    Path("model.pdf").write_text("x")
+    Path("corpus.txt").write_text("some text\n")
+    Path("empty").mkdir()
+    before = {path: path.read_bytes() for path in [*Path("pipelines").rglob("*.yaml"), Path("params.yaml")]}
+    done = invoke(*arguments)
+    if message is None:
+        assert done.exit_code == 2
+        return
+    assert done.exit_code == 1, done.output
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    after = {path: path.read_bytes() for path in [*Path("pipelines").rglob("*.yaml"), Path("params.yaml")]}
+    assert before == after
+
+
+def test_usage_errors(project: Path) -> None:
+    for arguments in (
+        ["run"],
+        ["rnu", "one"],
+        ["serve", "one", "--port", "70000"],
+        ["init", "mine"],
+        ["stage", "train"],
+    ):
+        assert invoke(*arguments).exit_code == 2, arguments
+    assert "run" in invoke("rnu", "one").stderr
+
+
+def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = invoke("run", "one")
+    assert done.exit_code == 1
+    assert "no Metroline project in" in done.stderr
+    assert "no Metroline project in /nowhere (" in invoke("status", METROLINE_ROOT="/nowhere").stderr
+
+
+def test_from_a_folder_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    behave(project)
+    (project / "texts").mkdir()
+    (project / "texts/a.txt").write_text("some text")
+    monkeypatch.chdir(project / "texts")
+    done = invoke("init", "mine", "--data", ".")
+    assert done.exit_code == 0, done.stderr
+    assert Recipe.load("mine", project).source.path == "texts"
+
+
+def test_debug_shows_where_an_error_came_from(project: Path) -> None:
+    done = invoke("run", "ones", METROLINE_DEBUG="1")
+    assert type(done.exception).__name__ == "MetrolineError"
+
+
+def test_a_bug_is_not_dressed_up(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.commands.status.show", lambda *_: 1 / 0)
+    assert isinstance(invoke("status").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("params", "after"),
+    [
+        ("recipes:\n- one\n- two\n", "recipes:\n- one\n- two\n- mine\n"),
+        (
+            "# all\nrecipes:\n  - one # first\n\n  # then\n  - two\nx: 1\n",
+            "# all\nrecipes:\n  - one # first\n\n  # then\n  - two\n  - mine\nx: 1\n",
+        ),
+        ("x: 1\n", "x: 1\nrecipes:\n- mine\n"),
+        ("recipes:\n", "recipes:\n- mine\n"),
+        ("recipes: [one, two]\n", None),
+        ("recipes: [one", None),
+    ],
+)
+def test_init_adds_to_params(project: Path, params: str, after: str | None) -> None:
+    Path("corpus.txt").write_text("some text\n")
+    Path("params.yaml").write_text(params)
+    done = invoke("init", "mine", "--data", "corpus.txt")
+    if after is None:
+        assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+        assert "params.yaml" in done.stderr
+        assert not Path("pipelines/recipes/mine.yaml").exists()
+        assert Path("params.yaml").read_text() == params
+    else:
+        assert done.exit_code == 0, done.stderr
+        assert Path("params.yaml").read_text() == after
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "quote'\"s", "colon: #hash", "näme", "- dash", "{brace}"])
+def test_init_takes_any_path(project: Path, name: str) -> None:
+    folder = project / name
+    folder.mkdir()
+    for index in range(25):
+        (folder / f"{index}.txt").write_text(f"text {index}")
+    done = invoke("init", "mine", "--data", str(folder))
+    assert done.exit_code == 0, done.stderr
+    recipe = Recipe.load("mine")
+    assert (recipe.source.path, recipe.split.method) == (name, "hash")
+    text = Path("pipelines/recipes/mine.yaml").read_text()
+    (folder / "0.txt").write_text("another text")
+    done = invoke("init", "mine", "--data", str(folder), "--update")
+    assert done.exit_code == 0, done.stderr
+    again = Path("pipelines/recipes/mine.yaml").read_text()
+    assert again != text
+    assert again.replace(Recipe.load("mine").source.sha256, recipe.source.sha256) == text
+    moved = folder.rename(project / "elsewhere")
+    assert invoke("init", "mine", "--data", str(moved), "--update").exit_code == 0
+    assert Recipe.load("mine").source.path == "elsewhere"
+    invoke("status", "mine")
+
+
+def test_one_file_is_cut_by_position(project: Path) -> None:
+    Path("corpus.txt").write_text("some text\n")
+    assert invoke("init", "mine", "--data", "corpus.txt").exit_code == 0
+    assert Recipe.load("mine").split.method == "tail"
+
+
+def test_update_wants_a_recipe_of_own_files(project: Path) -> None:
+    Path("corpus.txt").write_text("some text\n")
+    source = 'source: {kind: pypi, package: a==1, sha256: "%s", members: "*"}' % ("0" * 64)
+    text = re.sub("source: .*", source, RECIPE % ("0" * 64))
+    Path("pipelines/recipes/two.yaml").write_text(text)
+    done = invoke("init", "two", "--data", "corpus.txt", "--update")
+    assert "takes its data from a pypi source" in done.stderr
+
+
+def test_a_line_with_nothing_to_do_is_quick(project: Path) -> None:
+    for stage in ("fetch", "train", "evaluate"):
+        subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "-s", f"{stage}@one"], check=True)
+    began = time.monotonic()
+    done = metroline(project, "-h", env=environment())
+    bare = time.monotonic() - began
+    began = time.monotonic()
+    done = metroline(project, "run", "one", env=environment())
+    took = time.monotonic() - began
+    assert done.returncode == 0
+    assert re.search(r"✓ one: nothing is stale \(\d+\.\d s\)", done.stderr)
+    assert not (project / ".metroline/prefect").exists(), "Prefect was not started"
+    assert took < 3 * max(1.0, bare / 0.3), f"{took:.1f} s, and help takes {bare:.1f} s"
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed(project: Path) -> None:
+    code = (
+        "import sys\nfrom pipelines import cli, line, running, status, deployment, stages, recipe\n"
+        "heavy = {'torch', 'prefect', 'dvc', 'bentoml', 'onnx', 'matplotlib', 'pyarrow'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_the_stage_and_lets_it_save(project_with_prefect: Path, number: signal.Signals) -> None:
+    project = project_with_prefect
+    behave(project, train={"seconds": 300, "checkpoint": True, "child": True})
+    command = [sys.executable, "-m", "pipelines.commands.cli", "run", "one"]
+    process = subprocess.Popen(
+        command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )  # a terminal's foreground group
+    stage = int(wait_for(Path("train.pid"), 90))
+    child = int(wait_for(Path("child.pid")))
+    time.sleep(0.5)
+    os.killpg(process.pid, number)
+    shown = process.communicate(timeout=60)[1]
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert "Traceback" not in shown
+    assert "■ train" in shown
+    assert Path("checkpoint").read_text() == "saved"
+    assert not alive(stage)
+    assert not alive(child)
+    assert runs(project, "evaluate") == 0
+
+
+def test_status(project: Path) -> None:
+    shown = plain(invoke("status", "--url", "http://127.0.0.1:1").stdout)
+    assert "one stale - stale stale - - - -" in shown
+    assert "fetch prepare train evaluate export release live previous" in plain(invoke("status", COLUMNS="40").stdout)
+    assert "endpoint http://127.0.0.1:1 does not answer" in shown
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "train@one"], check=True)
+    Path("pipelines/recipes/three.yaml").write_text("description: [")
+    Path("params.yaml").write_text("recipes: [one, three]\n")
+    shown = plain(invoke("status").stdout)
+    assert "one fresh - fresh stale" in shown
+    assert "two: not in params.yaml" in shown
+    assert "three.yaml: not valid YAML" in shown
+    assert "evaluate: " in plain(invoke("status", "one").stdout)
+    assert "not valid YAML" in invoke("status", "three").stderr
+
+
+def test_stage_reports_an_error_to_its_parent(project: Path) -> None:
+    done = invoke("stage", "prepare", "one", METROLINE_PROGRESS="lines")
+    assert done.exit_code == 1
+    event = json.loads(done.stdout.splitlines()[-1].removeprefix("@error "))
+    assert event["temporary"] is False
+    assert done.stderr == f"error: {event['message']}\n"
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:port", "nonsense"])
+def test_nothing_answers_at_an_address_that_is_none(url: str) -> None:
+    assert not is_ready(url)
+    assert served(url) is None
+
+
+def test_the_next_free_port() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert next_free_port(port) > port

@@ -1,0 +1,206 @@
+"""Stage evaluate: its numbers against the model's own, its files, and what it refuses."""
+
+import lzma
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from base.errors import MetrolineError
+from base.files import read_json, write_json
+from data.text.shards import Shards
+from data.text.tokenizer import Tokenizer
+from models.decoder.huggingface import load, save_pretrained
+from pipelines.paths import Paths
+from pipelines.recipe import gates
+from pipelines.tasks.language_modelling import samples, scoring
+from pipelines.tasks.language_modelling.evaluate import EvaluateConfig, evaluate
+from pipelines.tasks.language_modelling.reference import stretches
+from tests.pipelines import small_line
+
+torch.set_num_threads(1)
+
+
+def files(paths: Paths) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (paths.metrics, *sorted(paths.evaluation.iterdir()))}
+
+
+def test_metrics_agree_with_each_other_and_with_the_model(evaluated: Paths) -> None:
+    metrics, test = read_json(evaluated.metrics), Shards(evaluated.prepared, "test")
+    found = metrics["test"]
+    assert (found["tokens"], found["bytes"]) == (test.total_tokens, test.bytes)
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+    assert found["bits_per_byte"] == pytest.approx(found["loss"] * test.total_tokens / math.log(2) / test.bytes)
+
+    model = load(evaluated.checkpoint)
+    windows = scoring.split_windows(test, model.config.context, EvaluateConfig().stride)
+    assert found["loss"] == pytest.approx(scoring.score(model, test, windows, 100).mean(dtype=float), rel=1e-5)
+    assert found["context"] == small_line.CONTEXT
+
+
+def test_a_trained_model_beats_the_baselines_and_a_random_one_fails_the_gate(evaluated: Paths, tmp_path: Path) -> None:
+    assert gates.require(gates.BUILT_IN, gates.flatten(read_json(evaluated.metrics)))[0].passed
+    random = small_line.copy(evaluated, tmp_path / "line")
+    small_line.checkpoint(random, steps=0)
+    evaluate(small_line.recipe(), random)
+    with pytest.raises(MetrolineError, match=r"FAILED  test\.bits_per_byte"):
+        gates.require(gates.BUILT_IN, gates.flatten(read_json(random.metrics)))
+
+
+def test_baselines_are_those_of_the_test_text(evaluated: Paths) -> None:
+    found, test = read_json(evaluated.metrics)["baselines"], Shards(evaluated.prepared, "test")
+    tokenizer = Tokenizer.load(evaluated.prepared / "tokenizer.json")
+    text = b"".join(tokenizer.decode(test.document(n).tolist()).encode() + b"\0" for n in range(len(test)))
+    assert len(text) == test.bytes + len(test)
+    assert found["xz_bits_per_byte"] == 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / test.bytes
+    assert 0 < found["bigram_bits_per_byte"] < found["xz_bits_per_byte"] == found["weakest_bits_per_byte"]
+
+
+def test_groups_add_up_to_the_whole(evaluated: Paths) -> None:
+    rows, metrics = read_json(evaluated.evaluation / "groups.json"), read_json(evaluated.metrics)
+    assert [row["group"] for row in rows] == ["1900", "1910", "1920"] == sorted(metrics["groups"])
+    assert sum(row["documents"] for row in rows) == 20
+    assert sum(row["bytes"] for row in rows) == metrics["test"]["bytes"]
+    mean = sum(row["loss"] * row["tokens"] for row in rows) / sum(row["tokens"] for row in rows)
+    assert mean == pytest.approx(metrics["test"]["loss"])
+    assert (evaluated.evaluation / "groups.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_equal_bytes_when_run_again(evaluated: Paths, trained: Paths, tmp_path: Path) -> None:
+    again = small_line.copy(trained, tmp_path / "line")
+    evaluate(small_line.recipe(), again)
+    assert files(again) == files(evaluated)
+
+
+def test_reference_is_the_loss_of_prompts_alone(evaluated: Paths) -> None:
+    reference, test = read_json(evaluated.evaluation / "reference.json"), Shards(evaluated.prepared, "test")
+    model, losses = load(evaluated.checkpoint), []
+    for _, start, length in stretches(test, 16, 512):
+        tokens = torch.from_numpy(test.tokens_at(start, length))
+        with torch.no_grad():
+            losses.append(float(F.cross_entropy(model(tokens[None, :-1])[0], tokens[1:])))
+    assert reference["prompts"] == len(losses) > 20
+    assert reference["loss_mean"] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert reference["loss_std"] == pytest.approx(np.std(losses), rel=1e-4)
+    assert sorted(reference["groups"]) == ["1900", "1910", "1920"]
+
+
+def test_stretches_stay_inside_documents_and_below_the_limit(evaluated: Paths) -> None:
+    test = Shards(evaluated.prepared, "test")
+    for document, start, length in stretches(test, 16, 10**6):
+        assert test.offsets[document] <= start
+        assert start + length <= test.offsets[document + 1] - 1
+        assert 2 <= length <= 16
+        assert test.eos not in test.tokens_at(start, length)
+    few = stretches(test, 16, 7)
+    assert len(few) == 7
+    assert few[-1][0] > len(test) / 2
+
+
+def test_greedy_samples_with_the_cache_are_those_without(evaluated: Paths) -> None:
+    model = load(evaluated.checkpoint)
+    tokenizer = Tokenizer.load(evaluated.prepared / "tokenizer.json")
+    drawn = samples.continue_text(model, tokenizer, "the president", tokens=10, temperature=0, seed=0, eos=0)
+    ids = tokenizer.encode("the president")
+    begin = len(ids)
+    with torch.no_grad():
+        while len(ids) < begin + 10:
+            ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
+    assert drawn == tokenizer.decode(ids[begin:])
+
+
+def test_samples_depend_on_the_seed_alone(evaluated: Paths) -> None:
+    model = load(evaluated.checkpoint)
+    tokenizer = Tokenizer.load(evaluated.prepared / "tokenizer.json")
+
+    def draw(seed: int) -> str:
+        torch.manual_seed(seed * 7 + 1)  # the global generator plays no part
+        return samples.continue_text(model, tokenizer, "", tokens=12, temperature=1.0, seed=seed, eos=0)
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+def test_a_sample_ends_at_end_of_text_and_within_the_context(evaluated: Paths) -> None:
+    model = load(evaluated.checkpoint)
+    tokenizer = Tokenizer.load(evaluated.prepared / "tokenizer.json")
+    long = samples.continue_text(model, tokenizer, "gold " * 90, tokens=500, temperature=1.0, seed=0, eos=0)
+    assert len(tokenizer.encode(long)) <= model.config.context
+    with torch.no_grad():
+        model.lm_head.weight[:] = 0.0  # tied: every logit is 0, the likeliest token is 0, end of text
+    assert samples.continue_text(model, tokenizer, "gold", tokens=5, temperature=0, seed=0, eos=0) == ""
+
+
+def test_prompts_of_the_recipe_are_used(trained: Paths, tmp_path: Path) -> None:
+    paths = small_line.copy(trained, tmp_path / "line")
+    evaluate(small_line.recipe(evaluate={"prompts": ["our navy", ""], "sample_tokens": 5}), paths)
+    assert [sample["prompt"] for sample in read_json(paths.evaluation / "samples.json")] == ["our navy", ""]
+    assert not (paths.evaluation / "groups.png").exists()
+    assert read_json(paths.metrics)["groups"] == {}
+
+
+def test_no_checkpoint(trained: Paths, tmp_path: Path) -> None:
+    paths = small_line.copy(trained, tmp_path / "line")
+    shutil.rmtree(paths.checkpoint)
+    with pytest.raises(MetrolineError, match=r"checkpoint is missing \(metroline run mini\)"):
+        evaluate(small_line.recipe(), paths)
+    assert not paths.metrics.exists()
+
+
+def test_no_prepared_data(trained: Paths, tmp_path: Path) -> None:
+    paths = small_line.copy(trained, tmp_path / "line")
+    shutil.rmtree(paths.prepared)
+    with pytest.raises(MetrolineError, match=r"index\.json is missing"):
+        evaluate(small_line.recipe(), paths)
+
+
+def test_a_checkpoint_without_its_record(trained: Paths, tmp_path: Path) -> None:
+    paths = small_line.copy(trained, tmp_path / "line")
+    (paths.checkpoint / "training.json").unlink()
+    with pytest.raises(MetrolineError, match=r"training\.json is missing"):
+        evaluate(small_line.recipe(), paths)
+
+
+def test_a_checkpoint_of_other_data(trained: Paths, tmp_path: Path) -> None:
+    paths = small_line.copy(trained, tmp_path / "line")
+    small_line.change(paths.checkpoint / "training.json", data_hash="0" * 64)
+    with pytest.raises(MetrolineError, match=r"was trained on other data .*metroline run mini"):
+        evaluate(small_line.recipe(), paths)
+
+
+def test_an_empty_test_split(trained: Paths, tmp_path: Path) -> None:
+    paths = small_line.copy(trained, tmp_path / "line")
+    index = read_json(paths.prepared / "index.json")
+    for entry in index["splits"]["test"]["shards"]:
+        (paths.prepared / entry["file"]).unlink()
+    index["splits"]["test"] = {"documents": 0, "tokens": 0, "bytes": 0, "shards": []}
+    write_json(paths.prepared / "index.json", index)
+    np.save(paths.prepared / "test.offsets.npy", np.zeros(1, dtype=np.int64))
+    with pytest.raises(MetrolineError, match="no text in its test split"):
+        evaluate(small_line.recipe(), paths)
+
+
+def test_a_group_that_no_document_names(trained: Paths) -> None:
+    with pytest.raises(MetrolineError, match=r"document test-0 has no 'decad' \(did you mean decade\?\)"):
+        evaluate(small_line.recipe(evaluate={"group_by": "decad"}), trained)
+
+
+def test_a_loss_that_is_not_finite(trained: Paths, tmp_path: Path) -> None:
+    paths = small_line.copy(trained, tmp_path / "line")
+    model = load(paths.checkpoint)
+    with torch.no_grad():
+        model.norm.weight[0] = float("nan")
+    save_pretrained(model, paths.checkpoint, eos=0)
+    with pytest.raises(MetrolineError, match="the loss on the test split is not finite"):
+        evaluate(small_line.recipe(), paths)
+    assert not paths.metrics.exists()
+    assert not paths.evaluation.exists()
+
+
+def test_settings_are_checked() -> None:
+    for bad in ({"stride": 0}, {"stride": 1.5}, {"context": 1}, {"temperature": -1}, {"unknown": 1}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            EvaluateConfig.model_validate(bad)

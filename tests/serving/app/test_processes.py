@@ -1,0 +1,58 @@
+"""Memory goes back to the system when it is freed (each try needs a process of its own); where control sockets lie."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import zmq
+
+from serving.app.processes import private_folder
+
+GROWTH = """
+import sys
+import numpy as np
+import psutil
+from serving.app.processes import keep_no_memory
+
+if sys.argv[1] == "with":
+    keep_no_memory()
+resident = psutil.Process().memory_info
+before = resident().rss
+for _ in range(3):
+    np.ones(16 << 20, np.uint8)
+print(resident().rss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_freed_memory_goes_back_to_the_system():
+    grown = {}
+    for setting in ("with", "without"):
+        done = subprocess.run([sys.executable, "-c", GROWTH, setting], capture_output=True, text=True, check=True)
+        grown[setting] = int(done.stdout)
+    assert grown["with"] < 4 << 20
+    assert grown["without"] > 12 << 20, "glibc has changed: keep_no_memory may no longer be needed"
+
+
+@pytest.mark.parametrize("name", ["short", "long" * 30])
+@pytest.mark.parametrize("set_by", ["METROLINE_METRICS_FOLDER", "TMPDIR"])
+def test_sockets_have_room_wherever_temporary_files_lie(monkeypatch, name, set_by):
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # pytest's own may be long
+        parent = Path(short) / name
+        parent.mkdir()
+        monkeypatch.delenv("METROLINE_METRICS_FOLDER", raising=False)
+        monkeypatch.setenv(set_by, str(parent))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        folder = Path(private_folder())
+        try:
+            assert (folder.parent == parent) == (name == "short")
+            assert folder.stat().st_mode & 0o777 == 0o700
+            with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+                socket.bind(f"ipc://{folder}/commands")
+                assert os.listdir(folder) == ["commands"]
+        finally:
+            shutil.rmtree(folder)

@@ -1,0 +1,78 @@
+"""Precision auto: measured once for a bundle and a processor, then known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from base.errors import MetrolineError
+from serving.runtime import precision
+from serving.runtime.bundle import Bundle
+from serving.runtime.precision import settle, speed
+from tests.serving.engines.decode import exported_bundle
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    exported_bundle.build(folder, "llama")
+    return folder
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The precisions that are measured from now on."""
+    measured: list[str] = []
+
+    def count(bundle: Bundle, threads: int, native: bool) -> float:
+        measured.append(bundle.precision)
+        return speed(bundle, threads, native)
+
+    monkeypatch.setattr(precision, "speed", count)
+    return measured
+
+
+def test_auto_is_measured_once(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, environment = counted(monkeypatch), {"BENTOML_HOME": str(tmp_path)}
+    bundle = Bundle.load(exported, "auto")
+    chosen = settle(bundle, 1, environment=environment)
+    assert chosen.precision in ("int8", "int4")
+    assert chosen.graph.is_file()
+    assert measured == ["int8", "int4"]
+    assert settle(bundle, 1, environment=environment) == chosen
+    assert len(measured) == 2
+    settle(bundle, 2, environment=environment)  # other threads may like another graph
+    settle(bundle, 1, native=False, environment=environment)  # so may ONNX Runtime's own operators
+    settle(replace(bundle, version="0" * 12), 1, environment=environment)
+    assert len(measured) == 8
+
+
+def test_the_fastest_is_taken(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, fastest in enumerate(("int8", "int4")):
+        monkeypatch.setattr(precision, "speed", lambda bundle, *_, wanted=fastest: bundle.precision == wanted)
+        environment = {"BENTOML_HOME": str(tmp_path / str(number))}
+        assert settle(Bundle.load(exported, "auto"), 1, environment=environment).precision == fastest
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[1]", '{"x": 1}'])
+def test_a_damaged_note_is_written_again(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    note = tmp_path / "metroline/.precision.json"
+    note.parent.mkdir()
+    note.write_text(content)
+    measured, environment = counted(monkeypatch), {"BENTOML_HOME": str(tmp_path)}
+    for _ in range(2):
+        settle(Bundle.load(exported, "auto"), 1, environment=environment)
+    assert len(measured) == 2
+
+
+def test_what_is_asked_for_is_what_answers(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = counted(monkeypatch)
+    for name in ("fp32", "int8", "int4"):
+        assert settle(Bundle.load(exported, name), 1).precision == name
+    only = replace(Bundle.load(exported, "auto"), files=frozenset({"model.onnx"}))
+    assert settle(only, 1).precision == "fp32"
+    assert settle(replace(only, files=frozenset({"model.onnx", "model.int8.onnx"})), 1).precision == "int8"
+    assert measured == []
+    with pytest.raises(MetrolineError, match=r"unknown precision 'int3' \(auto, fp32, int8 or int4\)"):
+        Bundle.load(exported, "int3")

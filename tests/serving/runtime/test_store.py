@@ -1,0 +1,57 @@
+"""The reading side of the model store: live, previous, and where it lies."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from base.errors import MetrolineError
+from serving.runtime.store import home, resolve
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A store with two releases of `speeches`."""
+    for version in ("aaa111", "bbb222"):
+        (tmp_path / "models/speeches" / version).mkdir(parents=True)
+    (tmp_path / "metroline").mkdir()
+    point(tmp_path, {"live": "speeches:bbb222", "previous": "speeches:aaa111"})
+    return {"BENTOML_HOME": str(tmp_path)}
+
+
+def point(store: Path, value: object) -> None:
+    (store / "metroline/speeches.json").write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+def test_live_and_previous(environment: dict[str, str], tmp_path: Path) -> None:
+    assert resolve("speeches", environment=environment) == tmp_path / "models/speeches/bbb222"
+    assert resolve("speeches", "previous", environment) == tmp_path / "models/speeches/aaa111"
+
+
+def test_home_without_a_variable_is_bentomls_default() -> None:
+    assert home({}) == Path.home() / "bentoml"
+    assert home({"BENTOML_HOME": "~/x"}) == Path.home() / "x"
+
+
+def test_nothing_released_names_what_is(environment: dict[str, str]) -> None:
+    with pytest.raises(MetrolineError, match=r"no release of names in .*metroline run names; there are .* speeches"):
+        resolve("names", environment=environment)
+
+
+@pytest.mark.parametrize(
+    ("pointer", "message"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ({"previous": None}, "cannot be read: KeyError"),
+        ({"live": None, "previous": None}, "there is no live release of speeches"),
+        ({"live": "speeches:ccc333"}, "speeches:ccc333 is live, but not in"),
+        ({"live": "speeches:../../x"}, "which is no release of speeches"),
+        ({"live": "names:aaa111"}, "which is no release of speeches"),
+        ({"live": 7}, "which is no release of speeches"),
+    ],
+)
+def test_bad_pointers(environment: dict[str, str], tmp_path: Path, pointer: object, message: str) -> None:
+    point(tmp_path, pointer)
+    with pytest.raises(MetrolineError, match=message):
+        resolve("speeches", environment=environment)
