@@ -14,7 +14,7 @@ from typing import Any
 from data.fetch.sources import fetch
 from data.text.prepare import prepare
 from pipelines.paths import Paths
-from pipelines.recipe.schema import Recipe
+from pipelines.recipe.load import load as load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = "shakespeare"
@@ -29,7 +29,7 @@ def temporary_line(name: str = RECIPE) -> Iterator[Path]:
         if (done / "index.json").is_file():
             (folder / "prepared").symlink_to(done)
         else:
-            recipe = Recipe.load(name, ROOT)
+            recipe = load_recipe(name, ROOT)
             mirror = os.environ.get("METROLINE_MIRROR")
             fetch(recipe.source, folder / "raw", name=name, mirror=Path(mirror) if mirror else None)
             parts = {"documents": recipe.documents, "clean": recipe.clean, "split": recipe.split}

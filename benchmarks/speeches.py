@@ -11,7 +11,7 @@ import time
 
 from base.files import read_json
 from benchmarks._training import ROOT, project, report, say, temporary_line, train
-from pipelines.recipe.schema import Recipe
+from pipelines.recipe.load import load as load_recipe
 from pipelines.tasks.language_modelling.evaluate import evaluate
 
 RECIPE = "speeches"
@@ -27,7 +27,7 @@ def main() -> None:
         train(paths)
         seconds = time.perf_counter() - started
         say(f"trained in {seconds:.1f} s; scoring the test split")
-        evaluate(Recipe.load(RECIPE, ROOT), paths)
+        evaluate(load_recipe(RECIPE, ROOT), paths)
         measured, record = read_json(paths.metrics), read_json(paths.checkpoint / "training.json")
     bits, baselines = measured["test"]["bits_per_byte"], measured["baselines"]
     report(

@@ -4,9 +4,12 @@ Imports no torch, so that a recipe can be checked quickly; `models.decoder.model
 """
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from models.common.config import ModelConfig
 
 
 def _default_hidden(values: dict[str, object]) -> int:
@@ -15,11 +18,10 @@ def _default_hidden(values: dict[str, object]) -> int:
     return math.ceil(width * 8 / 3 / 64) * 64 if values.get("activation") == "swiglu" else 4 * width
 
 
-class DecoderConfig(BaseModel):
+class DecoderConfig(ModelConfig):
     """Shape and style of a decoder. Llama's by default; GPT-2's: learned positions, layernorm, gelu, bias."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+    kind: Literal["decoder"] = "decoder"
     vocab_size: int = Field(default=0, ge=0, description="0: filled in from the prepared data")
     context: int = Field(default=256, ge=1, description="longest sequence, in tokens")
     layers: int = Field(default=4, ge=1)
@@ -62,3 +64,16 @@ class DecoderConfig(BaseModel):
         """What ONNX Runtime's fused attention needs `head_dim` to be a multiple of: its rotation takes 16 numbers at a
         time. Training and the Hugging Face folder take any `head_dim`."""
         return 16 if self.positions == "rope" else 8
+
+    def problems(self) -> Iterator[str]:
+        """What ONNX Runtime's attention does not take."""
+        if self.head_dim % self.head_multiple:
+            why = "with RoPE" if self.positions == "rope" else "with learned positions"
+            yield (
+                f"model.head_dim: {self.head_dim} is not a multiple of {self.head_multiple}, which ONNX Runtime's "
+                f"attention needs {why}; change width or heads ({self.width} / {self.heads}), or set head_dim"
+            )
+
+
+Config = DecoderConfig
+"""What recipes find by the name of the kind."""

@@ -208,7 +208,7 @@ def rollback(recipe: RecipeName) -> None:
     """Make the previous release live again. Run it twice and you are back."""
     root = enter()
     from pipelines.line.run import roll_back
-    from pipelines.recipe.schema import names, unknown_recipe
+    from pipelines.recipe.load import names, unknown_recipe
 
     if recipe not in names(root):
         raise unknown_recipe(recipe, root)

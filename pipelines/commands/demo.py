@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from pipelines.line.endpoint import Served, complete, next_free_port
 from pipelines.line.run import run
-from pipelines.recipe.schema import Recipe
+from pipelines.recipe.load import load as load_recipe
 
 OPTIONS = {"max_tokens": 80, "temperature": 0.8, "seed": 1}
 
@@ -25,7 +25,7 @@ def demonstrate(recipe: str, *, once: bool, port: int, root: Path, console: Cons
     free = next_free_port(port)
     if free != port:
         console.print(f"port {port} is taken, so the endpoint gets {free}")
-    prompts = Recipe.load(recipe, root).evaluate.prompts
+    prompts = load_recipe(recipe, root).evaluate.prompts
     prompt = prompts[0] if prompts else "The "
     with Served(recipe, root, free) as served:
         served.start()

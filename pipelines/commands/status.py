@@ -10,7 +10,7 @@ from base.errors import MetrolineError
 from pipelines.line import dvc as line
 from pipelines.line.endpoint import served
 from pipelines.line.stages import STAGES
-from pipelines.recipe.schema import names, unknown_recipe
+from pipelines.recipe.load import names, unknown_recipe
 from pipelines.release.store import Store
 
 WIDTH = 100

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -27,7 +26,9 @@ import psutil
 from base.errors import MetrolineError
 from base.yaml_files import read_yaml
 from pipelines.line.stages import ERROR_MARKER, OWNER
-from pipelines.recipe.schema import RECIPES, Recipe
+from pipelines.recipe.load import RECIPES, read_params
+from pipelines.recipe.load import load as load_recipe
+from pipelines.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -108,7 +109,7 @@ def check_recipe(name: str) -> None:
 
     DVC tracks the sections of the YAML file, so a section that is left to its defaults must be there, as `clean: {}`.
     """
-    Recipe.load(name)
+    load_recipe(name)
     path = RECIPES / f"{name}.yaml"
     there = read_yaml(path)
     missing = [section for section in Recipe.model_fields if section not in there and section != "name"]
@@ -118,14 +119,6 @@ def check_recipe(name: str) -> None:
     listed = read_params().get("recipes") or []
     if name not in listed:
         raise MetrolineError(f"recipe {name} is not in params.yaml", hint=f"add `- {name}` to its `recipes`")
-
-
-def read_params() -> dict[str, Any]:
-    """The contents of params.yaml. Raises MetrolineError when it cannot be read."""
-    values = read_yaml(Path("params.yaml"))
-    if not isinstance(values, dict):
-        raise MetrolineError("params.yaml: not a mapping", hint="it needs a list `recipes:`")
-    return values
 
 
 def run_stage(address: str, watch: Watch, *, force: bool = False, grace: float = GRACE) -> None:

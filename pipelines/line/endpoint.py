@@ -18,7 +18,7 @@ import httpx
 from base.endpoints import authorization
 from base.errors import MetrolineError
 from pipelines.line.dvc import stop_group
-from pipelines.recipe.schema import unknown_recipe
+from pipelines.recipe.load import unknown_recipe
 
 LOG = Path(".metroline/endpoint.log")
 
@@ -29,7 +29,7 @@ def command(
     """The command line that serves live releases of recipes, or folders. Raises MetrolineError unless it is one."""
     if bool(recipes) == bool(bundles):
         raise MetrolineError("name either a recipe or --bundle FOLDER", hint="metroline serve speeches")
-    from pipelines.recipe.schema import names
+    from pipelines.recipe.load import names
 
     for recipe in recipes:
         if recipe not in names(root):

@@ -20,6 +20,8 @@ import psutil
 
 from base.errors import MetrolineError, nearest
 from pipelines.paths import Paths
+from pipelines.recipe import kinds
+from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.schema import Recipe
 
 OWNER = "METROLINE_OWNER"
@@ -40,31 +42,22 @@ def _fetch(recipe: Recipe, paths: Paths) -> None:
 
 
 def _prepare(recipe: Recipe, paths: Paths) -> None:
-    from data.text.prepare import prepare
-
-    prepare(
-        paths.raw,
-        paths.prepared,
-        documents=recipe.documents,
-        clean=recipe.clean,
-        split=recipe.split,
-        tokenizer=recipe.tokenizer,
-        pretrained=paths.pretrained if recipe.pretrained.source else None,
-    )
+    pretrained = paths.pretrained if recipe.pretrained.source else None
+    kinds.task(recipe.task.kind)(recipe).prepare(paths.raw, paths.prepared, pretrained)
 
 
 def _train(recipe: Recipe, paths: Paths) -> None:
     from pipelines.line.plots import write_curves
-    from pipelines.training.imported import import_weights
+    from pipelines.training.imported import import_weights, only_imports
     from pipelines.training.stage import train
 
-    (import_weights if recipe.pretrained.source else train)(recipe, paths)
+    (import_weights if only_imports(recipe) else train)(recipe, paths)
     write_curves(paths)
 
 
 def _evaluate(recipe: Recipe, paths: Paths) -> None:
+    from pipelines.evaluation import evaluate
     from pipelines.line.plots import write_groups
-    from pipelines.tasks.language_modelling.evaluate import evaluate
 
     evaluate(recipe, paths)
     write_groups(paths)
@@ -119,7 +112,7 @@ def run(stage: str, recipe: str, root: Path = Path(".")) -> None:
     """Run one stage of one recipe here and now. Raises MetrolineError: unknown names, and whatever the stage raises."""
     if stage not in STAGES:
         raise MetrolineError(f"no stage {stage!r}", hint=nearest(stage, STAGES))
-    checked = Recipe.load(recipe, root)
+    checked = load_recipe(recipe, root)
     with tied_to_owner():
         STAGES[stage].function(checked, Paths(recipe, root))
 

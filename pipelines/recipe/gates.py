@@ -22,22 +22,11 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-MEASURED = (
-    *(f"test.{name}" for name in ("loss", "perplexity", "bits_per_byte", "tokens", "bytes", "context")),
-    *(f"baselines.{name}" for name in ("bigram_bits_per_byte", "xz_bits_per_byte", "weakest_bits_per_byte")),
-    "int8.loss_delta",
-    "int8.perplexity_delta",
-    "parity.onnx.max_abs",
-)
-"""The names that every line measures, for a look before it has run."""
 OPEN = ("groups.", "parity.", "int8.", "int4.")
 """What the names begin with that depend on the data or on what is exported."""
 METRIC = r"[A-Za-z_][\w-]*(?:\.[\w-]+)*"
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 SYNTAX = re.compile(rf"\s*({METRIC})\s*(<=|>=|<|>)\s*({METRIC}|{NUMBER})\s*")
-
-BUILT_IN = ("test.bits_per_byte < baselines.weakest_bits_per_byte",)
-"""Always checked: a model that predicts worse than bigram counts and compresses worse than xz is no model."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +79,22 @@ def measured(metrics: Mapping[str, Any], parity: Mapping[str, Any]) -> dict[str,
     return flatten({**metrics, "parity": parity, **{form: parity.get(form, {}) for form in ("int8", "int4")}})
 
 
-def known_metric(name: str) -> bool:
-    """Whether a line can measure something of this name; the release knows whether it did."""
-    return name in MEASURED or name.startswith(OPEN)
+def floor(metrics: Mapping[str, Any]) -> str:
+    """The gate that is always checked: the primary metric of `metrics.json` beats the task's floor.
+
+    Raises MetrolineError when the metrics name none.
+    """
+    try:
+        primary = metrics["primary"]
+        return f"{primary['metric']} {'>' if primary['better'] == 'higher' else '<'} {primary['floor']}"
+    except (KeyError, TypeError):
+        raise MetrolineError("metrics.json names no primary metric", hint="metroline stage evaluate RECIPE") from None
+
+
+def known_metric(name: str, measured: Iterable[str]) -> bool:
+    """Whether a line can measure something of this name, where every recipe of its task has `measured`; the release
+    knows whether it did."""
+    return name in measured or name.startswith(OPEN)
 
 
 def check(gates: Iterable[str], values: Mapping[str, float]) -> list[Result]:

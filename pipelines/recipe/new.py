@@ -13,8 +13,9 @@ import yaml
 from base.errors import MetrolineError
 from base.files import write_text
 from data.fetch.sources import FileSource, pin
-from pipelines.line.dvc import read_params
-from pipelines.recipe.schema import RECIPES, Recipe, check_name, unknown_recipe
+from pipelines.recipe.load import RECIPES, read_params, unknown_recipe
+from pipelines.recipe.load import load as load_recipe
+from pipelines.recipe.schema import check_name
 
 FEW = 20
 """Below this many .txt documents a split by document would leave some split empty; the text is cut by position then."""
@@ -30,11 +31,13 @@ source:
   sha256: {sha256} # of the data as it is now; after a change: metroline init {name} --data PATH --update
 
 pretrained: {{}}
-documents: {{}} # text_field: for .jsonl and .parquet; separator: "\\n\\n" makes many documents of one .txt
-clean: {{}} # what is dropped, and the near duplicates
-split: {split}
 
-tokenizer: {{kind: bpe, vocabulary: 2048}} # char: one token a character, for small corpora
+data:
+  documents: {{}} # text_field: for .jsonl and .parquet; separator: "\\n\\n" makes many documents of one .txt
+  clean: {{}} # what is dropped, and the near duplicates
+  tokenizer: {{kind: bpe, vocabulary: 2048}} # char: one token a character, for small corpora
+
+split: {split}
 
 model: # about 3 million parameters
   context: 256
@@ -43,7 +46,7 @@ model: # about 3 million parameters
   heads: 3
   qk_norm: true
 
-task: language-modelling
+task: {{kind: language-modelling}}
 
 train: # about 3 minutes on 2 cores; more steps give a better model
   steps: 320
@@ -91,7 +94,7 @@ def create(name: str, data: Path, root: Path) -> Path:
     listed = (root / "params.yaml").read_text(encoding="utf-8")
     write_text(path, text)
     try:
-        Recipe.load(name, root)
+        load_recipe(name, root)
         if name not in (params.get("recipes") or []):
             write_text(root / "params.yaml", _with_recipe(listed, name))
     except BaseException:
@@ -105,7 +108,7 @@ def repin(name: str, data: Path, root: Path) -> Path:
     path = root / RECIPES / f"{name}.yaml"
     if not path.is_file():
         raise unknown_recipe(name, root)
-    recipe = Recipe.load(name, root)
+    recipe = load_recipe(name, root)
     if not isinstance(recipe.source, FileSource):
         raise MetrolineError(
             f"recipe {name} takes its data from a {recipe.source.kind} source, not from your own files"
@@ -115,7 +118,7 @@ def repin(name: str, data: Path, root: Path) -> Path:
     if (shortest := _shortest(data, root)) != recipe.source.path:
         text = re.sub(r"(?m)^(\s+path:) .*$", lambda match: f"{match[1]} {quoted(shortest)}", text, count=1)
     write_text(path, text)
-    Recipe.load(name, root)
+    load_recipe(name, root)
     return path
 
 

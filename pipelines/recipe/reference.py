@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from pipelines.recipe import kinds
 from pipelines.recipe.schema import Recipe
 
 HEAD = """# Recipes: every key
@@ -45,7 +46,7 @@ def name_of(annotation: Any) -> str:
         return f"mapping of {name_of(parts[0])} to {name_of(parts[1])}"
     if models := members(annotation):
         return f"[{models[0].__name__}](#{models[0].__name__.lower()})"
-    return str(annotation.__name__)
+    return "section" if annotation is Any else str(annotation.__name__)
 
 
 def default_of(field: FieldInfo) -> str:
@@ -74,19 +75,30 @@ def table(model: type[BaseModel]) -> str:
 
 
 def page() -> str:
-    """The whole page, Markdown."""
-    parts = [HEAD, "## The whole recipe\n", table(Recipe), ""]
-    waiting: list[type[BaseModel]] = [Recipe]
+    """The whole page, Markdown: the sections that all recipes share, then those of each kind of task and of model."""
     done: set[type[BaseModel]] = {Recipe}
-    while waiting:
-        for field in waiting.pop(0).model_fields.values():
-            for model in members(field.annotation):
-                if model not in done:
-                    done.add(model)
-                    waiting.append(model)
-                    summary = " ".join((model.__doc__ or "").split())
-                    parts += [f"## {model.__name__}\n", f"{summary}\n", table(model), ""]
+    parts = [HEAD, "## The whole recipe\n", table(Recipe), "", *_below(Recipe, done)]
+    for kind in kinds.names(kinds.TASKS):
+        parts += [f"# Task `{kind}`\n", f"The keys of `{'`, `'.join(kinds.task(kind).sections)}`, in this order.\n"]
+        for section in kinds.task(kind).sections.values():
+            parts += _section(section, done)
+    for kind in kinds.names(kinds.MODELS):
+        parts += [f"# Model `{kind}`\n", *_section(kinds.model_config(kind), done)]
     return "\n".join(parts)
+
+
+def _section(model: type[BaseModel], done: set[type[BaseModel]]) -> list[str]:
+    """One model and all that are inside it and were not shown before."""
+    if model in done:
+        return []
+    done.add(model)
+    summary = " ".join((model.__doc__ or "").split())
+    return [f"## {model.__name__}\n", f"{summary}\n", table(model), "", *_below(model, done)]
+
+
+def _below(model: type[BaseModel], done: set[type[BaseModel]]) -> list[str]:
+    inner = [part for field in model.model_fields.values() for part in members(field.annotation)]
+    return [line for part in inner for line in _section(part, done)]
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from base import manifest
 from base.endpoints import authorization
 from base.errors import MetrolineError
@@ -26,14 +24,6 @@ if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
 
-class ReleaseConfig(BaseModel):
-    """What stays in the model store."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    keep: int = Field(default=5, ge=2, description="releases that are kept; live and previous always are")
-
-
 def release(recipe: "Recipe", paths: Paths) -> None:
     """Release `paths.bundle` when it is whole and passes every gate; write `paths.release`.
 
@@ -43,7 +33,7 @@ def release(recipe: "Recipe", paths: Paths) -> None:
     bundle = manifest.verify(paths.bundle)
     if bundle["name"] != recipe.name:
         raise MetrolineError(f"{paths.bundle} is a bundle of {bundle['name']}, not of {recipe.name}")
-    every = tuple(dict.fromkeys((*gates.BUILT_IN, *recipe.gates)))
+    every = tuple(dict.fromkeys((gates.floor(bundle["metrics"]), *recipe.gates)))
     results = gates.require(every, gates.measured(bundle["metrics"], bundle["parity"]))
     tag = f"{recipe.name}:{bundle['version']}"
     store = Store.of(paths.root)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from base.errors import MetrolineError
 from pipelines.recipe.train_section import Phase, TrainConfig
-from pipelines.tasks.registry import Batch, Task
+from pipelines.tasks.interface import Batch, Learner
 from pipelines.training import device as machine
 from pipelines.training.distributed import Group, gathered
 from pipelines.training.metrics import Clock, Metrics, Progress
@@ -32,7 +32,7 @@ from pipelines.training.validation import Interrupted, mean_loss
 class Trainer:
     """One run of one recipe on one device (or one of the processes of such a run)."""
 
-    def __init__(self, config: TrainConfig, task: Task, group: Group, states: States) -> None:
+    def __init__(self, config: TrainConfig, task: Learner, group: Group, states: States) -> None:
         self.config, self.task, self.group, self.states = config, task, group, states
         self.device = group.device
         self.precision = machine.precision(config.precision, self.device)
@@ -54,7 +54,7 @@ class Trainer:
         self.weights = dict(self.network.named_parameters())  # tied weights come once
         self.averages = {name: weight.detach().clone() for name, weight in self.weights.items()} if config.ema else {}
         self.scaler = machine.scaler(self.device, self.precision)
-        self.order = Order(task.windows, config.seed)
+        self.order = Order(task.examples, config.seed)
         self.counters = Counters()
         self.clock = Clock()
         self.stop = StopRequest()

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 from base.errors import MetrolineError
 from base.files import atomic_folder, write_json
 from pipelines.paths import Paths
+from pipelines.recipe import kinds
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pipelines.recipe.load import load as load_recipe
     from pipelines.recipe.schema import Recipe
-    from pipelines.tasks.registry import Task
+    from pipelines.tasks.interface import Learner
     from pipelines.training.loop import Trainer
     from pipelines.training.state import Counters
 
@@ -39,7 +41,6 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None) ->
     Raises MetrolineError: prepared data that is missing, damaged or too small, a device that is not there, a loss that
     is not finite. SIGTERM and SIGINT save the state and raise SystemExit with 143 or 130.
     """
-    from pipelines.tasks.registry import create
     from pipelines.training import device as machine
     from pipelines.training.distributed import joined
     from pipelines.training.loop import Diverged, Trainer, say
@@ -49,7 +50,8 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None) ->
     port = checked_port(metrics_port)
     device = machine.choose(recipe.train.device)
     with joined(device) as group:
-        task = create(recipe, paths)
+        first = paths.pretrained if recipe.pretrained.source else None
+        task = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, first)
         identity = identify(recipe, task)
         states = States(paths.training / "states" / identity, recipe.train.keep)
         if device.type == "cpu":
@@ -95,7 +97,7 @@ def judgement(counters: "Counters") -> str:
     )
 
 
-def identify(recipe: "Recipe", task: "Task") -> str:
+def identify(recipe: "Recipe", task: "Learner") -> str:
     """The fingerprint of a run: of the model and training sections, the data, the code, and PyTorch's version."""
     import torch
 
@@ -105,7 +107,8 @@ def identify(recipe: "Recipe", task: "Task") -> str:
         {
             "model": recipe.model.model_dump(mode="json"),
             "train": recipe.train.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
-            "task": recipe.task,
+            "task": recipe.task.model_dump(mode="json"),
+            "first": recipe.pretrained.model_dump(mode="json"),
             "data": task.data_hash,
             "code": code_hash(ROOT),
             "torch": torch.__version__,
@@ -159,8 +162,6 @@ def main() -> None:
     import argparse
     import sys
 
-    from pipelines.recipe.schema import Recipe
-
     parser = argparse.ArgumentParser(prog="python -m pipelines.training.stage", description="Train one recipe.")
     parser.add_argument("recipe", help="name of a file in pipelines/recipes/, without .yaml")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: what the recipe says)")
@@ -170,7 +171,7 @@ def main() -> None:
     try:
         if options.device:
             os.environ["METROLINE_DEVICE"] = options.device
-        recipe = Recipe.load(options.recipe, options.root)
+        recipe = load_recipe(options.recipe, options.root)
         train(recipe, Paths(options.recipe, options.root), metrics_port=options.metrics_port)
     except MetrolineError as error:
         sys.exit(f"error: {error}")

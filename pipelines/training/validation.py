@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from pipelines.tasks.registry import Batch
+from pipelines.tasks.interface import Batch
 from pipelines.training.distributed import Group
 
 

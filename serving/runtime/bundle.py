@@ -14,13 +14,12 @@ from typing import Any
 
 from base.errors import MetrolineError
 from base.files import read_object
+from base.forms import GRAPHS
 from base.manifest import REBUILD, seal, verify
 
 SEALS = "METROLINE_SEALS"
 """The environment variable by which a process tells those it starts which bundles it has hashed: a gigabyte takes a
 second, and three processes look at it before the first request. A bundle that was written to since is hashed again."""
-
-GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx", "int4": "model.int4.onnx"}
 
 
 @dataclass(frozen=True)

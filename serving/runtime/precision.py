@@ -19,9 +19,10 @@ import numpy as np
 
 from base.errors import MetrolineError
 from base.files import read_json, write_json
+from base.forms import GRAPHS
 from serving.engines.decode.graph import Graph
 from serving.native import library
-from serving.runtime.bundle import GRAPHS, Bundle
+from serving.runtime.bundle import Bundle
 from serving.runtime.store import home
 
 STREAMS, PROMPT, CONTEXT, REPEATS = 8, 64, 128, 6

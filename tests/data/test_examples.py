@@ -33,10 +33,10 @@ def test_recipes_prepare_it(recipe, documents, tmp_path, monkeypatch):
     stats = prepare(
         tmp_path / "raw",
         tmp_path / "out",
-        documents=DocumentsConfig.model_validate(values["documents"]),
-        clean=CleanConfig.model_validate(values["clean"]),
+        documents=DocumentsConfig.model_validate(values["data"]["documents"]),
+        clean=CleanConfig.model_validate(values["data"]["clean"]),
         split=SplitConfig.model_validate(values["split"]),
-        tokenizer=TokenizerConfig.model_validate(values["tokenizer"]),
+        tokenizer=TokenizerConfig.model_validate(values["data"]["tokenizer"]),
     )
     assert stats["documents"]["read"] == documents
     for split in ("train", "valid", "test"):

@@ -10,7 +10,7 @@ import typer
 
 from pipelines.commands import cli
 from pipelines.line.stages import STAGES
-from pipelines.recipe.schema import names
+from pipelines.recipe.load import names
 from tests.e2e.line_copy import ROOT, copy_project, environment
 
 README = (ROOT / "README.md").read_text()

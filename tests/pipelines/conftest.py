@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.evaluation import evaluate
 from pipelines.exporting.stage import export
 from pipelines.line import prefect_processes as servers
 from pipelines.paths import Paths
-from pipelines.tasks.language_modelling.evaluate import evaluate
 from pipelines.training import device
 from tests.pipelines import small_line
 from tests.pipelines.line import scratch_project

@@ -84,7 +84,7 @@ def checkpoint(paths: Paths, steps: int = 80, **shape: Any) -> Decoder:
 
 def recipe(**sections: Any) -> Recipe:
     """The recipe `mini`, with other sections where given."""
-    return Recipe.model_validate(
+    return Recipe.of(
         {
             "name": "mini",
             "description": "sentences about a congress",

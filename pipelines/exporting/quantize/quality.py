@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
@@ -13,19 +13,16 @@ from pipelines.exporting.runners import logits_of
 from pipelines.tasks.language_modelling import scoring
 from pipelines.tasks.language_modelling.windows import tokens_of
 
-if TYPE_CHECKING:
-    from pipelines.paths import Paths
-
 BATCH_TOKENS, CHUNK = 2048, 64
 WINDOW = (
     512  # tokens at a time at most: a quantized model errs in short texts as in long ones, and attention is quadratic
 )
 
 
-def losses(runner: Runner, model: CachedDecoder, tokens: int, paths: "Paths", *, cached: bool = False) -> np.ndarray:
+def losses(runner: Runner, model: CachedDecoder, tokens: int, prepared: Path, *, cached: bool = False) -> np.ndarray:
     """Nats [N] of about `tokens` tokens, in stretches spread over the test split; the same for every form. `cached`:
     a few tokens at a time over the cache, whose loss counts where it is quantized."""
-    test = Shards(paths.prepared, "test")
+    test = Shards(prepared, "test")
     windows = scoring.split_windows(test, min(WINDOW, model.model.config.context), 1.0, tokens)
     nats = scoring.score(logits_of(runner, model, CHUNK if cached else None), test, windows, BATCH_TOKENS)
     return nats[~np.isnan(nats)].astype(np.float64)
@@ -44,9 +41,9 @@ def compare(quantized: np.ndarray, fp32: np.ndarray) -> dict[str, float | int]:
     }
 
 
-def calibration(model: CachedDecoder, tokens: int, paths: "Paths") -> Iterator[np.ndarray]:
+def calibration(model: CachedDecoder, tokens: int, prepared: Path) -> Iterator[np.ndarray]:
     """Windows of token ids [S], together about `tokens`, spread over the validation split."""
-    valid = Shards(paths.prepared, "valid")
+    valid = Shards(prepared, "valid")
     begins = frozenset(np.asarray(valid.offsets).tolist())
     for window in scoring.split_windows(valid, min(WINDOW, model.model.config.context), 1.0, tokens):
         inputs, _ = tokens_of([window], valid, begins)

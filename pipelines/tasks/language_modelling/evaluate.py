@@ -1,18 +1,15 @@
-"""Stage `evaluate`: how well does the checkpoint predict the test split, and is that better than simple baselines?
-
-    metroline stage evaluate speeches
+"""How well does a checkpoint predict the test split, and is that better than simple baselines?
 
 It changes nothing of the model. The numbers are the same whenever the same checkpoint is evaluated on the same machine.
 """
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from base.errors import MetrolineError
-from base.files import atomic_folder, read_json, sha256, write_json
-from pipelines.paths import Paths
+from base.files import write_json
+from pipelines.tasks.interface import Measured, Primary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,38 +19,15 @@ if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
 
-class EvaluateConfig(BaseModel):
-    """How the test split is scored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    context: int | None = Field(
-        default=None, ge=2, description="tokens that one window shows; None: the model's context"
-    )
-    stride: float = Field(
-        default=0.75,
-        gt=0,
-        le=1,
-        description="part of a window that is scored, the rest being context (1: no overlap)",
-    )
-    batch_tokens: int = Field(default=2048, ge=1, description="tokens in one batch, padding included")
-    group_by: str | None = Field(
-        default=None, description="also give the loss per group of documents: a name in their meta, such as decade"
-    )
-    prompts: tuple[str, ...] = Field(default=(), description="beginnings of samples; none: how test documents begin")
-    samples: int = Field(default=3, ge=0, description="samples to draw when no prompts are given")
-    sample_tokens: int = Field(default=100, ge=1, description="tokens of one sample, its prompt not counted")
-    temperature: float = Field(default=0.8, ge=0, description="of the samples; 0: always the likeliest token")
-    seed: int = Field(default=0, ge=0, description="of the samples")
-    reference_tokens: int = Field(default=64, ge=2, description="length of the prompts that drift is later judged by")
-    reference_windows: int = Field(default=512, ge=2, description="most prompts in the drift reference")
+PRIMARY = Primary("test.bits_per_byte", "lower", floor="baselines.weakest_bits_per_byte")
+"""A model that predicts worse than bigram counts and compresses worse than xz is no model."""
 
 
-def evaluate(recipe: "Recipe", paths: Paths) -> None:
-    """Score the checkpoint in `paths.checkpoint` on the test split and write `paths.metrics` and `paths.evaluation`.
+def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -> Measured:
+    """Score a checkpoint on the test split; samples, the drift reference and the groups' picture go into `folder`.
 
-    Raises MetrolineError: no checkpoint or prepared data, a checkpoint of other data, documents without the meta that
-    `group_by` needs, a loss that is not finite.
+    Raises MetrolineError: a checkpoint of another vocabulary, documents without the meta that `group_by` needs, a loss
+    that is not finite.
     """
     import numpy as np
     import torch
@@ -65,16 +39,15 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
     from pipelines.tasks.language_modelling import baselines, groups, reference, samples, scoring
 
     config = recipe.evaluate
-    test = Shards(paths.prepared, "test")
+    test = Shards(prepared, "test")
     if not test.bytes:
+        raise MetrolineError(f"{prepared} has no text in its test split", hint="raise `test` in the recipe's split")
+    model = load(checkpoint).eval()
+    if model.config.vocab_size < test.vocab_size:
         raise MetrolineError(
-            f"{paths.prepared} has no text in its test split", hint="raise `test` in the recipe's split"
+            f"{checkpoint} was trained on other data than {prepared}", hint=f"metroline run {recipe.name}"
         )
-    if not paths.checkpoint.is_dir():
-        raise MetrolineError(f"{paths.checkpoint} is missing", hint=f"metroline run {recipe.name}")
-    model = load(paths.checkpoint).eval()
-    check_same_data(paths, test, model.config.vocab_size)
-    tokenizer = Tokenizer.load(paths.prepared / "tokenizer.json")
+    tokenizer = Tokenizer.load(prepared / "tokenizer.json")
     offsets, documents = np.asarray(test.offsets), list(test.documents())
     names = groups.group_names(documents, config.group_by) if config.group_by else None
     context = min(config.context or model.config.context, model.config.context)
@@ -104,11 +77,16 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
         ]  # fmt: skip
 
     bits_per_byte = loss * test.total_tokens / math.log(2) / test.bytes
-    bigram = baselines.bigram_bits_per_byte(Shards(paths.prepared, "train"), Shards(paths.prepared, "valid"), test)
+    bigram = baselines.bigram_bits_per_byte(Shards(prepared, "train"), Shards(prepared, "valid"), test)
     xz = baselines.xz_bits_per_byte(texts(test, tokenizer), test.bytes)
     rows = groups.group_losses(nats, offsets, documents, names) if names else []
-    metrics = {
-        "test": {
+    write_json(folder / "samples.json", drawn)
+    write_json(folder / "reference.json", drift)
+    if rows:
+        write_json(folder / "groups.json", rows)
+        groups.plot(rows, bits_per_byte, f"{recipe.name}: test loss per {config.group_by}", folder / "groups.png")
+    return Measured(
+        test={
             "loss": loss,
             "perplexity": math.exp(loss),
             "bits_per_byte": bits_per_byte,
@@ -116,33 +94,14 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
             "bytes": test.bytes,
             "context": context,
         },
-        "baselines": {
+        primary=PRIMARY,
+        baselines={
             "bigram_bits_per_byte": bigram,
             "xz_bits_per_byte": xz,
             "weakest_bits_per_byte": max(bigram, xz),
         },
-        "groups": {row["group"]: {"loss": row["loss"], "bits_per_byte": row["bits_per_byte"]} for row in rows},
-    }
-    with atomic_folder(paths.evaluation) as folder:
-        write_json(folder / "samples.json", drawn)
-        # What was evaluated: export takes these numbers for this checkpoint only.
-        write_json(folder / "reference.json", {**drift, "checkpoint": sha256(paths.checkpoint / "model.safetensors")})
-        if rows:
-            write_json(folder / "groups.json", rows)
-            groups.plot(rows, bits_per_byte, f"{recipe.name}: test loss per {config.group_by}", folder / "groups.png")
-    write_json(paths.metrics, metrics)
-
-
-def check_same_data(paths: Paths, test: "Shards", vocab_size: int) -> None:
-    """Raise MetrolineError when the checkpoint is of other data: it may have been trained on this test split."""
-    record = paths.checkpoint / "training.json"
-    if not record.is_file():
-        raise MetrolineError(f"{record} is missing", hint=f"metroline run {paths.recipe}")
-    trained_on = read_json(record).get("data_hash")
-    if trained_on != test.data_hash or vocab_size < test.vocab_size:
-        raise MetrolineError(
-            f"{paths.checkpoint} was trained on other data than {paths.prepared}", hint=f"metroline run {paths.recipe}"
-        )
+        groups={row["group"]: {"loss": row["loss"], "bits_per_byte": row["bits_per_byte"]} for row in rows},
+    )
 
 
 def texts(split: "Shards", tokenizer: "Tokenizer") -> "Iterator[str]":

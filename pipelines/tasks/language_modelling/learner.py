@@ -4,6 +4,7 @@ The train split is cut into windows of `train.sequence` tokens and one more (the
 an epoch takes each once. Scoring of the test split is `pipelines.tasks.language_modelling.evaluate`'s.
 """
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +19,11 @@ from data.text.shards import Shards
 from kernels import linear_cross_entropy
 from models.decoder.huggingface import save_pretrained
 from models.decoder.model import Decoder
-from pipelines.tasks.registry import Batch
+from pipelines.tasks.interface import Batch
+from pipelines.tasks.language_modelling.imported import imported
 from pipelines.training.order import epoch_shift
 
 if TYPE_CHECKING:
-    from pipelines.paths import Paths
     from pipelines.recipe.schema import Recipe
 
 VALIDATION_TOKENS = 8192  # in one forward pass over the validation split
@@ -47,17 +48,17 @@ class NextToken(nn.Module):
 
 
 class LanguageModelling:
-    """`pipelines.tasks.registry.Task` for a decoder on token shards.
+    """`pipelines.tasks.interface.Learner` for a decoder on token shards.
 
     Raises MetrolineError: no prepared data, damaged shards, a vocabulary or sequence that does not fit the model, a
-    train split smaller than one batch.
+    train split smaller than one batch (these two when it is asked for its objective).
     """
 
     outer = ("lm_head.weight",)
 
-    def __init__(self, recipe: "Recipe", paths: "Paths") -> None:
-        self.config, self.prepared = recipe.train, paths.prepared
-        self.train, self.valid = Shards(paths.prepared, "train"), Shards(paths.prepared, "valid")
+    def __init__(self, recipe: "Recipe", prepared: Path, first: Path | None = None) -> None:
+        self.config, self.prepared, self.first = recipe.train, prepared, first
+        self.train, self.valid = Shards(prepared, "train"), Shards(prepared, "valid")
         self.train.verify()
         self.valid.verify()
         vocabulary = recipe.model.vocab_size
@@ -67,6 +68,32 @@ class LanguageModelling:
                 hint="leave model.vocab_size out",
             )
         self.model_config = recipe.model.model_copy(update={"vocab_size": self.train.vocab_size})
+        self._imported: Decoder | None = None
+        if first is not None:
+            self._imported = imported(first / "files", self.train.vocab_size)
+            self.model_config = self._imported.config
+        sequence = self.config.sequence
+        tokens = self.train.total_tokens
+        # One token more is the last target. Epochs after the first are shifted by up to sequence - 1 tokens, which the
+        # last window leaves room for.
+        self.examples = max(1, (tokens - 1) // sequence - 1)
+        self.shifted = (tokens - 1) // sequence > 1
+        self._flops: dict[int, int] = {}
+        self.data_hash = self.train.data_hash
+
+    def network(self, generator: torch.Generator) -> Decoder:
+        """The decoder with its first weights: drawn, or those of `first`."""
+        if self._imported is not None:
+            model = copy.deepcopy(self._imported)
+        else:
+            with torch.random.fork_rng(devices=[]):  # PyTorch's modules draw weights of their own first
+                model = Decoder(self.model_config, generator)
+        model.activation_checkpointing = self.config.activation_checkpointing
+        return model
+
+    def objective(self, network: nn.Module) -> NextToken:
+        """See `NextToken`. Raises MetrolineError: a train split that is smaller than one batch."""
+        assert isinstance(network, Decoder)
         sequence = self.config.sequence
         if sequence > self.model_config.context:
             raise MetrolineError(f"train.sequence {sequence} is longer than model.context {self.model_config.context}")
@@ -77,38 +104,21 @@ class LanguageModelling:
                 f"({self.config.batch} sequences of {sequence})",
                 hint="take more data, or a smaller train.batch or train.sequence",
             )
-        # One token more is the last target. Epochs after the first are shifted by up to sequence - 1 tokens, which the
-        # last window leaves room for.
-        self.windows = max(1, (tokens - 1) // sequence - 1)
-        self.shifted = (tokens - 1) // sequence > 1
-        self._flops: dict[int, int] = {}
-        self.data_hash = self.train.data_hash
-
-    def network(self, generator: torch.Generator) -> Decoder:
-        """The decoder with its first weights."""
-        with torch.random.fork_rng(devices=[]):  # PyTorch's modules draw weights of their own first
-            model = Decoder(self.model_config, generator)
-        model.activation_checkpointing = self.config.activation_checkpointing
-        return model
-
-    def objective(self, network: nn.Module) -> NextToken:
-        """See `NextToken`."""
-        assert isinstance(network, Decoder)
         self._network = network
         return NextToken(network, self.config.label_smoothing)
 
-    def starts(self, epochs: NDArray[np.int64], windows: NDArray[np.int64]) -> list[int]:
+    def starts(self, epochs: NDArray[np.int64], examples: NDArray[np.int64]) -> list[int]:
         """Where each window begins in the train split's row of tokens."""
         length, seed = self.config.sequence, self.config.seed
         shifts = {e: epoch_shift(seed, e, length) if self.shifted else 0 for e in set(epochs.tolist())}
-        return [w * length + shifts[e] for e, w in zip(epochs.tolist(), windows.tolist(), strict=True)]
+        return [w * length + shifts[e] for e, w in zip(epochs.tolist(), examples.tolist(), strict=True)]
 
     def batch(
-        self, epochs: NDArray[np.int64], windows: NDArray[np.int64], sequence: int, device: torch.device
+        self, epochs: NDArray[np.int64], examples: NDArray[np.int64], sequence: int, device: torch.device
     ) -> Batch:
-        """Windows [n] → tokens and targets [n · window / sequence, sequence]."""
+        """Windows of text [n] → tokens and targets [n · window / sequence, sequence]."""
         length = self.config.sequence
-        rows = np.stack([self.train.tokens_at(start, length + 1) for start in self.starts(epochs, windows)])
+        rows = np.stack([self.train.tokens_at(start, length + 1) for start in self.starts(epochs, examples)])
         tokens, targets = rows[:, :-1].reshape(-1, sequence), rows[:, 1:].reshape(-1, sequence)
         return self._batch(tokens, targets, self.train.eos, device)
 
@@ -134,16 +144,17 @@ class LanguageModelling:
             self._flops[length] = self._network.flops_per_token(length)
         return Batch(inputs, targets.size, float(self._flops[length]) * targets.size)
 
-    def describe(self, epochs: NDArray[np.int64], windows: NDArray[np.int64]) -> str:
+    def describe(self, epochs: NDArray[np.int64], examples: NDArray[np.int64]) -> str:
         """The windows' token offsets in the train split, the first few of them."""
-        starts = self.starts(epochs, windows)
+        starts = self.starts(epochs, examples)
         few = ", ".join(f"{start:,}" for start in starts[:4]) + (", …" if len(starts) > 4 else "")
         return f"{len(starts)} windows of {self.config.sequence} tokens at train tokens {few}"
 
     def save(self, network: nn.Module, folder: Path) -> None:
         """Write a Hugging Face folder: weights, configuration, tokenizer."""
         assert isinstance(network, Decoder)
-        save_pretrained(network, folder, tokenizer=self.prepared / "tokenizer.json", eos=self.train.eos)
+        eos = self.train.eos if self.first is None else None  # imported weights have their own stop tokens
+        save_pretrained(network, folder, tokenizer=self.prepared / "tokenizer.json", eos=eos)
 
 
 def borders(tokens: NDArray[np.int64], eos: int) -> NDArray[np.int32]:

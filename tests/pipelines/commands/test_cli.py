@@ -15,7 +15,7 @@ import typer
 
 from pipelines.commands import cli
 from pipelines.line.endpoint import is_ready, next_free_port, served
-from pipelines.recipe.schema import Recipe
+from pipelines.recipe.load import load as load_recipe
 from tests.pipelines.line.scratch_project import RECIPE, alive, behave, environment, invoke, metroline, runs, wait_for
 
 COMMANDS = ("init", "run", "stage", "status", "serve", "keys", "chat", "rollback", "schedule", "doctor", "demo")
@@ -127,7 +127,7 @@ def test_from_a_folder_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(project / "texts")
     done = invoke("init", "mine", "--data", ".")
     assert done.exit_code == 0, done.stderr
-    assert Recipe.load("mine", project).source.path == "texts"
+    assert load_recipe("mine", project).source.path == "texts"
 
 
 def test_debug_shows_where_an_error_came_from(project: Path) -> None:
@@ -176,7 +176,7 @@ def test_init_takes_any_path(project: Path, name: str) -> None:
         (folder / f"{index}.txt").write_text(f"text {index}")
     done = invoke("init", "mine", "--data", str(folder))
     assert done.exit_code == 0, done.stderr
-    recipe = Recipe.load("mine")
+    recipe = load_recipe("mine")
     assert (recipe.source.path, recipe.split.method) == (name, "hash")
     text = Path("pipelines/recipes/mine.yaml").read_text()
     (folder / "0.txt").write_text("another text")
@@ -184,17 +184,17 @@ def test_init_takes_any_path(project: Path, name: str) -> None:
     assert done.exit_code == 0, done.stderr
     again = Path("pipelines/recipes/mine.yaml").read_text()
     assert again != text
-    assert again.replace(Recipe.load("mine").source.sha256, recipe.source.sha256) == text
+    assert again.replace(load_recipe("mine").source.sha256, recipe.source.sha256) == text
     moved = folder.rename(project / "elsewhere")
     assert invoke("init", "mine", "--data", str(moved), "--update").exit_code == 0
-    assert Recipe.load("mine").source.path == "elsewhere"
+    assert load_recipe("mine").source.path == "elsewhere"
     invoke("status", "mine")
 
 
 def test_one_file_is_cut_by_position(project: Path) -> None:
     Path("corpus.txt").write_text("some text\n")
     assert invoke("init", "mine", "--data", "corpus.txt").exit_code == 0
-    assert Recipe.load("mine").split.method == "tail"
+    assert load_recipe("mine").split.method == "tail"
 
 
 def test_update_wants_a_recipe_of_own_files(project: Path) -> None:

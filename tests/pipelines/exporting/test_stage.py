@@ -18,14 +18,16 @@ from base.files import read_json, sha256
 from base.progress import Progress
 from models.decoder.cached import CachedDecoder
 from models.decoder.huggingface import load
-from pipelines.exporting import forms, parity, pt2, runners, torchscript
-from pipelines.exporting.forms import check
+from pipelines.evaluation import evaluate
+from pipelines.exporting import decode as forms
+from pipelines.exporting import parity, pt2, runners, torchscript
+from pipelines.exporting.decode import check
 from pipelines.exporting.onnx import fp32 as onnx_fp32
 from pipelines.exporting.quantize import int8 as onnx_int8
 from pipelines.exporting.quantize import quality
-from pipelines.exporting.stage import ExportConfig, export
+from pipelines.exporting.stage import export
 from pipelines.paths import Paths
-from pipelines.tasks.language_modelling.evaluate import evaluate
+from pipelines.tasks.language_modelling.config import ExportConfig
 from tests.pipelines import small_line
 
 torch.set_num_threads(1)
@@ -71,7 +73,7 @@ def test_the_bundle_is_whole(exported: Paths) -> None:
     assert names == {
         "model.onnx", "model.int8.onnx", "model.ts", "model.pt2", "model.safetensors", "config.json", "tokenizer.json",
         "tokenizer_config.json", "generation_config.json", "parity.json", "metrics.json", "groups.png", "README.md",
-        "serving.json", "reference.json", "manifest.json",
+        "serving.json", "signature.json", "reference.json", "manifest.json",
     }  # fmt: skip
     found = manifest.verify(exported.bundle)
     assert set(found["files"]) == names - {"manifest.json"}
@@ -143,7 +145,7 @@ def test_equal_bytes_when_exported_again(exported: Paths, tmp_path: Path) -> Non
         module.export(model, tmp_path / FORMS[module])
         assert sha256(tmp_path / FORMS[module]) == sha256(exported.bundle / FORMS[module])
     files = {"onnx": tmp_path / "model.onnx", "int8": tmp_path / "model.int8.onnx"}
-    forms.quantize(model, files, ExportConfig(), exported, Progress("export", None))
+    forms.quantize(model, files, ExportConfig(), exported.prepared, Progress("export", None))
     assert sha256(tmp_path / "model.int8.onnx") == sha256(exported.bundle / "model.int8.onnx")
 
 
@@ -162,7 +164,9 @@ def test_a_gpt2_like_model_exports_too(trained: Paths, tmp_path: Path) -> None:
     found = parity.compare(runners.open_runner("onnx", tmp_path / "model.onnx", model), model.model, (1, 2), (1, 9))
     assert found["max_abs"] < 1e-4
     files = {form: tmp_path / f"{form}.onnx" for form in ("int8", "int4")}
-    forms.quantize(model, {"onnx": tmp_path / "model.onnx", **files}, ExportConfig(), paths, Progress("export", None))
+    forms.quantize(
+        model, {"onnx": tmp_path / "model.onnx", **files}, ExportConfig(), paths.prepared, Progress("export", None)
+    )
     kinds = [node.op_type for node in onnx.load(files["int8"]).graph.node]
     assert kinds.count("QuantizeRows") == 2 * 4 + 1  # nothing has a fixed size here
     assert "QuantizeLinear" not in kinds

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from pipelines.line.stages import STAGES
-from pipelines.recipe.schema import Recipe, names
+from pipelines.recipe.load import names
+from pipelines.recipe.schema import Recipe
 
 ROOT = Path(__file__).resolve().parents[3]
 STAGES_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -1,6 +1,7 @@
 """Gates: their syntax, their comparisons, their table, and the names that they may use."""
 
 import math
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from base.errors import MetrolineError
 from base.files import read_json
 from pipelines.paths import Paths
 from pipelines.recipe import gates
+from pipelines.tasks.language_modelling.task import Task
 
 VALUES = gates.measured(
     {
@@ -17,6 +19,22 @@ VALUES = gates.measured(
     },
     {"onnx": {"max_abs": 2e-6, "cases": [{"batch": 1}]}, "int8": {"loss_delta": 0.004}},
 )
+
+
+METRICS = {
+    "primary": {"metric": "test.bits_per_byte", "better": "lower", "floor": "baselines.weakest_bits_per_byte"},
+}
+
+
+@pytest.mark.parametrize("metrics", [{}, {"primary": None}, {"primary": {"metric": "test.loss"}}])
+def test_metrics_without_a_primary_one_are_told(metrics: dict[str, Any]) -> None:
+    with pytest.raises(MetrolineError, match="names no primary metric"):
+        gates.floor(metrics)
+
+
+def test_a_higher_value_may_be_the_better_one() -> None:
+    primary = {"metric": "test.accuracy", "better": "higher", "floor": "baselines.majority_accuracy"}
+    assert gates.floor({"primary": primary}) == "test.accuracy > baselines.majority_accuracy"
 
 
 def test_values_are_flat_and_numeric() -> None:
@@ -90,7 +108,7 @@ def test_unknown_metric_without_a_near_one_lists_what_there_is() -> None:
 
 def test_a_failed_gate_stops_with_a_table_of_all() -> None:
     with pytest.raises(MetrolineError) as error:
-        gates.require(["test.loss <= 2", "test.bits_per_byte <= 1.5", *gates.BUILT_IN], VALUES)
+        gates.require(["test.loss <= 2", "test.bits_per_byte <= 1.5", gates.floor(METRICS)], VALUES)
     text = str(error.value)
     assert "1 of 3 gates failed" in text
     assert "FAILED  test.loss           3    <= 2" in text
@@ -98,7 +116,7 @@ def test_a_failed_gate_stops_with_a_table_of_all() -> None:
 
 
 def test_gates_that_pass_are_returned() -> None:
-    assert [result.passed for result in gates.require(gates.BUILT_IN, VALUES)] == [True]
+    assert [result.passed for result in gates.require([gates.floor(METRICS)], VALUES)] == [True]
 
 
 def test_a_gate_prints_as_it_was_written() -> None:
@@ -107,11 +125,11 @@ def test_a_gate_prints_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("name", ["groups.1860.loss", "parity.pt2.max_abs", "test.bits_per_byte", "int8.loss_delta"])
 def test_names_that_a_recipe_may_use(name: str) -> None:
-    assert gates.known_metric(name)
+    assert gates.known_metric(name, Task.measured)
 
 
 def test_a_real_line_measures_every_promised_name(exported: Paths) -> None:
     metrics, parity = (read_json(path) for path in (exported.metrics, exported.bundle / "parity.json"))
     values = gates.measured(metrics, parity)
-    assert set(gates.MEASURED) <= set(values)
-    assert all(gates.known_metric(name) for name in values)
+    assert set(Task.measured) <= set(values)
+    assert all(gates.known_metric(name, Task.measured) for name in values)

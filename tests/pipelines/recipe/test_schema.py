@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from base.errors import MetrolineError
+from pipelines.recipe.load import RECIPES, names
+from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.reference import page
-from pipelines.recipe.schema import RECIPES, Recipe, names
 
 ROOT = Path(__file__).parents[3]
 TINY = yaml.safe_load((ROOT / RECIPES / "tiny.yaml").read_text(encoding="utf-8"))
@@ -23,7 +24,7 @@ def write(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "mine.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(MetrolineError) as caught:
-            Recipe.load("mine", tmp_path)
+            load_recipe("mine", tmp_path)
         return str(caught.value)
 
     return write
@@ -31,7 +32,7 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("name", names(ROOT))
 def test_a_shipped_recipe_is_valid_and_known_to_dvc(name):
-    recipe = Recipe.load(name, ROOT)
+    recipe = load_recipe(name, ROOT)
     assert recipe.name == name
     assert recipe.licence
     assert name in yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["recipes"]
@@ -40,15 +41,13 @@ def test_a_shipped_recipe_is_valid_and_known_to_dvc(name):
 def test_reading_a_recipe_imports_no_torch():
     import subprocess
 
-    code = (
-        "import sys; from pipelines.recipe.schema import Recipe; Recipe.load('tiny'); sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys; from pipelines.recipe.load import load; load('tiny'); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
 def test_the_nearest_recipe_is_named():
     with pytest.raises(MetrolineError, match="did you mean speeches"):
-        Recipe.load("speches", ROOT)
+        load_recipe("speches", ROOT)
 
 
 BAD = {
@@ -62,7 +61,13 @@ BAD = {
     "hash too short": (lambda r: r["source"].update(sha256="abc"), "sha256"),
     "heads do not fit": (lambda r: r["model"].update(heads=3), "model"),
     "gate with no comparison": (lambda r: r.update(gates=["test.loss"]), "is not a gate"),
-    "unknown task": (lambda r: r.update(task="poetry"), "task"),
+    "unknown task": (lambda r: r.update(task={"kind": "poetry"}), "task.kind: there is no task 'poetry'; there are: "),
+    "a task without its key": (lambda r: r.update(task="poetry"), "write task: {kind: poetry}"),
+    "unknown model": (lambda r: r.update(model={"kind": "decodr"}), "did you mean decoder?"),
+    "a key of the task's": (
+        lambda r: r["data"].update(tokeniser={}),
+        "did you mean tokenizer?",
+    ),
     "another name inside": (lambda r: r.update(name="other"), "says name: other"),
     "a head that cannot be exported": (lambda r: r["model"].update(heads=8, kv_heads=1), "model.head_dim: 8 is not a"),
     "the same without RoPE": (

@@ -48,7 +48,7 @@ def prepare(folder: Path, documents: dict[str, int] | None = None, seed: int = 0
 
 def recipe(model: dict[str, Any] | None = None, **train: Any) -> Recipe:
     """The recipe `mini`, with other values where given."""
-    return Recipe.model_validate(values(model, **train))
+    return Recipe.of(values(model, **train))
 
 
 def values(model: dict[str, Any] | None = None, **train: Any) -> dict[str, Any]:

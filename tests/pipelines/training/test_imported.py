@@ -1,5 +1,6 @@
 """A recipe whose weights others have trained, from the fetched file to the bundle."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from models.decoder.huggingface import load, save_pretrained
 from models.decoder.model import Decoder
 from pipelines.line import stages
 from pipelines.paths import Paths
+from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.schema import Recipe
 from tests.gguf_files import vocabulary, write_llama
 
@@ -45,16 +47,15 @@ def project(root: Path, weights: Path, **sections: Any) -> tuple[Recipe, Paths]:
         "licence": "theirs",
         "source": pin(TEXT).model_dump(),
         "pretrained": {"source": pin(weights, suffixes=WEIGHTS).model_dump()},
-        "documents": {"separator": "\n\n"},
         "split": {"valid": 0.1, "test": 0.1},
-        "tokenizer": {"kind": "pretrained"},
+        "data": {"documents": {"separator": "\n\n"}, "tokenizer": {"kind": "pretrained"}},
         "evaluate": {"sample_tokens": 8, "samples": 1, "reference_tokens": 16, "reference_windows": 8},
         "export": {"torchscript": False, "pt2": False, "lengths": [1, 7], "int8_tokens": 512},
         **sections,
     }
     (root / "pipelines/recipes").mkdir(parents=True)
     (root / "pipelines/recipes/imported.yaml").write_text(yaml.safe_dump(values))
-    return Recipe.load("imported", root), Paths("imported", root)
+    return load_recipe("imported", root), Paths("imported", root)
 
 
 def run(names: str, recipe: Recipe, paths: Paths) -> None:
@@ -180,12 +181,11 @@ def test_other_weights_than_the_pinned_ones_are_refused(weights: Path, tmp_path:
 
 CONTRADICTIONS = {
     "another tokenizer": (
-        {"tokenizer": {"kind": "bpe"}},
+        {"data": {"tokenizer": {"kind": "bpe"}}},
         "tokenizer.kind: with pretrained.source it must be pretrained",
     ),
     "no weights": ({"pretrained": {}}, "tokenizer.kind: pretrained needs pretrained.source"),
-    "a shape": ({"model": {"layers": 3}}, r"model\.layers: has no effect with pretrained\.source, so model must be"),
-    "training": ({"train": {"steps": 3}}, r"train\.steps: has no effect with pretrained\.source"),
+    "a shape": ({"model": {"layers": 3}}, r"model\.layers: has no effect with pretrained\.source, whose files say"),
 }
 
 
@@ -202,3 +202,22 @@ def test_weights_are_no_text(weights: Path, tmp_path: Path) -> None:
         pin(weights)
     with pytest.raises(MetrolineError, match=r"is none of \.gguf"):
         pin(TEXT, suffixes=WEIGHTS)
+
+
+def test_training_goes_on_from_the_weights(imported: tuple[Recipe, Paths]) -> None:
+    """A `train` with keys begins with the imported weights: the first loss is theirs, later ones are lower."""
+    _, paths = imported
+    train = {"steps": 6, "batch": 4, "sequence": 16, "lr": 1e-3, "warmup": 0, "evaluate_every": 6, "log_every": 1,
+             "device": "cpu", "precision": "fp32"}  # fmt: skip
+    path = paths.root / "pipelines/recipes/imported.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "train": train}))
+    before = load(paths.checkpoint).state_dict()
+    recipe = load_recipe("imported", paths.root)
+    run("train", recipe, paths)
+    after = load(paths.checkpoint).state_dict()
+    assert before.keys() == after.keys()
+    assert 0 < max(float((before[name] - after[name]).abs().max()) for name in before) < 0.1
+    losses = [json.loads(line)["loss"] for line in (paths.checkpoint / "curves.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0]
+    config = read_json(paths.checkpoint / "generation_config.json")
+    assert config["eos_token_id"] == [2, 0]

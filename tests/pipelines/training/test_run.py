@@ -93,8 +93,8 @@ def test_accumulation_changes_nothing_but_roundings(tmp_path, plain, micro_batch
 
 def test_accumulation_divides_by_tokens_not_by_pieces(tmp_path):
     """Pieces with unequal numbers of targets weigh by them: the gradient is that of the whole batch."""
+    from pipelines.tasks.interface import Batch
     from pipelines.tasks.language_modelling.learner import LanguageModelling
-    from pipelines.tasks.registry import Batch
     from pipelines.training.distributed import Group
     from pipelines.training.loop import Trainer
     from pipelines.training.state import States

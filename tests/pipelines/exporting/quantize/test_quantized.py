@@ -50,7 +50,7 @@ def forms(exported: Paths, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     folder = tmp_path_factory.mktemp("quantized")
     source = exported.bundle / "model.onnx"
     model = CachedDecoder(load(exported.checkpoint))
-    windows = list(quality.calibration(model, 512, exported))
+    windows = list(quality.calibration(model, 512, exported.prepared))
     largest, second = ranges.measure(source, windows)
     for name in ("int4", "again"):
         onnx_int4.export(source, folder / f"{name}.onnx", largest, second)

@@ -15,10 +15,11 @@ from base.files import read_json, write_json
 from data.text.shards import Shards
 from data.text.tokenizer import Tokenizer
 from models.decoder.huggingface import load, save_pretrained
+from pipelines.evaluation import evaluate
 from pipelines.paths import Paths
 from pipelines.recipe import gates
 from pipelines.tasks.language_modelling import samples, scoring
-from pipelines.tasks.language_modelling.evaluate import EvaluateConfig, evaluate
+from pipelines.tasks.language_modelling.config import EvaluateConfig
 from pipelines.tasks.language_modelling.reference import stretches
 from tests.pipelines import small_line
 
@@ -43,12 +44,14 @@ def test_metrics_agree_with_each_other_and_with_the_model(evaluated: Paths) -> N
 
 
 def test_a_trained_model_beats_the_baselines_and_a_random_one_fails_the_gate(evaluated: Paths, tmp_path: Path) -> None:
-    assert gates.require(gates.BUILT_IN, gates.flatten(read_json(evaluated.metrics)))[0].passed
+    floor, values = gates.floor(read_json(evaluated.metrics)), gates.flatten(read_json(evaluated.metrics))
+    assert floor == "test.bits_per_byte < baselines.weakest_bits_per_byte"
+    assert gates.require([floor], values)[0].passed
     random = small_line.copy(evaluated, tmp_path / "line")
     small_line.checkpoint(random, steps=0)
     evaluate(small_line.recipe(), random)
     with pytest.raises(MetrolineError, match=r"FAILED  test\.bits_per_byte"):
-        gates.require(gates.BUILT_IN, gates.flatten(read_json(random.metrics)))
+        gates.require([floor], gates.flatten(read_json(random.metrics)))
 
 
 def test_baselines_are_those_of_the_test_text(evaluated: Paths) -> None:

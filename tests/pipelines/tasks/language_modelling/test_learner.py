@@ -21,7 +21,7 @@ def paths(tmp_path):
 
 
 def make(paths, model=None, **train):
-    task = LanguageModelling(small_runs.recipe(model, **train), paths)
+    task = LanguageModelling(small_runs.recipe(model, **train), paths.prepared)
     network = task.network(torch.Generator().manual_seed(0))
     return task, network, task.objective(network)
 
@@ -39,9 +39,9 @@ def test_a_window_is_followed_by_its_targets(paths):
 
 def test_every_window_of_every_epoch_lies_in_the_split(paths):
     task, _, _ = make(paths)
-    everything = np.arange(task.windows)
+    everything = np.arange(task.examples)
     for epoch in range(30):
-        starts = task.starts(np.full(task.windows, epoch), everything)
+        starts = task.starts(np.full(task.examples, epoch), everything)
         assert min(starts) >= 0
         assert max(starts) + 17 <= task.train.total_tokens
     assert task.starts(np.array([0]), np.array([0])) == [0]

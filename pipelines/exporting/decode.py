@@ -1,4 +1,4 @@
-"""Write all exported forms of a checkpoint into a folder, and hold each against the checkpoint."""
+"""The forms of a model of engine `decode`, each held against the checkpoint over and without a cache."""
 
 import tempfile
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from base.errors import MetrolineError
+from base.files import read_json
+from base.forms import FORMS
 from base.progress import Progress
 from models.decoder.cached import CachedDecoder
 from pipelines.exporting import parity, pt2, runners, torchscript
@@ -16,28 +18,44 @@ from pipelines.exporting.quantize import int8 as onnx_int8
 from pipelines.exporting.quantize import quality, ranges, rotation
 
 if TYPE_CHECKING:
-    from pipelines.exporting.stage import ExportConfig
-    from pipelines.paths import Paths
+    from pipelines.tasks.interface import Decode
+    from pipelines.tasks.language_modelling.config import ExportConfig
 
-FILES = {
-    "onnx": "model.onnx",
-    "int8": "model.int8.onnx",
-    "int4": "model.int4.onnx",
-    "pt2": "model.pt2",
-    "torchscript": "model.ts",
-}
 QUANTIZED = ("int8", "int4")
 
 
-def write(
-    model: CachedDecoder, folder: Path, config: "ExportConfig", paths: "Paths", progress: Progress
-) -> dict[str, Any]:
+NEEDED = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json")
+"""Files of the checkpoint without which it cannot be served."""
+
+
+def steps(config: "ExportConfig") -> int:
+    """How often `write` reports progress."""
+    return 2 * (2 + config.int4 + config.torchscript + config.pt2)
+
+
+def facts(exportable: "Decode", folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What serving.json and the manifest's `model` say besides what every bundle says."""
+    shape = exportable.model.model.config
+    eos = read_json(folder / "generation_config.json")["eos_token_id"]
+    model = {
+        "layers": shape.layers,
+        "kv_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "vocab_size": shape.vocab_size,
+        "context": shape.context,
+        "eos": read_json(exportable.prepared / "index.json")["eos"],
+    }
+    return {"context": shape.context, "eos": eos}, model
+
+
+def write(exportable: "Decode", folder: Path, config: "ExportConfig", progress: Progress) -> dict[str, Any]:
     """Write and compare all forms. Returns the contents of parity.json; raises MetrolineError when one is off."""
+    model, prepared = exportable.model, exportable.prepared
     wanted = {"onnx": True, "int8": True, "int4": config.int4, "pt2": config.pt2, "torchscript": config.torchscript}
-    files = {form: folder / FILES[form] for form, asked in wanted.items() if asked}
+    files = {form: folder / FORMS[form].file for form, asked in wanted.items() if asked}
     onnx_fp32.export(model, files["onnx"])
     progress.update(advance=1, form="onnx")
-    quantize(model, files, config, paths, progress)
+    quantize(model, files, config, prepared, progress)
     for form, exporter in (("pt2", pt2), ("torchscript", torchscript)):
         if form in files:
             exporter.export(model, files[form])
@@ -50,9 +68,9 @@ def write(
         found[form] = parity.compare(runner, model.model, config.batch_sizes, config.lengths)
         found[form]["bytes"] = path.stat().st_size
         if form == "onnx":
-            fp32 = quality.losses(runner, model, config.int8_tokens, paths)
+            fp32 = quality.losses(runner, model, config.int8_tokens, prepared)
         if form in QUANTIZED and fp32 is not None:
-            nats = quality.losses(runner, model, config.int8_tokens, paths, cached=True)
+            nats = quality.losses(runner, model, config.int8_tokens, prepared, cached=True)
             found[form] |= quality.compare(nats, fp32)
         progress.update(advance=1, parity=form)
         check(form, found[form], config)
@@ -60,11 +78,11 @@ def write(
 
 
 def quantize(
-    model: CachedDecoder, files: dict[str, Path], config: "ExportConfig", paths: "Paths", progress: Progress
+    model: CachedDecoder, files: dict[str, Path], config: "ExportConfig", prepared: Path, progress: Progress
 ) -> None:
     """Calibrate on the validation split and write the quantized forms that are among `files`."""
     runners.open_runner("onnx", files["onnx"], model)  # says what is wrong with it, in one line
-    windows = list(quality.calibration(model, config.calibration_tokens, paths))
+    windows = list(quality.calibration(model, config.calibration_tokens, prepared))
     if not windows:
         raise MetrolineError(
             "export: the validation split has no text to calibrate int8 on", hint="raise split.valid in the recipe"

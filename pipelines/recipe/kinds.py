@@ -1,0 +1,66 @@
+"""The kinds of tasks and models that a recipe may name: one module each, found by its name.
+
+`task: {kind: language-modelling}` is the class `Task` of `pipelines/tasks/language_modelling/task.py` (or, of a task
+in one file, of `pipelines/tasks/KIND.py`); `model: {kind: decoder}` has its keys in the class `Config` of
+`models/decoder/config.py` (or `models/KIND.py`). So a new kind is a new file, and no list.
+"""
+
+import importlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from base.errors import MetrolineError, nearest
+
+if TYPE_CHECKING:
+    from pipelines.tasks.interface import Task
+
+TASK, MODEL = "language-modelling", "decoder"
+"""What a recipe means that names none."""
+TASKS, MODELS = ("pipelines.tasks", "task"), ("models", "config")
+"""Where kinds live, and the module that a kind has which is a folder."""
+
+
+def names(where: tuple[str, str]) -> list[str]:
+    """All kinds, sorted: files and folders that define what is asked for."""
+    package, inner = where
+    found = []
+    for folder in map(Path, importlib.import_module(package).__path__):
+        for path in folder.iterdir():
+            file = path / f"{inner}.py" if path.is_dir() else path
+            if file.suffix == ".py" and file.is_file() and _defines(file, "Task" if inner == "task" else "Config"):
+                found.append((path.name if path.is_dir() else path.stem).replace("_", "-"))
+    return sorted(found)
+
+
+def module_of(where: tuple[str, str], kind: str) -> str:
+    """The dotted name of a kind's module. Raises MetrolineError with the nearest kind for one that is not there."""
+    if kind not in (known := names(where)):
+        what = "task" if where is TASKS else "model"
+        raise MetrolineError(f"{what}.kind: there is no {what} {kind!r}; {nearest(kind, known)}")
+    package, inner = where
+    name = f"{package}.{kind.replace('-', '_')}"
+    spec = importlib.util.find_spec(name)
+    return f"{name}.{inner}" if spec is not None and spec.submodule_search_locations else name
+
+
+@cache
+def task(kind: str) -> "type[Task]":
+    """The class of a kind of task. Raises MetrolineError: no such kind."""
+    found: Any = importlib.import_module(module_of(TASKS, kind)).Task
+    return found
+
+
+@cache
+def model_config(kind: str) -> type[BaseModel]:
+    """The schema of a kind of model. Raises MetrolineError: no such kind."""
+    found: Any = importlib.import_module(module_of(MODELS, kind)).Config
+    return found
+
+
+def _defines(file: Path, name: str) -> bool:
+    text = file.read_text(encoding="utf-8")
+    return any(f"\n{line}" in text for line in (f"class {name}:", f"class {name}(ModelConfig):", f"{name} = "))

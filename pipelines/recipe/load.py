@@ -1,0 +1,84 @@
+"""Read a recipe's YAML file, and turn what is wrong with it into one clear line.
+
+load("speeches")        # pipelines/recipes/speeches.yaml below the working folder
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from base.errors import MetrolineError, nearest
+from base.yaml_files import read_yaml
+from pipelines.recipe.consistency import problems
+from pipelines.recipe.schema import Recipe, schema_of
+
+RECIPES = Path("pipelines/recipes")
+
+
+def load(name: str, root: Path = Path(".")) -> Recipe:
+    """Read and check the recipe `name` below `root`. Raises MetrolineError: no such recipe, bad YAML, bad value."""
+    path = root / RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown_recipe(name, root)
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise MetrolineError(f"{path}: a recipe is a mapping of sections, not {type(values).__name__}")
+    try:
+        schema = schema_of(values)
+    except MetrolineError as error:
+        raise MetrolineError(f"{path}: {error}") from None
+    try:
+        recipe = schema.model_validate({"name": name, **values})
+    except ValidationError as error:
+        raise MetrolineError(f"{path}: " + "; ".join(describe(schema, entry) for entry in error.errors())) from None
+    if recipe.name != name:
+        raise MetrolineError(f"{path}: says name: {recipe.name}", hint=f"the file's name makes it {name}")
+    if found := list(problems(recipe)):
+        raise MetrolineError(f"{path}: " + "; ".join(found))
+    return recipe
+
+
+def names(root: Path = Path(".")) -> list[str]:
+    """All recipes below `root`, sorted."""
+    return sorted(path.stem for path in (root / RECIPES).glob("*.yaml"))
+
+
+def read_params() -> dict[str, Any]:
+    """The contents of params.yaml. Raises MetrolineError when it cannot be read."""
+    values = read_yaml(Path("params.yaml"))
+    if not isinstance(values, dict):
+        raise MetrolineError("params.yaml: not a mapping", hint="it needs a list `recipes:`")
+    return values
+
+
+def unknown_recipe(name: str, root: Path) -> MetrolineError:
+    """The error for a recipe that is not there, with the nearest one that is."""
+    return MetrolineError(f"no recipe {name!r} in {root / RECIPES}", hint=nearest(name, names(root)))
+
+
+def describe(schema: type[BaseModel], error: Any) -> str:
+    """One pydantic error as `train.lr: what is wrong`, with the nearest known key for an unknown one."""
+    location = [str(part) for part in error["loc"]]
+    where = ".".join(location) or "recipe"
+    if error["type"] != "extra_forbidden":
+        message = str(error["msg"]).removeprefix("Value error, ")
+        return f"{where}: {message}"
+    near = difflib.get_close_matches(location[-1], known_keys(schema, location[:-1]), n=1)
+    return f"{where}: unknown key" + (f", did you mean {near[0]}?" if near else "")
+
+
+def known_keys(schema: Any, location: list[str]) -> list[str]:
+    """The keys that the section at `location` of a schema takes (for a union, those of all its members)."""
+    resolved = [schema]
+    for part in location:
+        children = [model.model_fields[part].annotation for model in resolved if part in model.model_fields]
+        resolved = [model for child in children for model in _models(child)] or resolved
+    return sorted({key for model in resolved for key in model.model_fields})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]

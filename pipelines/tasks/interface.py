@@ -1,0 +1,186 @@
+"""What the stages ask of a task. They know no task: each asks the recipe's for its part.
+
+A task is a class `Task` in `pipelines/tasks/KIND.py` (or `KIND/task.py`), made from the checked recipe. The module
+imports nothing heavy at its top: recipes are checked with it. docs/extending.md adds one step by step.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from data.signature import Signature
+    from models.decoder.cached import CachedDecoder
+    from pipelines.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass takes."""
+
+    inputs: dict[str, "Tensor"]
+    """Keyword arguments of the objective."""
+    targets: int
+    """Number of targets that count: what a sum of losses is divided by."""
+    flops: float
+    """Floating-point operations to train on it, for MFU."""
+
+
+class Learner(Protocol):
+    """What the trainer needs to know. All of it is the same whenever it is asked again."""
+
+    data_hash: str
+    """Identifies the prepared data."""
+    examples: int
+    """Number of examples (windows of text, images, rows) that an epoch has."""
+    outer: tuple[str, ...]
+    """Names of the network's weights that belong to the output, not to hidden layers."""
+
+    def network(self, generator: "torch.Generator") -> "nn.Module":
+        """The network with its first weights; `layers` is the list of its blocks, where it has any."""
+
+    def objective(self, network: "nn.Module") -> "nn.Module":
+        """A module whose forward(**batch.inputs, seed=...) is the sum of a batch's losses, float32 []."""
+
+    def batch(
+        self, epochs: "NDArray[np.int64]", examples: "NDArray[np.int64]", sequence: int, device: "torch.device"
+    ) -> Batch:
+        """The batch of these examples; text is cut into sequences of `sequence` tokens."""
+
+    def validation(self, device: "torch.device") -> Iterator[Batch]:
+        """All of the validation split, in batches; none when there is none."""
+
+    def describe(self, epochs: "NDArray[np.int64]", examples: "NDArray[np.int64]") -> str:
+        """Where in the data these examples are, for an error message."""
+
+    def save(self, network: "nn.Module", folder: Path) -> None:
+        """Write the network with all that it takes to use it, `model.safetensors` among it."""
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The one value that says how good a model is, and the floor that it must beat to be released at all."""
+
+    metric: str
+    """Its name in metrics.json, such as `test.accuracy`."""
+    better: Literal["higher", "lower"]
+    floor: str
+    """The name of the floor's value in metrics.json, such as `baselines.majority_accuracy`."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How good a checkpoint is on the test split. Names and values go into metrics.json."""
+
+    test: Mapping[str, float | int]
+    primary: Primary
+    baselines: Mapping[str, float | int] = field(default_factory=dict)
+    """Floors (a model that does not beat them is none) and references (stronger ones; reported, not gated)."""
+    groups: Mapping[str, Mapping[str, float | int]] = field(default_factory=dict)
+    """The same values per group of the test split."""
+
+    def metrics(self) -> dict[str, Any]:
+        """The contents of metrics.json."""
+        primary = {"metric": self.primary.metric, "better": self.primary.better, "floor": self.primary.floor}
+        return {"test": dict(self.test), "baselines": dict(self.baselines), "groups": dict(self.groups),
+                "primary": primary}  # fmt: skip
+
+
+Predict = Callable[[Mapping[str, "NDArray[Any]"]], Mapping[str, "NDArray[Any]"]]
+"""A model, whatever runs it: named inputs with a batch in front → named outputs."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A checkpoint as the `forward` engine runs it: what is exported, and how a form of it is judged."""
+
+    model: "nn.Module"
+    """In evaluation mode. Inputs of the signature, in order and batched → its outputs, in order: softmax and
+    de-normalisation are inside."""
+    pre: "nn.Module | None"
+    """For images of any size: uint8 [1, H, W, C] → the input of `model`, uint8 [1, height, width, C]."""
+    golden: "tuple[tuple[bytes, ...], ...]"
+    """Raw test items, one tuple of inputs each, as a client would send them."""
+    examples: Callable[[str, int], Iterator[dict[str, "NDArray[Any]"]]]
+    """(split, most) → batches of decoded inputs: for parity, and to calibrate int8 on `valid`."""
+    quality: Callable[[Predict, int], dict[str, float]]
+    """A form's values on at most so many items of the test split, the primary metric's name first."""
+    primary: Primary
+
+
+@dataclass(frozen=True)
+class Decode:
+    """A checkpoint as the `decode` engine runs it, and the data that its forms are calibrated and judged on."""
+
+    model: "CachedDecoder"
+    prepared: Path
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a task says in the model card; all of it Markdown."""
+
+    library: str
+    """Who loads the checkpoint: transformers, metroline."""
+    architecture: str
+    data: str
+    """How examples were made and split."""
+    counts: Mapping[str, str]
+    """Keys of the splits in index.json → heads of the table's columns."""
+    targets: str
+    """What training counts: tokens, images."""
+    loss: str
+    """The loss's unit."""
+    output: str
+    """One number of an output, in a word: logit, probability."""
+    parity: str
+    """What the exported forms were run on."""
+    quality: str
+    """How good the model is."""
+    limits: tuple[str, ...]
+    pictures: frozenset[str] = frozenset()
+    """Files of the bundle that may be shown."""
+    more: tuple[str, ...] = ()
+    """Further sections."""
+    loading: str = ""
+    """Who else loads the folder."""
+
+
+class Task(Protocol):
+    """A kind of task. `sections`: the schema of its own keys in a recipe's `task`, `data`, `evaluate` and `export`."""
+
+    sections: ClassVar[Mapping[str, type[BaseModel]]]
+    measured: ClassVar[tuple[str, ...]]
+    """Names of values in metrics.json that every recipe of this task has, so that gates are checked before a run."""
+
+    def __init__(self, recipe: "Recipe") -> None: ...
+
+    def problems(self) -> Iterator[str]:
+        """One line, opened by `section.key: `, for each place where two sections contradict each other."""
+
+    def prepare(self, raw: Path, out: Path, pretrained: Path | None) -> None:
+        """Raw files → prepared data with `index.json` and its `data_hash`: split, fit on train only, refuse leaks."""
+
+    def learner(self, prepared: Path, first: Path | None) -> Learner:
+        """What the trainer needs. `first`: the fetched files of pretrained weights, which its network begins with."""
+
+    def measure(self, checkpoint: Path, prepared: Path, folder: Path) -> Measured:
+        """Judge a checkpoint on the test split; pictures, samples and the drift reference go into `folder`."""
+
+    def exportable(self, checkpoint: Path, prepared: Path) -> "Forward | Decode":
+        """What the exporter of the signature's engine takes."""
+
+    def card(self, folder: Path, evaluation: Path, metrics: Mapping[str, Any], parity: Mapping[str, Any]) -> Card:
+        """What the model card says. `folder`: the bundle with the checkpoint's files; `evaluation`: what `measure`
+        wrote."""
+
+    def signature(self, prepared: Path) -> "Signature":
+        """Typed inputs and outputs."""
