@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from base.forms import GRAPHS
 from benchmarks.serving import PREFILL, STREAMS, THREADS
+from serving.bundle import Bundle
 from serving.engines.decode.graph import Graph
 from serving.native import library
-from serving.runtime.bundle import GRAPHS, Bundle
 
 STEPS, CONTEXT, ROUNDS = 12, 128, 8
 

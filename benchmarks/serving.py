@@ -25,12 +25,13 @@ from typing import Any
 import numpy as np
 import psutil
 
+from base.forms import GRAPHS
 from benchmarks._serving_client import streams, together
 from benchmarks._serving_peers import baseline, further
 from benchmarks.serving_start import seconds_to_ready
 from serving.app.run import start
+from serving.bundle import Bundle
 from serving.engines.decode.graph import Graph
-from serving.runtime.bundle import GRAPHS, Bundle
 
 THREADS, STREAMS, PROMPT, TOKENS, PREFILL, REPEATS, ROUNDS = 2, 16, 64, 128, 512, 3, 3
 SPEEDS = {"one", "many", "prefill", "raw_one", "raw"}

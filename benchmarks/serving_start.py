@@ -21,7 +21,8 @@ from typing import Any
 import httpx
 import psutil
 
-from serving.app.run import QUIET, Server, free_port, start
+from base.processes import free_port
+from serving.app.run import QUIET, Server, start
 
 STARTS, REQUESTS = 5, 20
 SECONDS, MEGABYTES = 5.0, 500.0

@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.line.endpoint import Served, complete, next_free_port
+from base.processes import next_free_port
+from pipelines.line.endpoint import Served, complete
 from pipelines.line.run import run
 from pipelines.recipe.load import load as load_recipe
 

@@ -69,8 +69,8 @@ def deploy(recipe: str, watch: line.Watch, root: Path = Path(".")) -> str:
 
 def _try_out(recipe: str, watch: line.Watch, root: Path) -> None:
     """Deploy on an endpoint that is started for this only."""
+    from base.processes import free_port
     from pipelines.line.endpoint import Served
-    from pipelines.line.prefect_processes import free_port
     from pipelines.release import stage as release
 
     watch(f"no endpoint serves {recipe}: starting one for a smoke request")

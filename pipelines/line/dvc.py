@@ -12,18 +12,16 @@ import logging
 import os
 import re
 import selectors
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from base.errors import MetrolineError
+from base.processes import stop_group
 from base.yaml_files import read_yaml
 from pipelines.line.stages import ERROR_MARKER, OWNER
 from pipelines.recipe.load import RECIPES, read_params
@@ -185,33 +183,6 @@ def _lines(process: "subprocess.Popen[bytes]") -> Iterator[str]:
                 break
     if rest:
         yield rest.decode(errors="replace").rstrip()
-
-
-def stop_group(group: int, grace: float) -> None:
-    """End every process of a process group: SIGTERM, after `grace` seconds SIGKILL; a second Ctrl-C does not wait."""
-    if not _running(group):
-        return
-    try:
-        with suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGTERM)
-        deadline = time.monotonic() + grace
-        while _running(group) and time.monotonic() < deadline:
-            time.sleep(0.05)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
-            killed = time.monotonic()
-            while _running(group) and time.monotonic() - killed < 5:
-                time.sleep(0.01)
-
-
-def _running(group: int) -> bool:
-    """Whether a process of the group is left. Zombies, which nobody may ever reap in a container, do not count."""
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, ProcessLookupError):
-            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
-                return True
-    return False
 
 
 @contextmanager

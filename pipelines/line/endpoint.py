@@ -4,7 +4,6 @@
 """
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ import httpx
 
 from base.endpoints import authorization
 from base.errors import MetrolineError
-from pipelines.line.dvc import stop_group
+from base.processes import stop_group
 from pipelines.recipe.load import unknown_recipe
 
 LOG = Path(".metroline/endpoint.log")
@@ -47,16 +46,6 @@ def command(
         "--workers",
         str(workers),
     ]
-
-
-def next_free_port(port: int, host: str = "127.0.0.1", tries: int = 50) -> int:
-    """`port`, or the next one that nobody listens on. Raises MetrolineError when all of `tries` are taken."""
-    for candidate in range(port, min(port + tries, 65536)):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, candidate))
-            return candidate
-    raise MetrolineError(f"no free port from {port} on", hint="choose another one with --port")
 
 
 class Served:

@@ -4,10 +4,8 @@ They live in sessions of their own, so that Ctrl-C reaches this process alone, w
 be killed, they end too (Linux). What they are for is pipelines/line/schedule.py's and pipelines/line/run.py's.
 """
 
-import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +18,7 @@ import psutil
 
 from base.errors import MetrolineError
 from base.files import read_json, write_json
-from pipelines.line.dvc import stop_group
+from base.processes import end_with_parent, free_port, stop_group
 
 LOGS = Path(".metroline/prefect")
 NOTE = LOGS / "server.json"
@@ -52,7 +50,7 @@ def background(command: list[str], log: Path, **environment: str) -> "Iterator[s
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", *command], env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent,
         )  # fmt: skip
     try:
         yield process
@@ -107,13 +105,6 @@ def server_for_a_run(root: Path) -> Iterator[str]:
             yield url
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def worker(root: Path, url: str, pool: str) -> "Iterator[subprocess.Popen[bytes]]":
     """A worker of the pool. Its runs send heartbeats, so that one that was killed is noticed."""
@@ -147,9 +138,3 @@ def stay(processes: dict[str, "subprocess.Popen[bytes]"], sleep: Callable[[float
                         hint=f"see .metroline/prefect/{name}.log",
                     )
             sleep(0.5)
-
-
-def _end_with_parent() -> None:
-    """In the child: SIGTERM when the thread that started it ends, so that nothing is left behind (prctl(2))."""
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

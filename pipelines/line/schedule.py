@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from base.errors import MetrolineError
+from base.processes import next_free_port
 from base.yaml_files import read_yaml
 from pipelines.line.dvc import check_recipe
-from pipelines.line.endpoint import next_free_port
 from pipelines.line.prefect_processes import HEARTBEAT, answers, local_server, local_worker, shared_server, stay, worker
 
 if TYPE_CHECKING:

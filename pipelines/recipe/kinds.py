@@ -9,14 +9,11 @@ import importlib
 import importlib.util
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
 from base.errors import MetrolineError, nearest
-
-if TYPE_CHECKING:
-    from pipelines.tasks.interface import Task
 
 TASK, MODEL = "language-modelling", "decoder"
 """What a recipe means that names none."""
@@ -48,10 +45,9 @@ def module_of(where: tuple[str, str], kind: str) -> str:
 
 
 @cache
-def task(kind: str) -> "type[Task]":
-    """The class of a kind of task. Raises MetrolineError: no such kind."""
-    found: Any = importlib.import_module(module_of(TASKS, kind)).Task
-    return found
+def task(kind: str) -> Any:
+    """The class of a kind of task (`pipelines.tasks.interface.Task`). Raises MetrolineError: no such kind."""
+    return importlib.import_module(module_of(TASKS, kind)).Task
 
 
 @cache

@@ -5,7 +5,7 @@
 
 Every change is a rename: a process killed at any moment leaves the old state or the new one. One writer at a time, by
 a lock. What is released, and when, is decided by `pipelines/release/stage.py`; the reading side for serving is
-`serving/runtime/store.py`.
+`serving/store.py`.
 """
 
 import fcntl

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from serving.app.processes import end_with_parent
+from base.processes import end_with_parent
 from serving.http.logs import configure
 from serving.http.settings import Settings
 from serving.runtime.metrics import begin_files

@@ -30,11 +30,11 @@ import httpx
 
 from base.endpoints import RELOAD, announced
 from base.errors import MetrolineError
+from base.processes import end_with_parent, free_port
 from serving.app import tracing
-from serving.app.processes import end_with_parent
+from serving.bundle import SEALS, load_all, locate, seals
 from serving.http.keys import key_file
 from serving.http.settings import Settings
-from serving.runtime.bundle import SEALS, load_all, locate, seals
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `serving` can be imported from."""
@@ -239,24 +239,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
-
-
-def free_port(host: str, port: int) -> int:
-    """`port` when it can be listened on, or for 0 one that can. Raises MetrolineError."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        hint = "127.0.0.1 for this machine alone, 0.0.0.0 for others too"
-        raise MetrolineError(f"cannot listen on {host}, which is no IP address", hint=hint) from None
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            hint = "another server may be running; choose one with --port"
-            raise MetrolineError(f"cannot listen on {host}:{port}: {error}", hint=hint) from None
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from base.errors import MetrolineError
 from serving.app import tracing
 from serving.app.guard import Guard, Receive, Scope, Send, restore_path
 from serving.app.lifecycle import Lifecycle
-from serving.app.processes import keep_no_memory, release_memory, supervise
+from serving.app.processes import supervise
 from serving.http.settings import Settings
+from serving.runtime.memory import keep_no_memory, release_memory
 from serving.runtime.runtime import Runtime
 
 keep_no_memory()
@@ -71,7 +72,7 @@ class Metroline:
     @bentoml.on_deployment
     def check() -> None:
         """Once, in the parent, before any worker: a damaged or missing bundle ends the start with one line."""
-        from serving.runtime.bundle import SEALS, load_all, locate, seals
+        from serving.bundle import SEALS, load_all, locate, seals
 
         try:
             tracing.check(settings.traces)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from base.errors import MetrolineError
 from base.files import write_json
-from serving.runtime.store import home
+from serving.store import home
 
 PREFIX = "mk-"
 LATEST = 253_402_300_799

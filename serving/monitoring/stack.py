@@ -26,8 +26,7 @@ import yaml
 
 from base.errors import MetrolineError, exit_with
 from base.files import write_text
-from serving.app.processes import end_with_parent
-from serving.app.run import free_port
+from base.processes import end_with_parent, free_port
 from serving.monitoring.promql import FOLDER, Prometheus
 
 PROGRAMS = {"prometheus": ("prometheus",), "node-exporter": ("prometheus-node-exporter", "node_exporter")}

@@ -8,13 +8,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from serving.app.processes import release_memory
+from serving.bundle import Bundle
 from serving.engines.decode.drift import Drift
 from serving.engines.decode.engine import Engine
 from serving.engines.decode.graph import Graph, threads_for
 from serving.engines.decode.text import Vocabulary
 from serving.http.settings import Settings
-from serving.runtime.bundle import Bundle
+from serving.runtime.memory import release_memory
 from serving.runtime.metrics import Metrics
 from serving.runtime.precision import settle
 

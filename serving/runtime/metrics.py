@@ -17,10 +17,10 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from serving.runtime.bundle import Bundle
+from serving.bundle import Bundle
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 STEP_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1, 0.25, 1.0)
@@ -31,47 +31,6 @@ FILES = ("counter", "histogram", "summary", "gauge_all", "gauge_livesum", "gauge
 
 REASONS = ("invalid", "too_large", "queue_full", "loading", "draining", "failed", "deadline", "unauthorized",
            "rate_limit")  # fmt: skip
-
-
-class EngineMetrics(Protocol):
-    """What the engine reports. Called from its thread."""
-
-    def queued(self, count: int) -> None:
-        """Requests that wait."""
-
-    def active(self, count: int) -> None:
-        """Requests that are being answered."""
-
-    def capacity(self, slots: int, tokens: int) -> None:
-        """How many sequences may run, and how many tokens the key/value cache may hold."""
-
-    def running(self, sequences: int, tokens: int) -> None:
-        """Sequences that run (a request may have several), and the tokens that are set aside for them in the cache."""
-
-    def prefix(self, tokens: int) -> None:
-        """The cache was searched for the beginning of a prompt, and held `tokens` of it."""
-
-    def speculated(self, guessed: int, accepted: int) -> None:
-        """Tokens that were guessed in one step, and how many of them were right."""
-
-    def restarted(self) -> None:
-        """The engine failed, and starts again."""
-
-    def started(self, seconds: float, tokens_in: int) -> None:
-        """A request left the queue after `seconds`."""
-
-    def first_token(self, seconds: float) -> None:
-        """A request's first token came `seconds` after its arrival."""
-
-    def steps(self, sizes: Sequence[int], seconds: Sequence[float | None]) -> None:
-        """Decode steps since the last call, by the sequences that got a token each; and all tokens drawn since then:
-        for each, the time since the one before it in its choice, None: it is the first."""
-
-    def cancelled(self) -> None:
-        """A client went away before its request was done."""
-
-    def prompt(self, loss: float, drift: float) -> None:
-        """A prompt's mean loss in nats a token, and the drift score after it."""
 
 
 _families: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()

@@ -20,10 +20,10 @@ import numpy as np
 from base.errors import MetrolineError
 from base.files import read_json, write_json
 from base.forms import GRAPHS
+from serving.bundle import Bundle
 from serving.engines.decode.graph import Graph
 from serving.native import library
-from serving.runtime.bundle import Bundle
-from serving.runtime.store import home
+from serving.store import home
 
 STREAMS, PROMPT, CONTEXT, REPEATS = 8, 64, 128, 6
 

@@ -59,7 +59,7 @@ class Runtime:
         threading.Thread(target=load, name="metroline-load", daemon=True).start()
 
     def _load(self) -> None:
-        from serving.runtime.bundle import load_all, locate
+        from serving.bundle import load_all, locate
         from serving.runtime.loaded_model import load
 
         settings = self.settings

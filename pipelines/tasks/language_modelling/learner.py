@@ -21,7 +21,7 @@ from models.decoder.huggingface import save_pretrained
 from models.decoder.model import Decoder
 from pipelines.tasks.interface import Batch
 from pipelines.tasks.language_modelling.imported import imported
-from pipelines.training.order import epoch_shift
+from pipelines.tasks.language_modelling.shift import epoch_shift
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe

@@ -23,13 +23,13 @@ from serving.engines.decode.cache import Slots
 from serving.engines.decode.drift import SHORTEST, Drift, prompt_loss
 from serving.engines.decode.grammar import Grammar, Grammars, Matcher
 from serving.engines.decode.graph import Graph
+from serving.engines.decode.metrics import EngineMetrics
 from serving.engines.decode.outbox import Outbox, Stream
 from serving.engines.decode.scheduler import Running, Scheduler
 from serving.engines.decode.sequence import DoneEvent, ErrorEvent, Request, score
 from serving.engines.decode.speculative import Lookup
 from serving.engines.decode.text import Vocabulary
 from serving.http.errors import ApiError, internal, queue_full, unavailable
-from serving.runtime.metrics import EngineMetrics
 
 log = logging.getLogger("metroline.engine")
 

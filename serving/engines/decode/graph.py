@@ -15,9 +15,9 @@ import onnxruntime as ort
 
 from base.errors import MetrolineError
 from base.processor import saturates
+from serving.bundle import Bundle
 from serving.engines.decode.cache import KeyValueCache, Part
 from serving.native import register
-from serving.runtime.bundle import Bundle
 
 SMALL = 16 << 20
 """Bytes of a graph whose steps are too short to be shared between threads: two were a third slower than one

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from base.errors import MetrolineError
+from base.processes import free_port
 from pipelines.commands.chat import Settings, chat, main
-from serving.app.run import free_port
 from tests.serving import chat_bundle
 from tests.serving.clients import metric
 from tests.serving.tiny_bundle import SCRIPT

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import typer
 
+from base.processes import next_free_port
 from pipelines.commands import cli
-from pipelines.line.endpoint import is_ready, next_free_port, served
+from pipelines.line.endpoint import is_ready, served
 from pipelines.recipe.load import load as load_recipe
 from tests.pipelines.line.scratch_project import RECIPE, alive, behave, environment, invoke, metroline, runs, wait_for
 

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
+from base.processes import free_port
 from pipelines.commands import cli
 from pipelines.line import prefect_processes as servers
 from pipelines.line.environment import match_git
@@ -176,7 +177,7 @@ def prefect_server(root: Path, home: Path | None = None) -> Iterator[str]:
             patch.delenv(name)
         patch.setenv("PREFECT_HOME", str(root / servers.LOGS))
         patch.setenv("DO_NOT_TRACK", "1")
-        with servers.server(root, servers.free_port(), "--no-ui") as (url, _):
+        with servers.server(root, free_port(), "--no-ui") as (url, _):
             yield url
 
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from base.errors import MetrolineError
+from base.processes import free_port
 from pipelines.line import prefect_processes as servers
 from pipelines.line import schedule
 from tests.pipelines.line.scratch_project import (
@@ -132,7 +133,7 @@ def test_prefect_deploy_makes_the_same_deployment(root: Path, server: str) -> No
 
 def test_the_command_brings_its_own_server_and_takes_it_away(project: Path) -> None:
     root = project
-    port = servers.free_port()
+    port = free_port()
     command = [
         sys.executable,
         "-m",
@@ -183,7 +184,7 @@ def test_bad_input(project: Path, arguments: list[str], message: str) -> None:
 
 
 def test_no_server_there(project: Path) -> None:
-    url = f"http://127.0.0.1:{servers.free_port()}/api"
+    url = f"http://127.0.0.1:{free_port()}/api"
     for command in (["schedule", "one", "--cron", "0 3 * * *"], ["run", "one"]):
         done = invoke(*command, PREFECT_API_URL=url)
         assert (done.exit_code, done.stderr.splitlines()[-1][:51]) == (

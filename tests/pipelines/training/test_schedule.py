@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.recipe.train_section import TrainConfig
-from pipelines.training.order import Order, epoch_shift
+from pipelines.tasks.language_modelling.shift import epoch_shift
+from pipelines.training.order import Order
 from pipelines.training.schedule import rate, shape
 
 

@@ -16,7 +16,7 @@ GROWTH = """
 import sys
 import numpy as np
 import psutil
-from serving.app.processes import keep_no_memory
+from serving.runtime.memory import keep_no_memory
 
 if sys.argv[1] == "with":
     keep_no_memory()

@@ -17,7 +17,8 @@ import pytest
 
 import serving.app.run
 from base.errors import MetrolineError
-from serving.app.run import free_port, main, start
+from base.processes import free_port
+from serving.app.run import main, start
 from tests.serving import tiny_bundle
 
 

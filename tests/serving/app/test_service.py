@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import serving.app.run
+from base.processes import free_port
 from serving.app.run import Server
 from tests.serving import tiny_bundle
 
@@ -264,7 +265,7 @@ def test_a_damaged_bundle_is_refused_before_any_worker(bundle, tmp_path, damage)
     else:
         shutil.rmtree(copy)
     environment = os.environ | {"METROLINE_BUNDLES": str(copy), "BENTOML_HOME": str(tmp_path), **serving.app.run.QUIET}
-    port = str(serving.app.run.free_port("127.0.0.1", 0))
+    port = str(free_port("127.0.0.1", 0))
     command = [sys.executable, "-m", "bentoml", "serve", "serving.app.service:Metroline", "--port", port]
     ended = subprocess.run(
         command, env=environment, cwd=serving.app.run.ROOT, capture_output=True, text=True, timeout=60

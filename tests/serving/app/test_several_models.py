@@ -12,6 +12,7 @@ import pytest
 import serving.app.run
 from base.endpoints import authorization, endpoints
 from base.errors import MetrolineError
+from base.processes import free_port
 from serving.app.run import start
 from tests.serving import chat_bundle, clients, tiny_bundle
 from tests.serving.clients import metric
@@ -81,7 +82,7 @@ def test_releases_are_served_and_announced_by_name(bundle, tmp_path):
         folder.symlink_to(path)
         (store / "metroline").mkdir(exist_ok=True)
         (store / "metroline" / f"{name}.json").write_text(json.dumps({"live": f"{name}:abc", "previous": None}))
-    port = serving.app.run.free_port("127.0.0.1", 0)
+    port = free_port("127.0.0.1", 0)
     command = [sys.executable, "-m", "serving.app.run", "--model", "tiny", "--model", "talker", "--port", str(port)]
     environment = os.environ | {"BENTOML_HOME": str(store), "METROLINE_AUTH": "on"}
     process = subprocess.Popen(command, cwd=serving.app.run.ROOT, env=environment, stderr=subprocess.PIPE, text=True)

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from serving.runtime.bundle import Bundle
+from serving.bundle import Bundle
 from serving.runtime.metrics import STEP_SECONDS, Metrics, drop_dead_workers, observe_all
 
 REPORT = """
@@ -42,7 +42,7 @@ EXPECTED = {
 WORKER = f"""
 import sys
 from pathlib import Path
-from serving.runtime.bundle import Bundle
+from serving.bundle import Bundle
 from serving.runtime.metrics import Metrics
 metrics = Metrics(Bundle.load(Path(sys.argv[1]), "fp32"))
 {REPORT}

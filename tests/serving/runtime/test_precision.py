@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from base.errors import MetrolineError
+from serving.bundle import Bundle
 from serving.runtime import precision
-from serving.runtime.bundle import Bundle
 from serving.runtime.precision import settle, speed
 from tests.serving.engines.decode import exported_bundle
 

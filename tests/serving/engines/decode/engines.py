@@ -3,13 +3,13 @@
 import asyncio
 from pathlib import Path
 
+from serving.bundle import Bundle
 from serving.engines.decode.drift import Drift
 from serving.engines.decode.engine import Engine
 from serving.engines.decode.graph import Graph
 from serving.engines.decode.sampling import SamplingParameters
 from serving.engines.decode.sequence import Request, TokenEvent
 from serving.engines.decode.text import Vocabulary
-from serving.runtime.bundle import Bundle
 from tests.serving import tiny_bundle
 
 GREEDY = SamplingParameters(temperature=0)

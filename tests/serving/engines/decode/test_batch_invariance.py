@@ -11,11 +11,11 @@ import time
 import numpy as np
 import pytest
 
+from serving.bundle import Bundle
 from serving.engines.decode.engine import Engine
 from serving.engines.decode.graph import Graph
 from serving.engines.decode.sampling import SamplingParameters
 from serving.engines.decode.sequence import Request, TokenEvent
-from serving.runtime.bundle import Bundle
 from tests.serving.engines.decode import exported_bundle
 from tests.serving.engines.decode.engines import build
 

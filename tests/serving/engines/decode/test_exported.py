@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from serving.bundle import Bundle
 from serving.engines.decode.graph import Graph
-from serving.runtime.bundle import Bundle
 from tests.serving.engines.decode import exported_bundle
 
 

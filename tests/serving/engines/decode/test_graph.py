@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from base.errors import MetrolineError
+from serving.bundle import Bundle
 from serving.engines.decode import graph as graphs
 from serving.engines.decode.graph import Graph
-from serving.runtime.bundle import Bundle
 from tests.serving import tiny_bundle
 
 TOKENS = np.random.default_rng(1).integers(0, 263, 50)

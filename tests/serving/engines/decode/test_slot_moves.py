@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from serving.bundle import Bundle
 from serving.engines.decode.engine import PATIENCE
 from serving.engines.decode.graph import Graph
 from serving.engines.decode.scheduler import Running
-from serving.runtime.bundle import Bundle
 from tests.serving.engines.decode.engines import build
 
 HELD = tuple(range(1, 33))

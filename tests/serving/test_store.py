@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from base.errors import MetrolineError
-from serving.runtime.store import home, resolve
+from serving.store import home, resolve
 
 
 @pytest.fixture

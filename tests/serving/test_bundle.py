@@ -9,7 +9,7 @@ import pytest
 
 from base import manifest
 from base.errors import MetrolineError
-from serving.runtime.bundle import SEALS, Bundle, load_all, locate, seals
+from serving.bundle import SEALS, Bundle, load_all, locate, seals
 from tests.serving import tiny_bundle
 
 

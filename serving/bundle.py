@@ -99,7 +99,7 @@ def locate(environment: Mapping[str, str] = os.environ) -> list[Path]:
     if folders := [each for each in environment.get("METROLINE_BUNDLES", "").split(os.pathsep) if each]:
         return [Path(folder) for folder in folders]
     if names := [name for each in environment.get("METROLINE_MODELS", "").split(",") if (name := each.strip())]:
-        from serving.runtime.store import resolve
+        from serving.store import resolve
 
         return [resolve(name, environment=environment) for name in names]
     hint = "set METROLINE_BUNDLES=FOLDER or METROLINE_MODELS=RECIPE"

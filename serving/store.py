@@ -3,7 +3,7 @@
     <BENTOML_HOME>/metroline/speeches.json              {"live": "speeches:0a1b...", "previous": ... or null}
     <BENTOML_HOME>/models/speeches/0a1b.../             the bundle, as BentoML keeps models
 
-It changes nothing: `pipelines/release/stage.py` writes. Hashes are checked by `serving.runtime.bundle`, where the
+It changes nothing: `pipelines/release/stage.py` writes. Hashes are checked by `serving.bundle`, where the
 bundle is opened.
 """
 
