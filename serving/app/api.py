@@ -120,6 +120,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     path = request.scope["path"]
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
+        allowed = "GET, HEAD" if allowed == "GET" else allowed
         return await _api_error(request, wrong_method(request.method, path, allowed))
     if error.status_code == 404:
         return await _api_error(request, unknown_route(request.method, path))

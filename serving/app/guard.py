@@ -27,6 +27,8 @@ PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/schema.json")
 GENERATING = ("/v1/completions", "/v1/chat/completions")
 ROUTES = ("/", *GENERATING, "/v1/embeddings", "/v1/models", "/card", "/openapi.json",
           "/web/style.css", "/web/playground.js", "/web/markdown.js", "/web/icon.svg")  # fmt: skip
+ABSOLUTE = re.compile(r"https?://[^/]*", re.IGNORECASE)
+"""How a path begins where a client takes the endpoint for a proxy: `GET http://host/v1/models`."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GONE = 499
 """Status counted when a client went away before its answer began (as nginx counts it)."""
@@ -63,6 +65,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; the lifespan and BentoML's probes go through as they are."""
+        if scope["type"] == "http" and (host := ABSOLUTE.match(scope["path"])):
+            scope = {**scope, "path": scope["path"][host.end() :] or "/"}
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] != "http" or scope["path"] in PROBES:
@@ -78,7 +82,9 @@ class Guard:
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
         fields: dict[str, Any] = {"request_id": request_id, "method": scope["method"][:20], "route": route}
-        scope = {**scope, "path": route, "metroline": {"path": scope["path"], "fields": fields}}
+        # HEAD is GET to the routes: the HTTP server sends no body then, but what the headers say of it is right.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        scope = {**scope, "method": method, "path": route, "metroline": {"path": scope["path"], "fields": fields}}
 
         async def counted(message: Message) -> None:
             nonlocal status, complete

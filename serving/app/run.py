@@ -151,7 +151,8 @@ def start(
     folder = _shared_folder()
     child["METROLINE_METRICS_FOLDER"] = str(folder)
     command = [sys.executable, "-m", "bentoml", "serve", "--quiet", "serving.app.service:Metroline",
-               "--host", host, "--port", str(port), "--working-dir", str(ROOT)]  # fmt: skip
+               "--host", host, "--port", str(port), "--working-dir", str(ROOT),
+               "--timeout-keep-alive", str(settings.keep_alive)]  # fmt: skip
     output: IO[bytes] | None = log.open("wb") if log else None
     try:
         process = subprocess.Popen(

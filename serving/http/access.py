@@ -19,6 +19,8 @@ from serving.http.settings import Settings
 Headers = list[tuple[bytes, bytes]]
 
 REQUESTS, TOKENS = 0, 1
+EXPOSED = b"X-Request-Id, Retry-After, X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests"
+"""Headers of an answer that a page may read, beside those that any page may."""
 LINE = "line"
 """The caller's name when the line itself asks, to see whether a release answers."""
 
@@ -110,20 +112,25 @@ class Access:
         allowed = self._settings.cors
         if not origin or not allowed:
             return []
-        if "*" not in allowed and origin.decode("latin-1") not in allowed:
+        if "*" not in allowed and origin.decode("latin-1").lower() not in allowed:
             return [(b"vary", b"Origin")]
         return [
             (b"access-control-allow-origin", b"*" if "*" in allowed else origin),
-            (b"access-control-expose-headers", b"X-Request-Id, Retry-After"),
+            (b"access-control-expose-headers", EXPOSED),
             (b"vary", b"Origin"),
         ]
 
     def preflight(self, method: str, headers: dict[bytes, bytes]) -> Headers | None:
-        """The answer to a browser that asks whether a page may send a request; None: it is no such question."""
+        """The answer to a browser that asks whether a page may send a request; None: it is no such question.
+
+        A page of an allowed origin may send what headers it likes: clients bring their own (`X-Stainless-Lang`), and
+        new ones with each version.
+        """
         if method != "OPTIONS" or b"origin" not in headers or b"access-control-request-method" not in headers:
             return None
         granted = self.cors(headers)
         if any(name == b"access-control-allow-origin" for name, _ in granted):
-            granted += [(b"access-control-allow-methods", b"GET, POST"), (b"access-control-max-age", b"600"),
-                        (b"access-control-allow-headers", b"Authorization, Content-Type, X-Request-Id")]  # fmt: skip
+            granted += [(b"access-control-allow-methods", b"GET, HEAD, POST"), (b"access-control-max-age", b"600")]
+            if asked := headers.get(b"access-control-request-headers"):
+                granted += [(b"access-control-allow-headers", asked), (b"vary", b"Access-Control-Request-Headers")]
         return granted

@@ -35,6 +35,7 @@ class Settings:
     body_limit: int = 1 << 20
     body_seconds: float = 10.0
     send_seconds: float = 30.0
+    keep_alive: int = 75
     prompts: int = 16
     auth: str = "auto"
     keys: str = ""
@@ -64,6 +65,7 @@ class Settings:
             body_limit=_number(environment, "body_limit", 1 << 20, int, 1),
             body_seconds=_number(environment, "body_seconds", 10.0, float, 0.1),
             send_seconds=_number(environment, "send_seconds", 30.0, float, 0.1),
+            keep_alive=_number(environment, "keep_alive", 75, int, 1),
             prompts=_number(environment, "prompts", 16, int, 1),
             auth=_word(environment, "auth", ("auto", "on", "off")),
             keys=environment.get("METROLINE_KEYS", ""),
@@ -98,12 +100,13 @@ DESCRIPTIONS = {
     "METROLINE_BODY_LIMIT": "bytes of a request body; more gets 413",
     "METROLINE_BODY_SECONDS": "seconds in which a request body must arrive; slower gets 408",
     "METROLINE_SEND_SECONDS": "seconds in which a client must take the next part of its answer; slower is cut off",
+    "METROLINE_KEEP_ALIVE": "seconds that a connection stays open between requests; more than a proxy keeps its own",
     "METROLINE_PROMPTS": "most completions (prompts × n) that one request may ask for",
     "METROLINE_AUTH": "on: /v1/ needs an API key; off: it needs none; auto: as soon as `metroline keys add` made one",
     "METROLINE_KEYS": "file with the hashes of API keys; unset: metroline/keys.json in the model store",
     "METROLINE_REQUESTS_PER_MINUTE": "requests that a key may send in a minute, unless it has its own limit; 0: any",
     "METROLINE_TOKENS_PER_MINUTE": "tokens of prompts and answers that a key may use in a minute; 0: any",
-    "METROLINE_CORS": "origins whose web pages may use the endpoint, as in https://a.example,https://b.example; or *",
+    "METROLINE_CORS": "origins whose pages may use the endpoint, as in https://a.example,app://b,null; or * for all",
     "METROLINE_TRACES": "where OpenTelemetry traces go by OTLP, http://HOST:4318/v1/traces; needs the extra `traces`",
 }
 
@@ -133,12 +136,13 @@ def _word(environment: Mapping[str, str], name: str, words: tuple[str, ...]) -> 
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(origin for each in text.split(",") if (origin := each.strip()))
+    """Origins as browsers write them: in small letters, without the port that the scheme has anyway."""
+    origins = tuple(origin for each in text.split(",") if (origin := each.strip().lower()))
     for origin in origins:
-        if origin != "*" and not re.fullmatch(r"https?://[^/\s,*]+", origin):
+        if origin not in ("*", "null") and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*?#@]+", origin):
             hint = DESCRIPTIONS["METROLINE_CORS"]
             raise MetrolineError(f"METROLINE_CORS: {origin!r} is no origin: scheme and host, no path", hint=hint)
-    return origins
+    return tuple(re.sub(r"^(http://.+):80$|^(https://.+):443$", r"\1\2", origin) for origin in origins)
 
 
 def _address(text: str) -> str:

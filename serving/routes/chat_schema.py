@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: messages and the request's own fields, and its answers built, whole or in chunks.
+"""OpenAI's chat completions: the request's own fields, and its answers built, whole or in chunks.
 
 Source: https://platform.openai.com/docs/api-reference/chat. Tools are shown to the model by its template; what it
 writes to call one comes back as text, in the model's own form.
@@ -7,53 +7,16 @@ writes to call one comes back as text, in the model's own form.
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, FailFast, Field, ValidationInfo, field_validator, model_validator
+from pydantic import FailFast, Field, ValidationInfo, field_validator
 
 from serving.engines.decode.sequence import TokenEvent
 from serving.engines.decode.text import Vocabulary
-from serving.routes.schema import MOST, STRICT, GenerationRequest, check_text
+from serving.routes.chat_messages import Message
+from serving.routes.schema import MOST, GenerationRequest, check_text, texts
 
 MOST_LOGPROBS = 20
 MOST_MESSAGES = 2048
 MOST_TOOLS = 128
-
-
-class Message(BaseModel):
-    """One message. Its content is text, or a list of parts with text."""
-
-    model_config = STRICT
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | None = None
-    name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-    refusal: str | None = None
-
-    @field_validator("content", mode="before")
-    @classmethod
-    def _content(cls, content: object) -> object:
-        if not isinstance(content, list):
-            if content is None or isinstance(content, str):
-                return content
-            raise ValueError("must be a string or a list of parts")
-        texts = []
-        for part in content:
-            if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-                raise ValueError('may have only parts {"type": "text", "text": ...}; this model reads nothing else')
-            texts.append(part["text"])
-        return "".join(texts)
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Message":
-        if self.content is None and not (self.role == "assistant" and self.tool_calls):
-            raise ValueError("needs content")
-        return self
-
-    def plain(self) -> dict[str, Any]:
-        """As templates read it: `developer`, OpenAI's newer word for it, is the system."""
-        values = self.model_dump(exclude_none=True, exclude={"refusal"})
-        return {**values, "role": "system" if self.role == "developer" else self.role, "content": self.content or ""}
 
 
 class ChatRequest(GenerationRequest):
@@ -83,7 +46,7 @@ class ChatRequest(GenerationRequest):
     @field_validator("messages", "tools", mode="before")
     @classmethod
     def _writable(cls, entries: object) -> object:
-        for text in _texts(entries):
+        for text in texts(entries):
             check_text(text)
         return entries
 
@@ -103,15 +66,6 @@ class ChatRequest(GenerationRequest):
     def likeliest(self) -> int | None:
         """How many of the likeliest tokens to report with each token; None: no log-probabilities at all."""
         return (self.top_logprobs or 0) if self.logprobs else None
-
-
-def _texts(value: object) -> list[str]:
-    """All strings inside; the body's depth is bounded already."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, dict):
-        return [text for key, inner in value.items() for each in (key, inner) for text in _texts(each)]
-    return [text for inner in value for text in _texts(inner)] if isinstance(value, list) else []
 
 
 class ChatAnswer:

@@ -10,6 +10,7 @@ from typing import Any
 from base.errors import MetrolineError
 from serving.engines.decode.text import MOST_MARKS, too_many_marks
 from serving.http.errors import invalid, too_long
+from serving.routes.tool_calls import Arguments
 from serving.runtime.loaded_model import Served
 
 STAND_IN = re.compile("\ufdd0([0-9]{1,6})\ufdd1")
@@ -51,6 +52,8 @@ def chat_tokens(served: Served, messages: list[dict[str, Any]], tools: list[dict
     def hide(value: Any) -> Any:
         if isinstance(value, str):
             return spelled.sub(lambda found: f"\ufdd0{numbers[found[0]]}\ufdd1", value)
+        if isinstance(value, Arguments):
+            return Arguments(hide(dict(value)), hide(str(value)))
         if isinstance(value, dict):
             return {hide(key): hide(inner) for key, inner in value.items()}
         return [hide(inner) for inner in value] if isinstance(value, list) else value

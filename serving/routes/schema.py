@@ -162,6 +162,15 @@ def check_text(text: str) -> None:
         raise ValueError(f"has a control character (U+{ord(match[0]):04X}) at position {match.start()}")
 
 
+def texts(value: object) -> list[str]:
+    """All strings inside of something whose depth is bounded, names of fields too."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for key, inner in value.items() for each in (key, inner) for text in texts(each)]
+    return [text for inner in value for text in texts(inner)] if isinstance(value, list) else []
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
@@ -176,19 +185,24 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def load(text: bytes | str) -> Any:
+    """JSON that means one thing. Raises ValueError, RecursionError."""
+    return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object)
+
+
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def parse(body: bytes, schema: type[Parsed]) -> Parsed:
     """Read and check a request's body. Raises ApiError 400 that names the field."""
     try:
-        values = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_object)
+        values = load(body)
     except (ValueError, RecursionError) as error:
         detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise invalid(f"We could not parse the JSON body of your request: {detail[:200]}") from None
     if not isinstance(values, dict):
         raise invalid(f"The body must be a JSON object, not {type(values).__name__}.")
-    if _deeper_than(values, DEEPEST):
+    if deeper_than(values, DEEPEST):
         raise invalid(f"The body is nested too deeply: more than {DEEPEST} levels.")
     try:
         return schema.model_validate(values)
@@ -196,7 +210,7 @@ def parse(body: bytes, schema: type[Parsed]) -> Parsed:
         raise _explain(error, schema) from None
 
 
-def _deeper_than(value: object, levels: int) -> bool:
+def deeper_than(value: object, levels: int) -> bool:
     """Whether lists and objects lie in each other more than so many times. Without recursion."""
     layer = [value]
     for _ in range(levels):

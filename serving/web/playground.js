@@ -1,6 +1,7 @@
 // The playground: talks to the endpoint's own API and shows the stream, the model card and the curves.
 // A model with a chat template is chatted with: Enter sends, Esc stops, Alt+Enter asks for another answer.
 // Any other model continues a text: Ctrl+Enter runs, Esc stops, Alt+Enter goes on from where the completion ended.
+// All addresses are relative, so that it works below any path of a proxy.
 // Address parameters: ?model=… &prompt=… &system=… &temperature=… &top_p=… &top_k=… &max_tokens=… &seed=… &stops=… &run=1
 "use strict";
 
@@ -12,7 +13,7 @@ let talk = []; // the chat so far: {role, content}
 let box = null; // where the text goes that comes now
 
 function chatting() { return Boolean(model?.chat); }
-function route() { return chatting() ? "/v1/chat/completions" : "/v1/completions"; }
+function route() { return chatting() ? "v1/chat/completions" : "v1/completions"; }
 function headers() {
   const key = $("key").value.trim();
   return { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) };
@@ -232,7 +233,7 @@ function form() {
   for (const name of ["temperature", "top_p", "max_tokens"]) $(`${name}-value`).textContent = $(name).value;
   $("legend").hidden = !$("probabilities").checked;
   const body = JSON.stringify(request()).replaceAll("'", "'\\''");
-  $("curl").textContent = `curl ${location.origin}${route()} \\\n  -H 'Content-Type: application/json' \\\n  -d '${body}'`;
+  $("curl").textContent = `curl ${new URL(route(), document.baseURI)} \\\n  -H 'Content-Type: application/json' \\\n  -d '${body}'`;
   buttons();
 }
 
@@ -257,7 +258,7 @@ function keys(event) {
 
 async function load() {
   try {
-    const answer = await fetch("/v1/models", { headers: headers() });
+    const answer = await fetch("v1/models", { headers: headers() });
     if (answer.status === 401) {
       $("model-name").textContent = "locked";
       state("down");
@@ -328,10 +329,10 @@ function askForKey() {
   $("key").focus();
 }
 
-function picture(name) { return `/card/${name}?model=${encodeURIComponent(model.id)}`; }
+function picture(name) { return `card/${name}?model=${encodeURIComponent(model.id)}`; }
 
 async function card() {
-  const answer = await fetch(`/card?model=${encodeURIComponent(model.id)}`);
+  const answer = await fetch(`card?model=${encodeURIComponent(model.id)}`);
   $("card").replaceChildren(answer.ok ? markdown(await answer.text(), picture) : "This bundle has no model card.");
 }
 

@@ -1,4 +1,4 @@
-"""API keys, rate limits and CORS: of a running server, and of the parts."""
+"""API keys and rate limits: of a running server, and of the parts."""
 
 import json
 import stat
@@ -32,7 +32,7 @@ def key(ring):
 
 @pytest.fixture(scope="module")
 def guarded(bundle, ring, key, serve):
-    return serve(bundle, keys=str(ring.path), cors="https://app.example, http://localhost:5173")
+    return serve(bundle, keys=str(ring.path))
 
 
 @pytest.fixture
@@ -167,27 +167,6 @@ def test_buckets_fill_again(tmp_path):
     assert second.take(0, 2, 600) == 0  # ten a second
     first.give(0, 1000, 600)
     assert second.left(0, 600) == 600
-
-
-def test_cors_for_listed_origins_only(client, key):
-    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
-    answer = client.options("/v1/chat/completions", headers=asked)
-    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, "https://app.example")
-    assert "Authorization" in answer.headers["access-control-allow-headers"]
-    answer = client.post("/v1/completions", json=BODY, headers=bearer(key) | {"Origin": "http://localhost:5173"})
-    assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
-    refused = client.post("/v1/completions", json=BODY, headers={"Origin": "https://app.example"})
-    assert refused.status_code == 401
-    assert refused.headers["access-control-allow-origin"] == "https://app.example"  # so that the page can read why
-    for answer in (client.options("/v1/completions", headers=asked | {"Origin": "https://evil.example"}),
-                   client.get("/v1/models", headers=bearer(key) | {"Origin": "https://app.example.evil"})):  # fmt: skip
-        assert "access-control-allow-origin" not in answer.headers
-
-
-def test_no_cors_by_default(server):
-    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
-    answer = httpx.options(f"{server.url}/v1/completions", headers=asked, trust_env=False)
-    assert "access-control-allow-origin" not in answer.headers
 
 
 def test_other_machines_are_not_let_in_without_a_word(bundle, tmp_path):

@@ -1,6 +1,7 @@
 """Reading a body: what is over the limit is not kept, what is endless is not read to its end."""
 
 import asyncio
+import gzip
 import tracemalloc
 
 import pytest
@@ -50,6 +51,24 @@ def test_what_is_over_the_limit_is_dropped_as_it_comes():
         tracemalloc.stop()
     assert caught.value.status == 413
     assert client.sent == 10 << 20
+
+
+def test_no_more_is_made_of_a_compressed_body_than_is_allowed():
+    bomb = gzip.compress(b" " * (50 << 20))
+    headers = [(b"content-type", b"application/json"), (b"content-encoding", b"gzip")]
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": bomb}
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(ApiError) as caught:
+            asyncio.run(read_body(Request({"type": "http", "headers": headers}, receive), LIMIT, 10))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(bomb) < LIMIT
+    assert caught.value.status == 413
 
 
 def test_a_body_without_end_is_not_read_to_its_end():

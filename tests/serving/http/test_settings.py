@@ -77,6 +77,10 @@ def test_what_models_share():
         ("METROLINE_CORS", "app.example"),
         ("METROLINE_TRACES", "collector:4318"),
         ("METROLINE_CORS", "https://app.example/page"),
+        ("METROLINE_CORS", "https://*.example"),
+        ("METROLINE_CORS", "file://"),
+        ("METROLINE_CORS", "null, nil"),
+        ("METROLINE_KEEP_ALIVE", "0"),
     ],
 )
 def test_nonsense_is_refused(variable, value):

@@ -1,10 +1,12 @@
 """POST /v1/chat/completions and /v1/embeddings of a running server, with OpenAI's client and without."""
 
 import json
+from typing import Literal
 
 import httpx
 import openai
 import pytest
+from pydantic import BaseModel
 
 from tests.serving import chat_bundle, clients
 
@@ -129,6 +131,27 @@ def test_a_system_message_tools_and_parts_reach_the_template(official):
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
     assert prompt_tokens(official, HELLO, tools=[tool]) > bare + len("weather")
     assert prompt_tokens(official, HELLO, tools=[tool], tool_choice="none") == bare
+
+
+def test_an_answer_goes_back_as_the_client_dumps_it(official):
+    answer = official.chat.completions.create(model="talker", messages=HELLO, max_tokens=9, temperature=0)
+    message = answer.choices[0].message
+    written = prompt_tokens(official, [*HELLO, {"role": "assistant", "content": message.content}, *HELLO])
+    for dumped in (message, message.model_dump(), message.model_dump(exclude_none=True), message.to_dict()):
+        assert prompt_tokens(official, [*HELLO, dumped, *HELLO]) == written
+
+
+def test_a_parsed_answer_goes_back_as_the_client_dumps_it(official):
+    class Weather(BaseModel):
+        sky: Literal["blue"]
+
+    answer = official.chat.completions.parse(model="talker", messages=HELLO, response_format=Weather, max_tokens=90)
+    message = answer.choices[0].message
+    assert message.parsed == Weather(sky="blue")
+    dumped = message.model_dump(warnings=False)
+    assert dumped["parsed"] == {"sky": "blue"}
+    written = prompt_tokens(official, [*HELLO, {"role": "assistant", "content": message.content}])
+    assert prompt_tokens(official, [*HELLO, dumped]) == written
 
 
 def test_a_message_cannot_speak_for_the_system(official):

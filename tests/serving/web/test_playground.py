@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
 
 from serving.app.run import Server
@@ -11,6 +12,7 @@ from tests.serving import chat_bundle
 from tests.serving.clients import metric
 from tests.serving.tiny_bundle import SCRIPT
 from tests.serving.web.browser import CHROMIUM, Browser
+from tests.serving.web.reverse_proxy import below
 
 pytestmark = [
     pytest.mark.browser,
@@ -21,12 +23,18 @@ pytestmark = [
 @contextmanager
 def opened(browser: Browser, server: Server) -> Iterator[Browser]:
     """The page of a server; afterwards nothing complained, and nobody else was asked for anything."""
+    with opened_at(browser, f"{server.url}/"):
+        yield browser
+
+
+@contextmanager
+def opened_at(browser: Browser, address: str) -> Iterator[None]:
     browser.requests.clear()
     browser.complaints.clear()
-    browser.open(f"{server.url}/")
-    yield browser
+    browser.open(address)
+    yield
     assert browser.complaints == []
-    assert all(url.startswith((server.url, "data:", "blob:")) for url in browser.requests)
+    assert all(url.startswith((address, "data:", "blob:")) for url in browser.requests)
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +248,26 @@ def test_several_models_and_a_key(browser, bundle, talker, serve, tmp_path):
     assert len(messages(browser)) == 2
     browser.run("sessionStorage.clear()")
     browser.complaints.clear()  # the 401
+
+
+def test_below_a_path_of_a_proxy(browser, scripted_server):
+    """The proxy takes the path away; all that the page asks for, and every link of it, lies below that path."""
+    with below(scripted_server.url, "/deep/llm/") as address, opened_at(browser, address):
+        assert browser.text("#model-name") == "scripted"
+        assert browser.run("getComputedStyle(document.querySelector('header')).display") == "flex"
+        browser.type("x")
+        set_field(browser, "max_tokens", 6)
+        browser.press("Enter", control=True)
+        browser.until(lambda: browser.state() == "done")
+        assert browser.run("document.getElementById('text').textContent") == "xellow "
+        assert f"curl {address}v1/completions " in browser.run("document.getElementById('curl').textContent")
+        browser.click("#tab-card")
+        browser.until(lambda: browser.run("document.querySelector('#card img')?.naturalWidth") == 1)
+        browser.until(lambda: browser.run("document.getElementById('curves').hidden") is False)
+        links = browser.run("[...document.querySelectorAll('a[href], link[href]')].map(e => e.href)")
+        below_it = [link for link in links if link.startswith(address) and "#" not in link]
+        assert len(below_it) == len([link for link in links if "#" not in link and "example.org" not in link]) == 6
+        assert {httpx.get(link, trust_env=False).status_code for link in below_it} == {200}
 
 
 def test_nothing_hangs_over_on_a_phone(browser, chat_server):
