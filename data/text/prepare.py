@@ -228,6 +228,6 @@ def _refuse_empty_splits(sizes: Counter[str], config: SplitConfig) -> None:
     if empty:
         raise MetrolineError(
             f"no document falls into {' and '.join(empty)}: there are only {sizes.total():,} documents",
-            hint="add documents, cut files into smaller ones (documents.separator), raise the shares of split, "
-            "or set split.method: tail",
+            hint="add documents, cut files into smaller ones (documents.separator), raise the shares of split"
+            + (", or set split.method: tail" if config.method == "hash" else ""),
         )

@@ -4,8 +4,11 @@ A spool is a temporary file, one JSON document a line in reading order; it is ne
 """
 
 import json
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,7 +31,7 @@ class Spool:
 
     def __init__(self, path: Path, config: SplitConfig) -> None:
         self.path, self.config = path, config
-        self.documents = self.characters = 0
+        self.documents, self._lengths = 0, array("q")  # characters of each document
 
     def __enter__(self) -> "Spool":
         self._file = self.path.open("w", encoding="utf-8", newline="\n")
@@ -44,30 +47,44 @@ class Spool:
         split = by_hash(text, self.config) if self.config.method == "hash" else ""
         self._file.write(json.dumps([split, identity, text, meta], ensure_ascii=False) + "\n")
         self.documents += 1
-        self.characters += len(text)
+        self._lengths.append(len(text))
 
     def read(self) -> Iterator[Spooled]:
-        """All documents in reading order. Under `tail` a corpus of one document is cut in up to three; of several
-        documents each goes whole to the split that holds its middle.
+        """All documents in reading order. Under `tail` each goes whole to the split that holds its middle; where that
+        would leave a split empty, as with a single document, they are cut at the borders.
         """
         start = 0
+        tail = self.config.method == "tail"
+        cut = tail and self._would_leave_a_split_empty()
         with self.path.open(encoding="utf-8", newline="\n") as file:
             for line in file:
                 split, identity, text, meta = json.loads(line)
-                if self.config.method == "hash":
-                    yield Spooled(split, identity, text, meta)
-                elif self.documents == 1:
-                    yield from self._cut(identity, text, meta)
+                if cut:
+                    yield from self._cut(identity, text, meta, start)
                 else:
-                    train, valid = tail_borders(self.characters, self.config)
-                    middle = start + len(text) / 2
-                    yield Spooled(
-                        "test" if middle < train else "train" if middle < valid else "valid", identity, text, meta
-                    )
-                    start += len(text)
+                    yield Spooled(self._holder(start, len(text)) if tail else split, identity, text, meta)
+                start += len(text)
 
-    def _cut(self, identity: str, text: str, meta: dict[str, Any]) -> Iterator[Spooled]:
-        train, valid = tail_borders(len(text), self.config)
-        for split, begin, end in (("test", 0, train), ("train", train, valid), ("valid", valid, len(text))):
+    @cached_property
+    def _borders(self) -> dict[str, tuple[int, int]]:
+        """Under `tail`: where each split begins and ends, in characters of the corpus."""
+        total = sum(self._lengths)
+        train, valid = tail_borders(total, self.config)
+        return {"test": (0, train), "train": (train, valid), "valid": (valid, total)}
+
+    def _holder(self, start: int, length: int) -> str:
+        """The split that holds the middle of a document."""
+        middle = start + length / 2
+        return next((split for split, (_, end) in self._borders.items() if middle < end), "valid")
+
+    def _would_leave_a_split_empty(self) -> bool:
+        starts = accumulate(self._lengths, initial=0)
+        filled = {self._holder(start, length) for start, length in zip(starts, self._lengths, strict=False)}
+        return any(begin < end and split not in filled for split, (begin, end) in self._borders.items())
+
+    def _cut(self, identity: str, text: str, meta: dict[str, Any], start: int) -> Iterator[Spooled]:
+        for split, borders in self._borders.items():
+            begin, end = (min(max(border - start, 0), len(text)) for border in borders)
             if begin < end:
-                yield Spooled(split, f"{identity}[{begin}:{end}]", text[begin:end], meta)
+                name = f"{identity}[{begin}:{end}]" if end - begin < len(text) else identity
+                yield Spooled(split, name, text[begin:end], meta)

@@ -81,7 +81,7 @@ def enter() -> Path:
 )
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="of the new recipe: lower-case letters, digits, hyphens")],
-    data: Annotated[Path, typer.Option(help="a .txt, .jsonl or .parquet file, or a folder of them")],
+    data: Annotated[Path, typer.Option(help="a .txt, .jsonl[.gz|.zst] or .parquet file, or a folder of them")],
     update: Annotated[
         bool, typer.Option("--update", help="the data changed: pin it anew in the existing recipe")
     ] = False,
@@ -89,13 +89,14 @@ def init(
     """Make a recipe for your own text, with the data pinned by its hash.
 
     It writes pipelines/recipes/NAME.yaml, to be changed at will (docs/recipes.md has every key), and one line of
-    params.yaml. Nothing is read but the hashes; nothing is copied or sent anywhere.
+    params.yaml. Nothing is copied or sent anywhere.
     """
-    data = data.expanduser().resolve()
-    root = enter()
-    from pipelines.recipe.new import create, repin
+    from pipelines.recipe.new import absolute, create, repin
 
-    path = repin(name, data, root) if update else create(name, data, root)
+    data = absolute(data)
+    root = enter()
+    path, own = repin(name, data, root) if update else create(name, data, root)
+    print(own.summary())
     print(
         f"{path.relative_to(root)} {'pins the data as it is now' if update else 'is made'}; now: metroline run {name}"
     )

@@ -36,9 +36,12 @@ def _fetch(recipe: Recipe, paths: Paths) -> None:
 
     variable = os.environ.get("METROLINE_MIRROR")
     mirror = Path(variable) if variable else None
-    fetch(recipe.source, paths.raw, name=recipe.name, mirror=mirror)
-    if recipe.pretrained.source is not None:  # now, because its folder is inside the one that was just replaced
-        fetch(recipe.pretrained.source, paths.pretrained, name=recipe.name, mirror=mirror, suffixes=WEIGHTS)
+    told = [fetch(recipe.source, paths.raw, name=recipe.name, mirror=mirror)]
+    weights = recipe.pretrained.source
+    if weights is not None:  # now, because its folder is inside the one that was just replaced
+        told.append(fetch(weights, paths.pretrained, name=recipe.name, mirror=mirror, suffixes=WEIGHTS))
+    for line in filter(None, told):
+        print(line, flush=True)
 
 
 def _prepare(recipe: Recipe, paths: Paths) -> None:

@@ -1,24 +1,30 @@
 """A recipe for the user's own text: `metroline init NAME --data PATH`.
 
-It writes one YAML file and one line of params.yaml, and pins the data by its hash. It reads no text: what is in the
-files is `prepare`'s to judge.
+It writes one YAML file and one line of params.yaml, and pins the data by its hash. Of the text it only asks whether
+there are few documents: what is in the files is `prepare`'s to judge.
 """
 
+import os
 import re
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import yaml
 
 from base.errors import MetrolineError
 from base.files import write_text
+from data.fetch.compressed import unpacked_name
+from data.fetch.own_files import OwnFiles, has_suffix, own_files
 from data.fetch.sources import FileSource, pin
+from data.text.documents import DocumentsConfig, read
 from pipelines.recipe.load import RECIPES, read_params, unknown_recipe
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.schema import check_name
 
-FEW = 20
-"""Below this many .txt documents a split by document would leave some split empty; the text is cut by position then."""
+FEW = 100
+"""Below this many documents a split by document may well leave one empty (of 25, one time in three); the text is cut by
+position then."""
 
 TEMPLATE = """\
 # {name}: your own text. Every section has defaults: `metroline run {name}` says which key it does not know.
@@ -72,8 +78,15 @@ gates: # without these bounds nothing is released; bigram counts must always be 
 """
 
 
-def create(name: str, data: Path, root: Path) -> Path:
-    """Write the recipe and list it in params.yaml. Returns its path.
+def absolute(data: Path) -> Path:
+    """The path from the root, with the names that links in it have: `current` may be another folder tomorrow."""
+    data = data.expanduser().absolute()
+    short = Path(os.path.normpath(data))
+    return short if short.resolve() == data.resolve() else data  # `link/..` is not where the link lies
+
+
+def create(name: str, data: Path, root: Path) -> tuple[Path, OwnFiles]:
+    """Write the recipe and list it in params.yaml. Returns its path, and which of the data count.
 
     Raises MetrolineError: bad or taken name, no data there, a broken params.yaml. Nothing is written then.
     """
@@ -82,14 +95,14 @@ def create(name: str, data: Path, root: Path) -> Path:
     if path.exists():
         hint = f"choose another name, or pin changed data with: metroline init {name} --data {data} --update"
         raise MetrolineError(f"there is a recipe {name} already", hint=hint)
-    source = pin(data)
+    source, own = pin(data), own_files(data, "**/*", name=name)
     params = read_params()
     text = TEMPLATE.format(
         name=name,
         description=quoted(f"text of {data.name}"),
         path=quoted(_shortest(data, root)),
         sha256=source.sha256,
-        split="{method: tail} # by position: few documents" if _few(data) else "{method: hash} # by document",
+        split="{method: tail} # by position: few documents" if _few(own) else "{method: hash} # by document",
     )
     listed = (root / "params.yaml").read_text(encoding="utf-8")
     write_text(path, text)
@@ -100,10 +113,10 @@ def create(name: str, data: Path, root: Path) -> Path:
     except BaseException:
         path.unlink()
         raise
-    return path
+    return path, own
 
 
-def repin(name: str, data: Path, root: Path) -> Path:
+def repin(name: str, data: Path, root: Path) -> tuple[Path, OwnFiles]:
     """Put the hash and path of changed data into an existing recipe; all else, comments too, stays as it is."""
     path = root / RECIPES / f"{name}.yaml"
     if not path.is_file():
@@ -119,7 +132,7 @@ def repin(name: str, data: Path, root: Path) -> Path:
         text = re.sub(r"(?m)^(\s+path:) .*$", lambda match: f"{match[1]} {quoted(shortest)}", text, count=1)
     write_text(path, text)
     load_recipe(name, root)
-    return path
+    return path, own_files(data, recipe.source.glob, name=name)
 
 
 def quoted(text: str) -> str:
@@ -127,17 +140,23 @@ def quoted(text: str) -> str:
     return str(yaml.safe_dump(text, allow_unicode=True, width=10_000)).removesuffix("\n").removesuffix("\n...")
 
 
-def _few(data: Path) -> bool:
-    """Whether there are so few documents that they cannot be shared out between splits."""
-    if data.is_file():
-        return data.suffix.lower() == ".txt"
-    kinds = [file.suffix.lower() for file in data.rglob("*") if file.is_file()]
-    return ".jsonl" not in kinds and ".parquet" not in kinds and kinds.count(".txt") < FEW
+def _few(own: OwnFiles) -> bool:
+    """Whether there are so few documents that they cannot be shared out between splits.
+
+    A text file is one. Of the others rows are read until there are enough, those without `text` too: the recipe may
+    name another field.
+    """
+    rows = {str(file): file for file in own.files if not has_suffix(unpacked_name(file), (".txt",))}
+    texts = len(own.files) - len(rows)
+    with suppress(MetrolineError):  # damaged, or no column `text`: prepare says so
+        return texts + sum(1 for _ in islice(read(rows, DocumentsConfig(errors="drop")), FEW)) < FEW
+    return False
 
 
 def _shortest(data: Path, root: Path) -> str:
     """Relative to the project where the data lies inside it: the project may move."""
-    return data.relative_to(root).as_posix() if data.is_relative_to(root) else str(data)
+    inside = (path for path in (data, data.parent.resolve() / data.name) if path.is_relative_to(root))
+    return next((path.relative_to(root).as_posix() for path in inside), str(data))
 
 
 def _with_recipe(params: str, name: str) -> str:

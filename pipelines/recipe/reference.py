@@ -18,6 +18,14 @@ HEAD = """# Recipes: every key
 A recipe is `pipelines/recipes/NAME.yaml`; NAME is the recipe's name. `metroline init NAME --data FOLDER` writes one for
 your own text. Begin with a shipped one and change it; everything that has a default may be left out.
 
+Own text is `.txt`, `.jsonl` or `.ndjson` (an object a line), each also as `.gz` or `.zst`, and `.parquet`; `init` and
+`fetch` say how many files count and what is left out. Links are followed and keep their own names; hidden files and
+folders do not count. A packed file that unpacks to more than 100 times its size (and 64 MiB) is refused. What cannot be
+read (half a surrogate pair, a time out of range, bytes that are not UTF-8) stops `prepare` with its file and row, or
+with `documents.errors: drop` is counted in `stats.json` and listed in `dropped.jsonl`. A file name that is not UTF-8 is
+written with backslashes. Under `split.method: tail` documents are cut only where a split would come out empty; `init`
+chooses it for fewer than 100 documents.
+
 Gates compare a measured value with a number or another value: `test.bits_per_byte <= 1.50`. Values are those of
 `artifacts/NAME/metrics.json` (`test.loss`, `test.bits_per_byte`, `baselines.xz_bits_per_byte`, ...) and, below
 `parity.`, of `parity.json` in the bundle (`parity.onnx.max_abs`; `int8.loss_delta` for short).

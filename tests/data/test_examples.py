@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_small_and_in_three_formats():
-    files = own_files(ROOT / "data/examples/speeches", "**/*", name="test")
+    files = own_files(ROOT / "data/examples/speeches", "**/*", name="test").files
     assert Counter(path.suffix for path in files) == {".txt": 4, ".jsonl": 1, ".parquet": 1}
     assert sum(path.stat().st_size for path in files) < 300_000
 

@@ -77,6 +77,31 @@ def test_tail_keeps_several_documents_whole(tmp_path):
     assert splits == ["test"] * 5 + ["train"] * 85 + ["valid"] * 10
 
 
+@pytest.mark.parametrize("count", [2, 3, 5, 25])
+def test_tail_cuts_few_documents_where_a_split_would_be_empty(tmp_path, count):
+    texts = [chr(0x100 + number) * 40 for number in range(count)]
+    parts = spooled(tmp_path, texts, method="tail", valid=0.05, test=0.10)
+    joined = {name: "".join(text for split, _, text in parts if split == name) for name in ("test", "train", "valid")}
+    assert joined["test"] + joined["train"] + joined["valid"] == "".join(texts)
+    if count < 25:
+        assert [len(joined[name]) for name in ("test", "valid")] == [4 * count, 40 * count - int(40 * count * 0.95)]
+        assert (parts[0][1], parts[-1][1]) == (f"0[0:{4 * count}]", f"{count - 1}[{40 - len(joined['valid'])}:40]")
+    else:
+        assert [text for _, _, text in parts] == texts
+        assert all(joined.values())
+
+
+def test_tail_cuts_where_one_document_is_most_of_the_text(tmp_path):
+    parts = spooled(tmp_path, ["b" * 98, "a", "c"], method="tail", valid=0.05, test=0.10)
+    assert [(split, name) for split, name, _ in parts] == [
+        ("test", "0[0:10]"),
+        ("train", "0[10:95]"),
+        ("valid", "0[95:98]"),
+        ("valid", "1"),
+        ("valid", "2"),
+    ]
+
+
 def test_tail_without_test(tmp_path):
     parts = spooled(tmp_path, ["x" * 100], method="tail", valid=0.1, test=0)
     assert [split for split, _, _ in parts] == ["train", "valid"]

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from base.errors import MetrolineError, nearest
+from data.fetch.names import one_line
 
 Row = dict[str, Any]
+LONGEST = 20  # characters of a group's name under its bar
 
 
 def group_names(documents: Iterable[Mapping[str, Any]], group_by: str) -> list[str]:
@@ -58,9 +60,11 @@ def plot(rows: list[Row], overall: float, title: str, path: Path) -> None:
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.bar([row["group"] for row in rows], [row["bits_per_byte"] for row in rows], color="#4878a8")
+    axes.bar(range(len(rows)), [row["bits_per_byte"] for row in rows], color="#4878a8")
     axes.axhline(overall, color="#b04040", linewidth=1, label=f"whole test split: {overall:.3f}")
     axes.set(title=title, ylabel="bits per byte")
-    axes.tick_params(axis="x", rotation=60)
+    names = [one_line(row["group"])[:LONGEST] for row in rows]
+    axes.set_xticks(range(len(rows)), names, rotation=60, parse_math=False)  # a group may be called $x
+    axes.title.set_parse_math(False)
     axes.legend(loc="best", framealpha=1)
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -46,6 +46,12 @@ def test_matching_members_less_their_common_folder(tmp_path, kind):
     assert (tmp_path / "out/b/2.txt").read_bytes() == b"two"
 
 
+def test_a_member_whose_name_is_not_utf8_is_written_with_backslashes(tmp_path):
+    archive = make_tar(tmp_path / "x.tar.gz", [(tarfile.TarInfo("caf\udce9.txt"), b"coffee")])
+    [written] = unpack(archive, "*.txt", tmp_path / "out", name="demo")
+    assert (written.name, written.read_bytes()) == (r"caf\xe9.txt", b"coffee")
+
+
 @pytest.mark.parametrize("evil", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "..\\evil.txt", "C:\\evil.txt"])
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_refuses_paths_that_lead_outside(tmp_path, evil, kind):

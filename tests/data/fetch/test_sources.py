@@ -256,7 +256,7 @@ def test_own_files_that_are_not_there(own, tmp_path):
     (tmp_path / "own/empty").mkdir()
     for path, message in [
         (own / "no", "there is no file or folder"),
-        (own / "empty", r"no \.txt, \.jsonl, \.parquet file in"),
+        (own / "empty", r"no \.txt, \.jsonl, .* file in .* \(looked for \*\*/\*\)"),
         (own / "picture.png", r"picture\.png is none of"),
     ]:
         with pytest.raises(MetrolineError, match=message):

@@ -158,7 +158,7 @@ def test_parquet_nulls_and_bad_bytes(fetched, tmp_path):
     problems = [entry for entry in documents(fetched(files), errors="drop") if isinstance(entry, Unreadable)]
     assert problems == [
         Unreadable("a.parquet:2", "'text' is null"),
-        Unreadable("b.parquet:2", "invalid UTF-8 at byte 0 of the text"),
+        Unreadable("b.parquet:2", "'text' has invalid UTF-8 at byte 0"),
     ]
 
 
@@ -186,6 +186,9 @@ def test_nothing_fetched(tmp_path, fetched):
     raw = fetched({"a.txt": "x"})
     (raw / "files/a.txt").unlink()
     with pytest.raises(MetrolineError, match=r"a\.txt is missing \(fetch again"):
+        documents(raw)
+    (raw / "files/a.txt").write_text("y")
+    with pytest.raises(MetrolineError, match=r"a\.txt has changed since it was fetched \(fetch again"):
         documents(raw)
     (raw / "source.json").write_text("[")
     with pytest.raises(MetrolineError, match=r"source\.json: damaged"):

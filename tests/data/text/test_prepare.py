@@ -159,6 +159,22 @@ def test_drops_are_counted_and_listed(fetched, tmp_path):
     ]
 
 
+def test_half_a_surrogate_pair_anywhere_is_dropped_and_counted(fetched, tmp_path):
+    rows = [f'{{"text": "{line}", "author": "Bob"}}' for line in sentences(40)]
+    rows[3] = '{"text": "x", "author": "Ann \\ud83d"}'
+    rows[5] = '{"text": "x \\ud83d", "author": "Ann"}'
+    rows[7] = '{"te\\ud83dxt": "x", "author": "Ann"}'
+    raw = fetched({"a.jsonl": "\n".join(rows)})
+    stats = run(raw, tmp_path / "out", documents={"meta_fields": ["author"], "errors": "drop"})
+    assert stats["documents"] == {"read": 40, "kept": 37, "dropped": {"unreadable": 3}}
+    listed = [json.loads(line) for line in (tmp_path / "out/dropped.jsonl").read_text().splitlines()]
+    assert [(entry["id"], entry["detail"]) for entry in listed] == [
+        ("a.jsonl:4", "'author' has half a surrogate pair at character 4"),
+        ("a.jsonl:6", "'text' has half a surrogate pair at character 2"),
+        ("a.jsonl:8", r"no field 'text', only te\ud83dxt, author"),
+    ]
+
+
 def test_stats_add_up(fetched, tmp_path):
     stats = run(fetched(corpus()), tmp_path / "out", **LINES)
     assert stats == read_json(tmp_path / "out/stats.json")
@@ -197,6 +213,21 @@ def test_odd_tokens_can_be_drawn(fetched, tmp_path):
     raw = fetched({"a.txt": "\n".join(f"{text} {line}" for line in sentences(30))})
     run(raw, tmp_path / "out", tokenizer={"kind": "char"}, **LINES)
     assert (tmp_path / "out/stats.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("method", ["hash", "tail"])
+def test_25_documents_with_the_default_shares(fetched, tmp_path, method):
+    """By hash a split may come out empty, which is told; cut by position none is."""
+    raw = fetched({f"{number:02}.txt": text for number, text in enumerate(sentences(25, seed=5))})
+    if method == "tail":
+        stats = run(raw, tmp_path / "out", split={"method": "tail"})
+        counts = [stats["splits"][split]["documents"] for split in SPLITS]
+        assert (sum(counts), min(counts)) == (25, 1)
+        return
+    with pytest.raises(
+        MetrolineError, match=r"no document falls into valid and test: there are only 25 .*set split\.method: tail"
+    ):
+        run(raw, tmp_path / "out", split={})
 
 
 BAD = {

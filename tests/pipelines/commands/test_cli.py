@@ -173,7 +173,7 @@ def test_init_adds_to_params(project: Path, params: str, after: str | None) -> N
 def test_init_takes_any_path(project: Path, name: str) -> None:
     folder = project / name
     folder.mkdir()
-    for index in range(25):
+    for index in range(100):
         (folder / f"{index}.txt").write_text(f"text {index}")
     done = invoke("init", "mine", "--data", str(folder))
     assert done.exit_code == 0, done.stderr
@@ -196,6 +196,57 @@ def test_one_file_is_cut_by_position(project: Path) -> None:
     Path("corpus.txt").write_text("some text\n")
     assert invoke("init", "mine", "--data", "corpus.txt").exit_code == 0
     assert load_recipe("mine").split.method == "tail"
+
+
+@pytest.mark.parametrize(
+    ("files", "method"),
+    [
+        ({f"{number}.txt": "text" for number in range(25)}, "tail"),
+        ({"a.jsonl": '{"text": "x"}\n' * 99}, "tail"),
+        ({"a.jsonl": '{"body": "x"}\n' * 60, "b.ndjson": '{"text": "x"}\n' * 40}, "hash"),
+        ({"a.jsonl": '{"text": "x"}\n' * 60, **{f"{number}.txt": "text" for number in range(40)}}, "hash"),
+        ({"a.parquet": "not Parquet"}, "hash"),
+    ],
+)
+def test_few_documents_are_cut_by_position(project: Path, files: dict[str, str], method: str) -> None:
+    for name, text in files.items():
+        Path("texts").mkdir(exist_ok=True)
+        (Path("texts") / name).write_text(text)
+    done = invoke("init", "mine", "--data", "texts")
+    assert (done.exit_code, Recipe.load("mine").split.method) == (0, method), done.stderr
+
+
+def test_init_says_what_counts_and_keeps_a_links_name(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = tmp_path_factory.mktemp("store")
+    (store / "0f3a9c").write_text("some text\n")
+    (store / "v1").mkdir()
+    (store / "v1/a.txt").write_text("some text\n")
+    (store / "v1/b.csv").write_text("a,b\n")
+    (store / "train.txt").symlink_to("0f3a9c")
+    (store / "current").symlink_to("v1")
+    (project / "inside").symlink_to(store / "v1")
+    for name, path, kept, told in [
+        ("one", store / "train.txt", str(store / "train.txt"), "1 file, 0 kB\n"),
+        ("two", store / "current", str(store / "current"), "1 file, 0 kB; left out: 1 .csv\n"),
+        ("three", Path("inside"), "inside", "1 file, 0 kB; left out: 1 .csv\n"),
+        ("four", Path("inside/../train.txt"), str(project / "inside/../train.txt"), "1 file, 0 kB\n"),
+    ]:
+        done = invoke("init", f"my-{name}", "--data", str(path))
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout.startswith(told)
+        assert project / Recipe.load(f"my-{name}").source.path == project / kept
+    assert invoke("init", "my-two", "--data", str(store / "current"), "--update").stdout.startswith(
+        "1 file, 0 kB; left"
+    )
+
+
+def test_init_of_a_path_that_is_not_utf8(project: Path) -> None:
+    folder = project / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "a.txt").write_text("some text")
+    done = invoke("init", "mine", "--data", str(folder))
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert r"caf\xe9 (rename it" in done.stderr
 
 
 def test_update_wants_a_recipe_of_own_files(project: Path) -> None:
