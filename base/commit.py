@@ -1,19 +1,18 @@
 """The Git commit of the code, for a bundle's manifest. It changes nothing, and a project without Git is fine."""
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
-CODE = ("data", "kernels", "models", "pipelines", "serving", "pyproject.toml", "constraints.txt")
 
-
-def git_commit(root: Path) -> str | None:
-    """The last commit that changed code, with `+` when there are changes that are in no commit.
+def git_commit(root: Path, files: Iterable[Path]) -> str | None:
+    """The last commit that changed one of these files, with `+` when there are changes that are in no commit.
 
     None without git, or where Git knows nothing of the code.
     """
 
     def git(*arguments: str) -> str:
-        command = ["git", "--no-optional-locks", "-C", str(root), *arguments, "--", *CODE]
+        command = ["git", "--no-optional-locks", "-C", str(root), *arguments, "--", *map(str, files)]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
 
     try:

@@ -32,8 +32,8 @@ def temporary_line(name: str = RECIPE) -> Iterator[Path]:
             recipe = load_recipe(name, ROOT)
             mirror = os.environ.get("METROLINE_MIRROR")
             fetch(recipe.source, folder / "raw", name=name, mirror=Path(mirror) if mirror else None)
-            parts = {"documents": recipe.documents, "clean": recipe.clean, "split": recipe.split}
-            prepare(folder / "raw", folder / "prepared", **parts, tokenizer=recipe.tokenizer)
+            parts = {"documents": recipe.data.documents, "clean": recipe.data.clean, "split": recipe.split}
+            prepare(folder / "raw", folder / "prepared", **parts, tokenizer=recipe.data.tokenizer)
         yield folder
 
 

@@ -119,7 +119,8 @@ def _unreadable(error: OSError) -> MetrolineError:
 def copy_pinned(own: OwnFiles, sha256: str, target: Path, *, name: str) -> None:
     """Copy the files below `target`; MetrolineError with the new digest when the copies' is not `sha256`.
 
-    The copies are what is checked: a file may change while it is copied. Names become valid UTF-8 (data/fetch/names.py).
+    The copies are what is checked: a file may change while it is copied. Names become valid
+    UTF-8 (data/fetch/names.py).
     """
     copies: dict[Path, Path] = {}
     for file in own.files:

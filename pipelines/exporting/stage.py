@@ -17,6 +17,7 @@ from base.files import atomic_folder, read_json, sha256, write_json, write_text
 from pipelines.evaluation import SUBJECT
 from pipelines.paths import Paths
 from pipelines.recipe import kinds
+from pipelines.recipe.code import all_files
 
 if TYPE_CHECKING:
     from data.signature import Signature
@@ -104,7 +105,8 @@ def write_papers(
         "parity": parity,
         "model": model,
     }
-    if commit := git_commit(paths.root):
+    code = sorted(all_files(recipe.task.kind, recipe.model.kind, paths.root))
+    if commit := git_commit(paths.root, [*code, Path("pyproject.toml"), Path("constraints.txt")]):
         values["git_commit"] = commit
     manifest.write(folder, values)
 

@@ -49,6 +49,10 @@ CHATTER = (
 """How the lines begin that DVC says about itself; they tell a user of the line nothing."""
 
 
+CODE = "code"
+"""The stage of dvc.yaml that hashes the source files of all others."""
+
+
 class StageFailed(MetrolineError):
     """A stage ended with an error. `temporary`: the same may work later."""
 
@@ -82,6 +86,7 @@ def entries(recipe: str, waiting: Watch | None = None) -> list[Entry]:
     MetrolineError: unknown recipe, a recipe that DVC does not know or cannot track, a broken dvc.yaml.
     """
     check_recipe(recipe)
+    refresh_code(waiting)
     with _repository(waiting) as repo:
         from dvc.repo.reproduce import plan_repro
 
@@ -93,7 +98,17 @@ def entries(recipe: str, waiting: Watch | None = None) -> list[Entry]:
             after = [f"after {before.addressing.partition('@')[0]}"
                      for before in graph.successors(stage) if reasons[before]]  # fmt: skip
             reasons[stage] = tuple(own or after)
-        return [Entry(stage.addressing, why) for stage, why in reasons.items()]
+        return [Entry(stage.addressing, why) for stage, why in reasons.items() if stage.addressing != CODE]
+
+
+def refresh_code(waiting: Watch | None = None) -> None:
+    """Run the stage that hashes the code, where there is one and code has changed: only then can be said what is stale,
+    and it takes a second."""
+    with _repository(waiting) as repo:
+        stages = [stage for stage in repo.index.stages if stage.addressing == CODE]
+        stale = any(_reasons(stage) for stage in stages)
+    if stale:
+        run_stage(CODE, lambda line: None)
 
 
 def is_fresh(address: str) -> bool:

@@ -7,7 +7,6 @@ import, at the installed versions with all they need in turn. It builds no image
 containerfile it writes.
 """
 
-import ast
 import json
 import os
 import platform
@@ -25,9 +24,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from base.errors import MetrolineError, exit_with
+from base.imports import OURS, closure, imports
 from pipelines.release.store import Store
 
-OURS = ("serving", "data")
 FORBIDDEN = frozenset({"torch", "triton", "prefect", "dvc"})
 
 ENTRY = '''"""The packaged endpoint: serves the bundle beside this file."""
@@ -90,7 +89,7 @@ def build_bento(name: str, root: Path = Path(".")) -> Built:
 def stage(staging: Path, bundle: Path) -> list[str]:
     """Put entry, code and bundle into `staging`. Returns the pinned requirements."""
     code = Path(__file__).resolve().parents[2]
-    files = modules(code)
+    files = sorted(code / file for file in closure("serving.app.service", root=code))
     pages = [path for path in (code / "serving/web").glob("*") if path.is_file()]
     for file in [*files, *pages, *(code / "serving/native").glob("*.so")]:
         target = staging / file.relative_to(code)
@@ -99,33 +98,6 @@ def stage(staging: Path, bundle: Path) -> list[str]:
     shutil.copytree(bundle, staging / "bundle", ignore=shutil.ignore_patterns("model.yaml"))
     (staging / "endpoint.py").write_text(ENTRY, encoding="utf-8")
     return pinned(third_party(files))
-
-
-def modules(code: Path) -> list[Path]:
-    """Files of ours that `serving` imports, directly or not, itself included; sorted."""
-    found: set[Path] = set()
-    open_ = sorted((code / "serving").glob("*.py"))
-    while open_:
-        file = open_.pop()
-        if file in found:
-            continue
-        found |= {file, file.parent / "__init__.py"}
-        for name in imports(file):
-            if name.split(".")[0] in OURS:
-                path = code.joinpath(*name.split("."))
-                open_ += [each for each in (path.with_suffix(".py"), path / "__init__.py") if each.is_file()]
-    return sorted(found)
-
-
-def imports(file: Path) -> set[str]:
-    """Names of all modules that a file imports, inside functions too; for `from a import b` both a and a.b."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
 
 
 def third_party(files: Iterable[Path]) -> set[str]:

@@ -157,6 +157,8 @@ class Card:
 class Task(Protocol):
     """A kind of task. `sections`: the schema of its own keys in a recipe's `task`, `data`, `evaluate` and `export`."""
 
+    engine: ClassVar[Literal["forward", "decode"]]
+    """What runs its models: `pipelines/exporting/ENGINE.py` exports, `serving/engines/ENGINE` serves."""
     sections: ClassVar[Mapping[str, type[BaseModel]]]
     measured: ClassVar[tuple[str, ...]]
     """Names of values in metrics.json that every recipe of this task has, so that gates are checked before a run."""

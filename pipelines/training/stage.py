@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from base.errors import MetrolineError
 from base.files import atomic_folder, write_json
+from base.imports import digest
 from pipelines.paths import Paths
 from pipelines.recipe import kinds
+from pipelines.recipe.code import files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +103,7 @@ def identify(recipe: "Recipe", task: "Learner") -> str:
     """The fingerprint of a run: of the model and training sections, the data, the code, and PyTorch's version."""
     import torch
 
-    from pipelines.training.state import code_hash, fingerprint
+    from pipelines.training.state import fingerprint
 
     return fingerprint(
         {
@@ -110,7 +112,7 @@ def identify(recipe: "Recipe", task: "Learner") -> str:
             "task": recipe.task.model_dump(mode="json"),
             "first": recipe.pretrained.model_dump(mode="json"),
             "data": task.data_hash,
-            "code": code_hash(ROOT),
+            "code": digest(files("train", recipe.task.kind, recipe.model.kind, ROOT), ROOT),
             "torch": torch.__version__,
         }
     )

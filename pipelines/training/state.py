@@ -161,24 +161,6 @@ def fingerprint(value: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def code_hash(root: Path) -> str:
-    """SHA-256 over the source files that decide a run's numbers."""
-    digest = hashlib.sha256()
-    files = [path for part in CODE for path in ([root / part] if part.endswith(".py") else (root / part).rglob("*.py"))]
-    for path in sorted(files):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-CODE = (
-    "kernels", "models", "pipelines/tasks", "pipelines/training/stage.py", "pipelines/training/distributed.py",
-    "pipelines/training/lamb.py", "pipelines/training/loop.py", "pipelines/training/muon.py",
-    "pipelines/training/optimizers.py", "pipelines/training/order.py", "pipelines/training/schedule.py",
-    "pipelines/training/snapshot.py", "pipelines/training/state.py", "pipelines/training/device.py",
-    "pipelines/training/validation.py",
-)  # fmt: skip
-
-
 def forget_others(states: Path, current: str) -> list[str]:
     """Remove the states of other recipes but the most recent one; returns the names of all there were."""
     others = [path for path in states.iterdir() if path.is_dir() and path.name != current] if states.is_dir() else []

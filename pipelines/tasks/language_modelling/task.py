@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class Task:
     """`pipelines.tasks.interface.Task` of predicting each next token."""
 
+    engine: ClassVar[Literal["decode"]] = "decode"
     sections: ClassVar[Mapping[str, type[BaseModel]]] = {
         "task": LanguageModellingConfig,
         "data": TextConfig,
@@ -111,7 +112,7 @@ class Task:
         if self.recipe.pretrained.source:
             context = int(read_json(prepared / "tokenizer_config.json")["model_max_length"])
         return Signature(
-            engine="decode",
+            engine=self.engine,
             task="text-generation",
             inputs=(TextInput(name="prompt", shape=(-1,), length=context),),
             outputs=(TextOutput(name="text"),),

@@ -213,7 +213,7 @@ def test_few_documents_are_cut_by_position(project: Path, files: dict[str, str],
         Path("texts").mkdir(exist_ok=True)
         (Path("texts") / name).write_text(text)
     done = invoke("init", "mine", "--data", "texts")
-    assert (done.exit_code, Recipe.load("mine").split.method) == (0, method), done.stderr
+    assert (done.exit_code, load_recipe("mine").split.method) == (0, method), done.stderr
 
 
 def test_init_says_what_counts_and_keeps_a_links_name(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -234,7 +234,7 @@ def test_init_says_what_counts_and_keeps_a_links_name(project: Path, tmp_path_fa
         done = invoke("init", f"my-{name}", "--data", str(path))
         assert done.exit_code == 0, done.stderr
         assert done.stdout.startswith(told)
-        assert project / Recipe.load(f"my-{name}").source.path == project / kept
+        assert project / load_recipe(f"my-{name}").source.path == project / kept
     assert invoke("init", "my-two", "--data", str(store / "current"), "--update").stdout.startswith(
         "1 file, 0 kB; left"
     )
