@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kernels import tuning
 from kernels.attention import reference, sdpa, support
-from kernels.attention.packing import Packing, with_ranges
+from kernels.attention.packing import Packing, check_offsets, with_ranges
 from kernels.pointwise import rotate
 
 Backend = Literal["auto", "triton", "sdpa", "reference"]
@@ -76,8 +76,9 @@ def attention(  # type: ignore[misc]  # the overloads above abbreviate the argum
         sinks: [H] one logit a head that takes part in the softmax and has no value (GPT-OSS).
         alibi: [H] slopes: scores lose slope · distance (Press et al. 2022, arXiv:2108.12409). No gradient.
         cu_seqlens_q: int32 [N + 1], packed documents: document n is tokens cu_seqlens_q[n] to cu_seqlens_q[n + 1] of
-            the B·S tokens, and attends only within itself. With B > 1 every row must start a document.
-        cu_seqlens_k: the same for keys; default cu_seqlens_q.
+            the B·S tokens, and attends only within itself; tokens of no document see nothing. With B > 1 every row must
+            start a document.
+        cu_seqlens_k: the same for keys, as many documents; default cu_seqlens_q.
         packing: documents prepared by `pack`, in place of cu_seqlens, so that many layers share the work.
         key_padding: bool [B, T], False where a key is padding. A query that sees no key gives zero.
         q_norm: (weight [D], eps): RMSNorm each head of q first. Keys are expected normalised.
@@ -90,6 +91,10 @@ def attention(  # type: ignore[misc]  # the overloads above abbreviate the argum
     if packing is not None:
         cu_seqlens_q, cu_seqlens_k = packing.cu_seqlens_q, packing.cu_seqlens_k
     check(q, k, v, window, softcap, sinks, alibi, cu_seqlens_q, cu_seqlens_k, key_padding, q_norm, q_rope)
+    if packing is None and cu_seqlens_q is not None:
+        check_offsets("cu_seqlens_q", cu_seqlens_q, q.shape[0] * q.shape[1])
+        if cu_seqlens_k is not None:
+            check_offsets("cu_seqlens_k", cu_seqlens_k, k.shape[0] * k.shape[1])
     mask = None if packing is None else packing.mask
     chosen: str = backend
     if backend in ("auto", "triton"):
@@ -230,15 +235,7 @@ def check(
         raise ValueError(f"attention: dtypes do not fit: q {q.dtype}, k {k.dtype}, v {v.dtype}")
     if q.shape[2] % k.shape[2]:
         raise ValueError(f"attention: {q.shape[2]} query heads are not a multiple of {k.shape[2]} key heads")
-    if window is not None and window < 1:
-        raise ValueError(f"attention: window must be at least 1, not {window}")
-    if softcap is not None and softcap <= 0:
-        raise ValueError(f"attention: softcap must be positive, not {softcap}")
-    for name, tensor in (("sinks", sinks), ("alibi", alibi)):
-        if tensor is not None and tuple(tensor.shape) != (q.shape[2],):
-            raise ValueError(f"attention: {name} must be [{q.shape[2]}], not {_list(tensor)}")
-    if q_norm is not None and tuple(q_norm[0].shape) != (q.shape[3],):
-        raise ValueError(f"attention: q_norm's weight must be [{q.shape[3]}], not {_list(q_norm[0])}")
+    check_features("attention", q, window, softcap, sinks, alibi, q_norm)
     if q_rope is not None:
         fits = {(q.shape[1], q.shape[3] // 2), (q.shape[0], q.shape[1], q.shape[3] // 2)}
         if q.shape[3] % 2 or any(tuple(table.shape) not in fits for table in q_rope):
@@ -248,12 +245,34 @@ def check(
         raise ValueError("attention: cu_seqlens_k needs cu_seqlens_q")
     if cu_seqlens_q is not None and cu_seqlens_k is None and q.shape[1] != k.shape[1]:
         raise ValueError("attention: cu_seqlens_k is needed where queries and keys differ in length")
-    for name, offsets in (("cu_seqlens_q", cu_seqlens_q), ("cu_seqlens_k", cu_seqlens_k)):
-        if offsets is not None and (offsets.dtype != torch.int32 or offsets.dim() != 1):
-            raise ValueError(f"attention: {name} must be int32 [N + 1], not {offsets.dtype} {_list(offsets)}")
+    if cu_seqlens_q is not None and cu_seqlens_k is not None and cu_seqlens_q.shape != cu_seqlens_k.shape:
+        given = f"{_list(cu_seqlens_q)} and {_list(cu_seqlens_k)}"
+        raise ValueError(f"attention: cu_seqlens_q and cu_seqlens_k need equally many documents, not {given}")
     if key_padding is not None and (key_padding.dtype != torch.bool or key_padding.shape != k.shape[:2]):
         shape, given = list(k.shape[:2]), f"{key_padding.dtype} {_list(key_padding)}"
         raise ValueError(f"attention: key_padding must be bool {shape}, not {given}")
+
+
+def check_features(
+    op: str,
+    q: Tensor,
+    window: int | None,
+    softcap: float | None,
+    sinks: Tensor | None,
+    alibi: Tensor | None,
+    q_norm: tuple[Tensor, float] | None,
+) -> None:
+    """Raise ValueError, naming operator and argument, where one does not fit q [..., H, D]."""
+    heads, width = q.shape[-2:]
+    if window is not None and window < 1:
+        raise ValueError(f"{op}: window must be at least 1, not {window}")
+    if softcap is not None and softcap <= 0:
+        raise ValueError(f"{op}: softcap must be positive, not {softcap}")
+    for name, tensor in (("sinks", sinks), ("alibi", alibi)):
+        if tensor is not None and tuple(tensor.shape) != (heads,):
+            raise ValueError(f"{op}: {name} must be [{heads}], not {_list(tensor)}")
+    if q_norm is not None and tuple(q_norm[0].shape) != (width,):
+        raise ValueError(f"{op}: q_norm's weight must be [{width}], not {_list(q_norm[0])}")
 
 
 def _list(x: Tensor) -> list[int]:

@@ -116,8 +116,9 @@ def attention_forward(
     if SINKS:  # one more key, with no value
         sink = tl.load(Sinks + head).to(tl.float32) * LOG2E
         new_top = tl.maximum(top, sink)
-        decay = tl.exp2(top - new_top)
-        total = total * decay + tl.exp2(sink - new_top)
+        base = tl.where(new_top == float("-inf"), 0.0, new_top)  # as in `_steps`
+        decay = tl.exp2(top - base)
+        total = total * decay + tl.exp2(sink - base)
         acc_a *= decay[:, None]
         if DB > 0:
             acc_b *= decay[:, None]

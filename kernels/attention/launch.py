@@ -52,6 +52,14 @@ def _rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
+def _readable(extras: Extras) -> Extras:
+    """`extras` as the kernels read them: every tensor contiguous, cos and sin of one shape."""
+    if extras.cos is not None and extras.sin is not None:
+        cos, sin = torch.broadcast_tensors(extras.cos, extras.sin)
+        extras = extras._replace(cos=cos, sin=sin)
+    return Extras._make(x.contiguous() if isinstance(x, Tensor) else x for x in extras)
+
+
 def _flags(extras: Extras, arch: str, dtype: torch.dtype) -> dict[str, Any]:
     """The compile-time switches that forward and backward share."""
     return {
@@ -84,7 +92,7 @@ def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
 
 def forward(q: Tensor, k: Tensor, v: Tensor, extras: Extras) -> tuple[Tensor, Tensor]:
     """q [B, M, H, D], k and v [B, N, Hkv, D] → out [B, M, H, D] contiguous, log-sum-exp float32 [B, H, M]."""
-    q, k, v = _rows(q), _rows(k), _rows(v)
+    q, k, v, extras = _rows(q), _rows(k), _rows(v), _readable(extras)
     batch, queries, heads, width = q.shape
     keys, kv_heads = k.shape[1], k.shape[2]
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
@@ -119,7 +127,7 @@ def backward(
     grad: Tensor, grad_lse: Tensor | None, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, extras: Extras
 ) -> Gradients:
     """Gradients of q, k, v, sinks and the query norm's weight, equal to the bit whenever the inputs are."""
-    q, k, v, grad = _rows(q), _rows(k), _rows(v), _rows(grad)
+    q, k, v, grad, out, lse, extras = (*map(_rows, (q, k, v, grad, out)), lse.contiguous(), _readable(extras))
     batch, queries, heads, width = q.shape
     keys, kv_heads = k.shape[1], k.shape[2]
     arch = architecture(q.device)
@@ -151,7 +159,7 @@ def backward(
     )  # fmt: skip
     grad_sinks = None
     if extras.sinks is not None:  # a sink takes probability exp(sink - lse) and gives nothing back
-        taken = torch.exp(extras.sinks.float()[None, :, None] - lse)
+        taken = torch.exp(extras.sinks.float()[None, :, None] - lse).masked_fill(torch.isneginf(lse), 0.0)
         grad_sinks = -(taken * delta).sum(dim=(0, 2)).to(extras.sinks.dtype)
     grad_weight = None
     if rotated is not q:

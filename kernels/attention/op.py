@@ -35,10 +35,11 @@ def attention(
     """(out [B, S, H, D], log-sum-exp float32 [B, H, S]); arguments as in `kernels.attention.launch.Extras`."""
     from kernels.attention import launch
 
-    return launch.forward(
-        q, k, v, launch.Extras(sinks, slopes, ranges_q, ranges_k, padding, cos, sin, weight, eps, causal, window, scale,
-                               softcap)
-    )  # fmt: skip
+    extras = launch.Extras(
+        sinks, slopes, ranges_q, ranges_k, padding, cos, sin, weight, eps, causal, window, scale, softcap
+    )
+    with torch.cuda.device_of(q):  # Triton launches on the current device, whatever the tensors'
+        return launch.forward(q, k, v, extras)
 
 
 @attention.register_fake
@@ -76,7 +77,8 @@ def attention_backward(
     extras = launch.Extras(
         sinks, slopes, ranges_q, ranges_k, padding, cos, sin, weight, eps, causal, window, scale, softcap
     )
-    result = launch.backward(grad, grad_lse, q, k, v, out, lse, extras)
+    with torch.cuda.device_of(q):
+        result = launch.backward(grad, grad_lse, q, k, v, out, lse, extras)
     none = [q.new_empty(0) if gradient is None else gradient for gradient in (result.sinks, result.weight)]
     return result.q, result.k, result.v, none[0], none[1]
 

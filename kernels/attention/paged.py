@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kernels import tuning
 from kernels.attention import support
-from kernels.attention.api import attention
+from kernels.attention.api import attention, check_features
 
 BLOCK_N = 64
 
@@ -40,11 +40,13 @@ def paged_attention(
         k_pages: [pages, page size, Hkv, D], the new tokens' keys already in it; v_pages likewise.
         table: int32 [B, most pages of a sequence]: token t of row b is in page table[b, t // page size]. Entries past
             a row's length may hold anything.
-        lengths: int32 [B], tokens of each row with the new one; 0 gives zeros.
+        lengths: int32 [B], tokens of each row with the new one; 0 gives zeros. On a GPU, where looking would be
+            waiting, a row that needs more pages than the table or the pool has is not-a-number.
         q_rope: (cos, sin) [B, D / 2], at each row's position.
         window, scale, softcap, sinks, alibi, q_norm, backend: as in `kernels.attention`.
 
-    Returns: [B, H, D]. Raises ValueError for shapes that do not fit or a backend that cannot run.
+    Returns: [B, H, D]. Raises ValueError for shapes that do not fit, a backend that cannot run, or, on a CPU, a length
+    or page that is not there.
     """
     batch, heads, width = q.shape
     if k_pages.dim() != 4 or k_pages.shape != v_pages.shape or k_pages.shape[3] != width or heads % k_pages.shape[2]:
@@ -59,8 +61,11 @@ def paged_attention(
         )
     if table.dtype != torch.int32 or lengths.dtype != torch.int32:
         raise ValueError(f"paged_attention: table and lengths must be int32, not {table.dtype} and {lengths.dtype}")
-    if window is not None and window < 1:
-        raise ValueError(f"paged_attention: window must be at least 1, not {window}")
+    check_features("paged_attention", q, window, softcap, sinks, alibi, q_norm)
+    if q_rope is not None and any(tuple(table.shape) != (batch, width // 2) for table in q_rope):
+        given = " and ".join(str(list(table.shape)) for table in q_rope)
+        raise ValueError(f"paged_attention: q_rope must be [{batch}, {width // 2}] twice, not {given}")
+    _check_places(table, lengths, k_pages)
     refusal = support.refusal(q[:, None], k_pages[:1], v_pages[:1], scale=scale, mask=False)
     if backend == "triton" and refusal is not None:
         raise ValueError(f"paged_attention: triton cannot run: {refusal}")
@@ -89,6 +94,25 @@ def paged_attention(
         q[:, None], keys, values, causal=False, scale=scale, softcap=softcap, sinks=sinks, alibi=alibi,
         key_padding=seen, q_norm=q_norm, q_rope=rope, backend="reference" if backend == "reference" else "sdpa",
     )[:, 0]  # fmt: skip
+
+
+def _check_places(table: Tensor, lengths: Tensor, pages: Tensor) -> None:
+    """Raise ValueError naming the row whose length or page is not there. On a CPU alone, and eagerly."""
+    if table.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    size, room = pages.shape[1], table.shape[1] * pages.shape[1]
+    wrong = (lengths < 0) | (lengths > room)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"paged_attention: lengths[{row}] is {int(lengths[row])}; the table has room for {room} tokens"
+        )
+    used = torch.arange(0, room, size) < lengths[:, None]
+    wrong = used & ((table < 0) | (table >= pages.shape[0]))
+    if wrong.any():
+        row, column = wrong.nonzero()[0].tolist()
+        page = f"table[{row}, {column}] is {int(table[row, column])}"
+        raise ValueError(f"paged_attention: {page}; there are {pages.shape[0]} pages")
 
 
 def gather(pages: Tensor, table: Tensor) -> Tensor:
@@ -126,6 +150,7 @@ def _op(
     batch, heads, width = q.shape
     page, kv_heads = k_pages.shape[1], k_pages.shape[2]
     q, k_pages, v_pages, table = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k_pages, v_pages, table))
+    has_sinks, has_slopes, has_rope, has_norm = (t is not None for t in (sinks, slopes, cos, weight))
     processors = 4 if INTERPRETED else torch.cuda.get_device_properties(q.device).multi_processor_count
     shares = splits(batch * kv_heads, table.shape[1] * page, processors)
     part = q.new_empty((batch, heads, shares, width), dtype=torch.float32)
@@ -134,20 +159,23 @@ def _op(
     group = heads // kv_heads
     first, second = tuning.pieces(width)
     stand_in = q  # for pointers that the switches keep the kernels from reading
-    cos, sin = (stand_in if t is None else t.contiguous() for t in (cos, sin))
-    paged_split[(shares, batch * kv_heads)](
-        q, k_pages, v_pages, part, part_lse, table, lengths, stand_in if slopes is None else slopes, cos, sin,
-        stand_in if weight is None else weight, q.stride(0), q.stride(1), *k_pages.stride()[:3], *v_pages.stride()[:3],
-        table.stride(0), cos.stride(0), heads, window, scale, softcap, eps,
-        GROUP=group, DA=first, DB=second, PAGE=page, BLOCK_G=max(16, 1 << (group - 1).bit_length()), BLOCK_N=BLOCK_N,
-        SPLITS=shares, WINDOW=window > 0, SOFTCAP=softcap > 0, ALIBI=slopes is not None, ROPE=cos is not stand_in,
-        NORM=weight is not None, UPCAST=INTERPRETED and q.dtype == torch.bfloat16,
-        PRECISION=tuning.precision(architecture(q.device)), num_warps=4, num_stages=3,
-    )  # fmt: skip
-    paged_combine[(batch * heads,)](
-        part, part_lse, stand_in if sinks is None else sinks, out, out.stride(0), out.stride(1), heads,
-        DA=first, DB=second, SPLITS=shares, SINKS=sinks is not None, num_warps=4,
-    )  # fmt: skip
+    sinks, slopes, cos, sin, weight = (
+        stand_in if t is None else t.contiguous() for t in (sinks, slopes, cos, sin, weight)
+    )
+    with torch.cuda.device_of(q):  # Triton launches on the current device, whatever the tensors'
+        paged_split[(shares, batch * kv_heads)](
+            q, k_pages, v_pages, part, part_lse, table, lengths.contiguous(), slopes, cos, sin, weight,
+            q.stride(0), q.stride(1), *k_pages.stride()[:3], *v_pages.stride()[:3], table.stride(0), cos.stride(0),
+            heads, k_pages.shape[0], table.shape[1] * page, window, scale, softcap, eps,
+            GROUP=group, DA=first, DB=second, PAGE=page, BLOCK_G=max(16, 1 << (group - 1).bit_length()),
+            BLOCK_N=BLOCK_N, SPLITS=shares, WINDOW=window > 0, SOFTCAP=softcap > 0, ALIBI=has_slopes, ROPE=has_rope,
+            NORM=has_norm, UPCAST=INTERPRETED and q.dtype == torch.bfloat16,
+            PRECISION=tuning.precision(architecture(q.device)), num_warps=4, num_stages=3,
+        )  # fmt: skip
+        paged_combine[(batch * heads,)](
+            part, part_lse, sinks, out, out.stride(0), out.stride(1), heads,
+            DA=first, DB=second, SPLITS=shares, SINKS=has_sinks, num_warps=4,
+        )  # fmt: skip
     return out
 
 

@@ -23,12 +23,15 @@ def _load_keys(base, page, row, stride, columns, keep):
 def paged_split(
     Q, K, V, Part, PartLse, Table, Lengths, Slopes, Cos, Sin, Weight,
     q_batch, q_head, k_page, k_row, k_head, v_page, v_row, v_head, table_batch, rope_batch,
-    H, window, scale, softcap, eps,
+    H, pages, most, window, scale, softcap, eps,
     GROUP: tl.constexpr, DA: tl.constexpr, DB: tl.constexpr, PAGE: tl.constexpr, BLOCK_G: tl.constexpr,
     BLOCK_N: tl.constexpr, SPLITS: tl.constexpr, WINDOW: tl.constexpr, SOFTCAP: tl.constexpr, ALIBI: tl.constexpr,
     ROPE: tl.constexpr, NORM: tl.constexpr, UPCAST: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Grid (SPLITS, B · Hkv). Part float32 [B, H, SPLITS, D] and PartLse [B, H, SPLITS], -inf for an empty share."""
+    """Grid (SPLITS, B · Hkv). Part float32 [B, H, SPLITS, D] and PartLse [B, H, SPLITS], -inf for an empty share.
+
+    A length beyond the table, or a page beyond the pool, reads nothing and makes the row not-a-number.
+    """
     split = tl.program_id(0)
     KV = H // GROUP
     batch = (tl.program_id(1) // KV).to(tl.int64)
@@ -37,7 +40,8 @@ def paged_split(
     members = tl.arange(0, BLOCK_G)
     heads = kv_head * GROUP + members
     real = members < GROUP
-    length = tl.load(Lengths + batch)
+    given = tl.load(Lengths + batch)
+    length = tl.minimum(given, most)
     begin = 0
     if WINDOW:
         begin = tl.maximum(length - window, 0)
@@ -66,13 +70,15 @@ def paged_split(
         keep = columns < length
         page = tl.load(Table + batch * table_batch + columns // PAGE, mask=keep, other=0).to(tl.int64)
         row = (columns % PAGE).to(tl.int64)
+        stray = keep & ((page < 0) | (page >= pages))
+        keep &= ~stray
         k = _load_keys(K, page * k_page, row, k_row, tl.arange(0, DA), keep)
         raw = product(q_a, tl.trans(k), UPCAST, PRECISION)
         if DB > 0:
             k = _load_keys(K, page * k_page, row, k_row, DA + tl.arange(0, DB), keep)
             raw += product(q_b, tl.trans(k), UPCAST, PRECISION)
         logits, _ = scores(raw, length - 1, columns[None, :], scale, softcap, slope, SOFTCAP, ALIBI)
-        logits = tl.where(keep[None, :], logits, float("-inf"))
+        logits = tl.where(keep[None, :], logits, tl.where(stray, float("nan"), float("-inf"))[None, :])
         new_top = tl.maximum(top, tl.max(logits, 1))  # finite: a tile that is walked has a key
         p = tl.exp2(logits - new_top[:, None])
         decay = tl.exp2(top - new_top)
@@ -83,6 +89,7 @@ def paged_split(
         if DB > 0:
             v = _load_keys(V, page * v_page, row, v_row, DA + tl.arange(0, DB), keep)
             acc_b = acc_b * decay[:, None] + product(p, v, UPCAST, PRECISION)
+    total = tl.where((given < 0) | (given > most), float("nan"), total)
     empty = total == 0.0
     inverse = tl.where(empty, 0.0, 1.0 / tl.where(empty, 1.0, total))[:, None]
     lse = tl.where(empty, float("-inf"), (top + tl.log2(tl.where(empty, 1.0, total))) * LN2)

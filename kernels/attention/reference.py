@@ -40,13 +40,19 @@ def attention(
     scores = scores.masked_fill(~allowed, -torch.inf)
     if sinks is not None:  # one more key per head that takes probability and gives no value
         sink = sinks.double()[None, :, None, None].expand(batch, heads, length, 1)
-        lse = torch.logsumexp(torch.cat([scores, sink], dim=-1), dim=-1)
+        lse = log_sum_exp(torch.cat([scores, sink], dim=-1))
     else:
-        lse = torch.logsumexp(scores, dim=-1)
+        lse = log_sum_exp(scores)
     # A query that sees no key gives zero, not NaN: its lse is -inf, which the subtraction must not meet.
     safe = torch.where(torch.isfinite(lse), lse, 0.0)
     weights = torch.where(allowed, torch.exp(scores - safe[..., None]), 0.0)
     return (weights @ v).transpose(1, 2), lse
+
+
+def log_sum_exp(x: Tensor) -> Tensor:
+    """torch.logsumexp over the last dimension, whose gradient is zero, not NaN, where everything is -inf."""
+    empty = torch.isneginf(x).all(dim=-1)
+    return torch.logsumexp(x.masked_fill(empty[..., None], 0.0), dim=-1).masked_fill(empty, -torch.inf)
 
 
 def layout(
@@ -79,9 +85,9 @@ def layout(
     # Positions counted from the end of the document, so that the last query meets the last key.
     from_end_q = queries - starts_q[1:][document_q.clamp(max=last)]
     from_end_k = columns - starts_k[1:][document_k.clamp(max=last)]
-    # Tokens after the last document's end belong to none.
-    document_q = torch.where(queries < starts_q[-1], document_q, -1)
-    document_k = torch.where(columns < starts_k[-1], document_k, -2)
+    # Tokens before the first document and after the last belong to none.
+    document_q = torch.where((queries >= starts_q[0]) & (queries < starts_q[-1]), document_q, -1)
+    document_k = torch.where((columns >= starts_k[0]) & (columns < starts_k[-1]), document_k, -2)
     document_q, from_end_q = (x.view(batch, length, 1) for x in (document_q, from_end_q))
     document_k, from_end_k = (x.view(batch, 1, keys) for x in (document_k, from_end_k))
     distance = from_end_q - from_end_k  # 0: the same place, positive: the key is earlier

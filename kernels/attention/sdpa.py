@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.attention.reference import layout
+from kernels.attention.reference import layout, log_sum_exp
 
 
 def attention(
@@ -73,9 +73,9 @@ def _plain(
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-    lse = torch.logsumexp(scores, dim=-1)
+    lse = log_sum_exp(scores)
     if sinks is not None:
-        lse = torch.logaddexp(lse, sinks.to(scores.dtype)[None, :, None])
+        lse = log_sum_exp(torch.stack([lse, sinks.to(lse.dtype)[None, :, None].expand_as(lse)], dim=-1))
     safe = torch.where(torch.isfinite(lse), lse, torch.zeros_like(lse))
     weights = torch.exp(scores - safe[..., None])  # exp(-inf) = 0 for keys out of sight
     return (weights.to(v.dtype) @ v).transpose(1, 2), lse

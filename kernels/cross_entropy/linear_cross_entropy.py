@@ -35,20 +35,26 @@ def linear_cross_entropy(
     Args:
         features: [..., W] floating point.
         weight: [V, W], the output head. Multiplied in the features' dtype; under autocast in its dtype.
-        targets: int64 [...], -100 where a token does not count.
+        targets: int64 [...], each in [0, V), or -100 where a token does not count. On a GPU, where looking would be
+            waiting, the Triton kernel answers another number with a loss and gradients that are not-a-number.
         token_weights: float [...], a factor for each token's loss (no gradient flows to it).
         label_smoothing: share of the target that is spread evenly over the vocabulary.
         reduction: the sum, the sum over the number of tokens that count, or (without gradients) each token's loss.
         backend: what makes losses and gradients of a chunk's logits; auto takes triton on a GPU that has it.
 
-    Returns: [] or, for "none", [...]. Raises ValueError for shapes that do not fit, "none" with gradients, or a
-    backend that cannot run.
+    Returns: [] or, for "none", [...]. Raises ValueError for shapes that do not fit, a target that is no word (on a
+    CPU), "none" with gradients, or a backend that cannot run.
     """
     if features.shape[:-1] != targets.shape or features.shape[-1] != weight.shape[-1]:
         raise ValueError(
             f"linear_cross_entropy: features {list(features.shape)}, weight {list(weight.shape)} and targets "
             f"{list(targets.shape)} do not fit"
         )
+    if targets.dtype != torch.int64:
+        raise ValueError(f"linear_cross_entropy: targets must be int64, not {targets.dtype}")
+    if token_weights is not None and token_weights.shape != targets.shape:
+        given = list(token_weights.shape)
+        raise ValueError(f"linear_cross_entropy: token_weights must be {list(targets.shape)}, not {given}")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"linear_cross_entropy: label_smoothing must be in [0, 1), not {label_smoothing}")
     training = torch.is_grad_enabled() and (features.requires_grad or weight.requires_grad)
@@ -74,11 +80,26 @@ def linear_cross_entropy(
 
 
 def _plain(features: Tensor, weight: Tensor, targets: Tensor, label_smoothing: float, reduction: str) -> Tensor:
+    if not torch.compiler.is_compiling():
+        _check_targets(targets, weight.shape[0])
     logits = F.linear(features, weight.to(features.dtype)).flatten(0, -2)
     losses = F.cross_entropy(
         logits.float(), targets.flatten(), reduction=reduction, ignore_index=IGNORE, label_smoothing=label_smoothing
     )
     return losses.view(targets.shape) if reduction == "none" else losses
+
+
+def _check_targets(targets: Tensor, vocab: int) -> None:
+    """Raise ValueError naming the first target that is no word. On a CPU only: elsewhere looking would be waiting."""
+    if targets.device.type != "cpu":
+        return
+    wrong = ((targets < 0) & (targets != IGNORE)) | (targets >= vocab)
+    if wrong.any():
+        place = int(wrong.flatten().nonzero()[0])
+        value = int(targets.flatten()[place])
+        raise ValueError(
+            f"linear_cross_entropy: the target of token {place} is {value}, not a word in [0, {vocab}) or {IGNORE}"
+        )
 
 
 @torch.library.custom_op("metroline::linear_cross_entropy", mutates_args=())
@@ -103,17 +124,19 @@ def _op(
     rows = _rows
     if triton:
         from kernels.cross_entropy.triton_cross_entropy import rows
-    for start in range(0, count, step):
-        piece = slice(start, start + step)
-        part = features[piece]
-        factor = None if scale is None else scale[piece]
-        losses[piece], gradient = rows(part @ head.t(), targets[piece], factor, label_smoothing, training)
-        if training:
-            torch.mm(gradient, head, out=grad_features[piece])
-            if grad_weight.dtype == gradient.dtype:
-                grad_weight.addmm_(gradient.t(), part)
-            else:
-                grad_weight += gradient.t() @ part
+    _check_targets(targets, vocab)
+    with torch.cuda.device_of(features):
+        for start in range(0, count, step):
+            piece = slice(start, start + step)
+            part = features[piece]
+            factor = None if scale is None else scale[piece]
+            losses[piece], gradient = rows(part @ head.t(), targets[piece], factor, label_smoothing, training)
+            if training:
+                torch.mm(gradient, head, out=grad_features[piece])
+                if grad_weight.dtype == gradient.dtype:
+                    grad_weight.addmm_(gradient.t(), part)
+                else:
+                    grad_weight += gradient.t() @ part
     return losses.sum(), losses, grad_features, grad_weight.to(weight.dtype) if training else grad_weight
 
 

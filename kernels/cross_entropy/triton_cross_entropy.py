@@ -20,14 +20,20 @@ def cross_entropy_rows(
     Logits, Targets, Losses, Scale, row, vocab, smoothing,
     BLOCK: tl.constexpr, TRAINING: tl.constexpr, SCALE: tl.constexpr, SMOOTHING: tl.constexpr,
 ):  # fmt: skip
-    """Grid (rows). Losses float32; with TRAINING the logits [rows, V] become the gradient of the losses' sum."""
+    """Grid (rows). Losses float32; with TRAINING the logits [rows, V] become the gradient of the losses' sum.
+
+    A target outside the vocabulary reads nothing and makes its row's loss and gradient not-a-number.
+    """
     index = tl.program_id(0).to(tl.int64)
     Logits += index * row
     target = tl.load(Targets + index)
     factor = 1.0
     if SCALE:
         factor = tl.load(Scale + index)
-    factor = tl.where(target == IGNORE, 0.0, factor)
+    word = (target >= 0) & (target < vocab)
+    factor = tl.where(word, factor, tl.where(target == IGNORE, 0.0, float("nan")))
+    own = tl.load(Logits + target, mask=word, other=0.0).to(tl.float32)
+    tl.debug_barrier()  # the second pass writes over what was just read
     top = float("-inf")
     total = 0.0
     sum_of_logits = 0.0
@@ -40,7 +46,7 @@ def cross_entropy_rows(
         if SMOOTHING:
             sum_of_logits += tl.sum(tl.where(columns < vocab, x, 0.0), 0)
     lse = top + tl.log2(total) * LN2
-    loss = lse - tl.load(Logits + tl.maximum(target, 0)).to(tl.float32)
+    loss = lse - own
     if SMOOTHING:
         loss = (1.0 - smoothing) * loss + smoothing * (lse - sum_of_logits / vocab)
     tl.store(Losses + index, tl.where(target == IGNORE, 0.0, loss * factor))
@@ -58,7 +64,9 @@ def cross_entropy_rows(
 def rows(
     logits: Tensor, targets: Tensor, scale: Tensor | None, label_smoothing: float, training: bool
 ) -> tuple[Tensor, Tensor]:
-    """Losses [rows] and, in `logits`' own memory when `training`, the gradient of their sum."""
+    """Losses [rows] and, in `logits`' own memory if it is contiguous, the gradient of their sum when `training`."""
+    logits, targets = logits.contiguous(), targets.contiguous()
+    scale = None if scale is None else scale.contiguous()
     count, vocab = logits.shape
     losses = logits.new_empty(count, dtype=torch.float32)
     cross_entropy_rows[(count,)](

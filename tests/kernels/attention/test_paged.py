@@ -42,6 +42,17 @@ BAD = {
     "lengths": ({"lengths": Z(3).int()}, "one row for each of 2 queries"),
     "dtype": ({"lengths": Z(2).long()}, "must be int32"),
     "window": ({"window": 0}, "window must be at least 1"),
+    "softcap": ({"softcap": 0.0}, "softcap must be positive"),
+    "sinks": ({"sinks": Z(3)}, r"paged_attention: sinks must be \[4\], not \[3\]"),
+    "alibi": ({"alibi": Z(4, 1)}, r"alibi must be \[4\]"),
+    "q_norm": ({"q_norm": (Z(4), 1e-5)}, r"q_norm's weight must be \[8\]"),
+    "q_rope": ({"q_rope": (Z(2, 4), Z(4))}, r"q_rope must be \[2, 4\] twice, not \[2, 4\] and \[4\]"),
+    "length": ({"lengths": torch.tensor([12, 13]).int()}, r"lengths\[1\] is 13; the table has room for 12 tokens"),
+    "negative length": ({"lengths": torch.tensor([-1, 0]).int()}, r"lengths\[0\] is -1"),
+    "page": (
+        {"lengths": torch.tensor([0, 5]).int(), "table": torch.tensor([[9, 9, 9], [5, 6, 9]]).int()},
+        r"table\[1, 1\] is 6; there are 6 pages",
+    ),
     "backend": ({"backend": "triton"}, "triton cannot run"),
 }  # fmt: skip
 

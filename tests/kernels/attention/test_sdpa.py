@@ -7,6 +7,7 @@ import torch
 
 import kernels
 from tests.kernels.attention.cases import Case, offsets, relative
+from tests.kernels.layouts import normal
 
 CASES = {
     "causal": Case(),
@@ -60,6 +61,42 @@ def test_log_sum_exp(name):
     assert torch.equal(torch.isfinite(results[0]), torch.isfinite(results[1]))
     seen = torch.isfinite(results[1])
     assert relative(results[0][seen], results[1][seen]) < 2e-6
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "reference"])
+def test_a_sink_of_minus_infinity_is_none(backend):
+    """In value and gradient, also in rows that see no key."""
+    results = []
+    for sinks in (torch.tensor([-torch.inf, -torch.inf], requires_grad=True), None):
+        q, k, v = (normal(s, 1, n, 2, 32).requires_grad_() for s, n in enumerate((6, 3, 3)))
+        out, lse = kernels.attention(q, k, v, sinks=sinks, return_lse=True, backend=backend)
+        results.append([out, lse, *torch.autograd.grad(out.sum(), (q, k, v), retain_graph=True)])
+        if sinks is not None:
+            assert torch.equal(torch.autograd.grad(out.sum(), sinks)[0], torch.zeros(2))
+    for actual, expected in zip(*results, strict=True):
+        assert torch.equal(actual, expected)
+        assert not torch.isnan(actual).any()
+
+
+@pytest.mark.parametrize("options", [{"softcap": 3.0}, {"alibi": torch.rand(2), "softcap": 3.0}], ids=["", "alibi"])
+def test_gradients_of_rows_that_see_no_key_are_zero(options):
+    q, k, v = (normal(s, 1, 6, 2, 32).requires_grad_() for s in range(3))
+    real = torch.arange(6)[None] > 2
+    out = kernels.attention(q, k, v, key_padding=real, **options, backend="sdpa")
+    gradients = torch.autograd.grad(out.square().sum(), (q, k, v))
+    assert all(torch.isfinite(g).all() for g in gradients)
+    assert torch.equal(gradients[0][:, :3], torch.zeros(1, 3, 2, 32))
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "reference"])
+def test_tokens_before_the_first_document_see_nothing(backend):
+    q, k, v = (normal(s, 1, 12, 2, 32) for s in range(3))
+    starts = torch.tensor([3, 5, 10], dtype=torch.int32)
+    out = kernels.attention(q, k, v, cu_seqlens_q=starts, backend=backend)
+    assert torch.equal(out[:, :3], torch.zeros(1, 3, 2, 32))
+    assert torch.equal(out[:, 10:], torch.zeros(1, 2, 2, 32))
+    for a, b in ((3, 5), (5, 10)):
+        assert relative(out[:, a:b], kernels.attention(*(x[:, a:b] for x in (q, k, v)), backend="reference")) < 2e-6
 
 
 def test_the_reference_is_softmax():
@@ -147,6 +184,17 @@ BAD = {
     "padding dtype": ((Z(1, 2, 2, 8),) * 3, {"key_padding": Z(1, 2)}, r"key_padding must be bool \[1, 2\]"),
     "only keys packed": ((Z(1, 2, 2, 8),) * 3, {"cu_seqlens_k": Z(2).int()}, "cu_seqlens_k needs cu_seqlens_q"),
     "packed dtype": ((Z(1, 2, 2, 8),) * 3, {"cu_seqlens_q": Z(2)}, "cu_seqlens_q must be int32"),
+    "no document": ((Z(1, 2, 2, 8),) * 3, {"cu_seqlens_q": Z(1).int()}, "of at least one document"),
+    "more documents of keys": (
+        (Z(1, 2, 2, 8),) * 3,
+        {"cu_seqlens_q": offsets((2,)), "cu_seqlens_k": offsets((1, 1))},
+        "equally many documents",
+    ),
+    "documents of more keys than there are": (
+        (Z(1, 2, 2, 8),) * 3,
+        {"cu_seqlens_q": offsets((2,)), "cu_seqlens_k": offsets((3,))},
+        "cu_seqlens_k must rise from 0 or more to at most the 2 tokens, not 0, 3",
+    ),
     "unpacked keys": (
         (Z(1, 2, 2, 8), Z(1, 3, 2, 8), Z(1, 3, 2, 8)),
         {"cu_seqlens_q": Z(2).int()},

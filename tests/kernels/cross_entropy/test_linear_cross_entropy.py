@@ -125,12 +125,25 @@ def test_the_custom_op_is_sound():
         torch.library.opcheck(module._op, (*needed, targets, scale, 0.1, training, False))
 
 
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("wrong", [50, -1, -101, 1 << 40])
+def test_a_target_that_is_no_word_is_named(wrong):
+    features, weight, targets = inputs(count=36)
+    targets[20] = wrong
+    with pytest.raises(ValueError, match=rf"target of token 20 is {wrong}, not a word in \[0, 50\) or -100"):
+        linear_cross_entropy(features.view(4, 9, 12), weight, targets.view(4, 9))
+
+
 def test_bad_arguments_are_named():
     features, weight, targets = inputs()
     with pytest.raises(ValueError, match="do not fit"):
         linear_cross_entropy(features, weight, targets[:-1])
     with pytest.raises(ValueError, match="do not fit"):
         linear_cross_entropy(features, weight[:, :-1], targets)
+    with pytest.raises(ValueError, match=r"token_weights must be \[37\], not \[1\]"):
+        linear_cross_entropy(features, weight, targets, token_weights=torch.ones(1))
+    with pytest.raises(ValueError, match=r"targets must be int64, not torch.int32"):
+        linear_cross_entropy(features, weight, targets.int())
     with pytest.raises(ValueError, match="label_smoothing"):
         linear_cross_entropy(features, weight, targets, label_smoothing=1.0)
     with pytest.raises(ValueError, match="triton has no cpu backend"):

@@ -1,8 +1,11 @@
 """The custom operator as PyTorch sees it: schema, fakes, autograd, autocast, torch.compile, torch.export, explain."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
+from triton.runtime.interpreter import GridExecutor
 
 import kernels
 from kernels import tuning
@@ -125,6 +128,38 @@ def test_an_unused_log_sum_exp_has_no_gradient_to_read(monkeypatch):
     lse.sum().backward()
     assert seen[0] is None
     assert torch.equal(seen[1], torch.ones_like(lse))
+
+
+def test_every_kernel_is_launched_on_the_tensors_device(monkeypatch):
+    """Triton launches on the current device: with tensors on another GPU that one must be made current first."""
+    guarded, launches = [], []
+
+    @contextmanager
+    def device_of(tensor):
+        guarded.append(tensor.shape)
+        yield
+        guarded.pop()
+
+    def launch(self, *args, **kwargs):
+        launches.append((self.fn.__name__, bool(guarded)))
+        return original(self, *args, **kwargs)
+
+    original = GridExecutor.__call__
+    monkeypatch.setattr(GridExecutor, "__call__", launch)
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    q, k, v = qkv(length=4)
+    kernels.attention(q, k, v, q_norm=(torch.ones(32), 1e-5), backend="triton").sum().backward()
+    pages = torch.zeros(1, 4, 1, 32)
+    numbers = [torch.tensor([[0]], dtype=torch.int32), torch.tensor([3], dtype=torch.int32)]
+    kernels.paged_attention(q[:, 0].detach(), pages, pages, *numbers, backend="triton")
+    features = torch.randn(3, 4, requires_grad=True)
+    kernels.cross_entropy.linear_cross_entropy(
+        features, torch.ones(5, 4), torch.tensor([0, 4, 2]), backend="triton"
+    ).backward()
+    expected = {"attention_forward", "query_forward", "attention_delta", "attention_grad_kv", "attention_grad_q",
+                "query_backward", "paged_split", "paged_combine", "cross_entropy_rows"}  # fmt: skip
+    assert {name for name, _ in launches} == expected
+    assert all(inside for _, inside in launches)
 
 
 def test_explain_says_which_backend_and_why():

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from kernels import linear_cross_entropy
+from kernels.cross_entropy.triton_cross_entropy import rows
 
 module = importlib.import_module("kernels.cross_entropy.linear_cross_entropy")
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 1.5e-2}
@@ -41,6 +42,22 @@ def test_huge_logits_stay_finite():
     loss = linear_cross_entropy(features, weight, torch.tensor([0, 1, 2, -100]), backend="triton")
     assert torch.isfinite(loss)
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, (features, weight)))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("wrong", [50, 1 << 40, -1, -(1 << 40)])
+def test_a_target_that_is_no_word_is_not_read(wrong, smoothing):
+    """On a GPU nobody looks at the targets first: loss and gradient of its row are not-a-number, the others right."""
+    logits = torch.randn(4, 50, generator=torch.Generator().manual_seed(0))
+    targets, scale = torch.tensor([3, 7, -100, 49]), torch.ones(4)
+    expected, gradients = rows(logits.clone(), targets, scale, smoothing, training=True)
+    targets[1] = wrong
+    losses, found = rows(logits.clone(), targets, scale, smoothing, training=True)
+    others = [0, 2, 3]
+    assert torch.equal(losses[others], expected[others])
+    assert torch.equal(found[others], gradients[others])
+    assert torch.isnan(losses[1])
+    assert torch.isnan(found[1]).all()
 
 
 def test_the_custom_op_is_sound_and_compiles():

@@ -12,6 +12,7 @@ from kernels.attention.packing import with_ranges
 from models.decoder.config import DecoderConfig
 from models.decoder.model import Decoder
 from tests.kernels.attention.cases import Case, check, offsets
+from tests.kernels.layouts import agree, normal
 
 DOCUMENTS = {
     "one": (67,),
@@ -49,6 +50,28 @@ def test_tokens_after_the_last_document_see_nothing():
     out.sum().backward()
     assert torch.equal(out[:, 30:], torch.zeros(1, 50, 1, 32))
     assert all(torch.equal(x.grad[:, 30:], torch.zeros(1, 50, 1, 32)) for x in (q, k, v))
+
+
+@pytest.mark.parametrize("options", [{}, {"causal": False}, {"window": 10}, {"window": 10, "causal": False}], ids=str)
+@pytest.mark.parametrize(
+    "borders", [((7, 30, 30, 71), (7, 30, 30, 71)), ((70, 80), (3, 65)), ((0, 80), (40, 60))], ids=str
+)
+def test_tokens_before_the_first_document_see_nothing(borders, options):
+    """And nothing sees them: the same as the documents alone, and zero around them."""
+    starts, key_starts = (torch.tensor(b, dtype=torch.int32) for b in borders)
+    q, k, v = (normal(s, 1, 80, 1, 32).requires_grad_() for s in range(3))
+    (a, b), (c, d) = ((b[0], b[-1]) for b in borders)
+    offsets = {"cu_seqlens_q": starts, "cu_seqlens_k": key_starts}
+    alone = {"cu_seqlens_q": starts - a, "cu_seqlens_k": key_starts - c}
+    grad = normal(3, 1, 80, 1, 32)
+    out = kernels.attention(q, k, v, **offsets, **options, backend="triton")
+    inner = kernels.attention(q[:, a:b], k[:, c:d], v[:, c:d], **alone, **options, backend="reference")
+    expected = torch.nn.functional.pad(inner, (0, 0, 0, 0, a, 80 - b))
+    names = ("out", "q", "k", "v")
+    agree(
+        dict(zip(names, (out, *torch.autograd.grad(out, (q, k, v), grad)), strict=True)),
+        dict(zip(names, (expected, *torch.autograd.grad(expected, (q, k, v), grad)), strict=True)),
+    )
 
 
 @st.composite

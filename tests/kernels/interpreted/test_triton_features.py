@@ -5,6 +5,7 @@ import torch
 
 import kernels
 from tests.kernels.attention.cases import Case, check
+from tests.kernels.layouts import agree, normal
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -57,6 +58,22 @@ FEATURES = {
 @pytest.mark.parametrize("name", FEATURES)
 def test_features(name, dtype):
     check(FEATURES[name], dtype, "triton")
+
+
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_a_sink_of_minus_infinity_is_none(softcap):
+    """Also in rows that see no key, whose output is zero."""
+    runs = {}
+    for backend in ("triton", "reference"):
+        q, k, v = (normal(s, 2, n, 2, 32).requires_grad_() for s, n in enumerate((9, 4, 4)))
+        sinks = torch.tensor([-torch.inf, 0.5]).requires_grad_()
+        out, lse = kernels.attention(q, k, v, sinks=sinks, softcap=softcap, return_lse=True, backend=backend)
+        grads = torch.autograd.grad((out, lse), (q, k, v, sinks), (normal(3, 2, 9, 2, 32), normal(4, 2, 2, 9)))
+        names = ("out", "lse", "q", "k", "v", "sinks")
+        runs[backend] = dict(zip(names, (out, lse, *grads), strict=True))
+    agree(runs["triton"], runs["reference"])
+    assert torch.equal(runs["triton"]["out"][:, :5, 0], torch.zeros(2, 5, 32))
+    assert runs["triton"]["sinks"][0] == 0
 
 
 def test_rotation_may_differ_between_rows():

@@ -77,5 +77,24 @@ def test_features(name):
     compare(inputs(lengths), 2e-6, **chosen)
 
 
+def test_a_sink_of_minus_infinity_is_none():
+    compare(inputs([20, 0], heads=2, kv_heads=1), 2e-6, sinks=torch.tensor([-torch.inf, 0.3]))
+
+
+@pytest.mark.parametrize("window", [0, 3])
+@pytest.mark.parametrize("wrong", ["long", "negative", "page beyond the pool", "negative page"])
+def test_what_is_not_there_is_not_read(wrong, window):
+    """On a GPU nobody looks at lengths and table first: the row is not-a-number, the others are right."""
+    q, k, v, table, lengths = inputs([20, 40, 33])
+    expected = kernels.paged_attention(q, k, v, table, lengths, window=window or None, backend="triton")
+    if "page" in wrong:
+        table[1, 2] = -1 if "negative" in wrong else 1 << 20
+    else:
+        lengths[1] = 1 << 30 if wrong == "long" else -5
+    out = paged._op(q, k, v, table, lengths, None, None, None, None, None, 0.0, window, 32**-0.5, 0.0)
+    assert torch.equal(out[[0, 2]], expected[[0, 2]])
+    assert torch.isnan(out[1]).all()
+
+
 def test_the_custom_op_is_sound():
     torch.library.opcheck(paged._op, (*inputs([40, 3]), None, None, None, None, None, 0.0, 0, 0.2, 0.0))
