@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK = True
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test peers lint format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -33,8 +33,12 @@ demo: setup ## fetch, prepare, train, evaluate, export, release and serve; then 
 test: setup ## run the test suite
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest $(ARGS)
 
-lint: setup ## ruff, mypy, import-linter
-	@ruff check . && ruff format --check . && mypy && lint-imports
+peers: setup ## add what some tests compare with: transformers, and the weights of recipe smollm2
+	@PYTHONWARNINGS=ignore pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
+	@metroline stage fetch smollm2
+
+lint: setup ## ruff, mypy, import-linter; oxlint and djlint for the playground
+	@ruff check . && ruff format --check . && mypy && lint-imports && oxlint serving/web && djlint --lint --quiet serving/web
 
 format: setup ## let ruff rewrite the code
 	@ruff check --fix . ; ruff format .

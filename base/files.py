@@ -26,15 +26,19 @@ def sha256(path: Path) -> str:
 
 def _sweep(path: Path) -> None:
     """Remove temporary siblings of `path` whose process is gone (it was killed: the others clean up themselves)."""
-    import psutil  # here, not above: who only reads files need not have it
-
     ours = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.\w+\.(part|old)")
     for sibling in path.parent.iterdir():
-        if (match := ours.fullmatch(sibling.name)) and not psutil.pid_exists(int(match[1])):
+        if (match := ours.fullmatch(sibling.name)) and not _runs(int(match[1])):
             if sibling.is_dir():
                 shutil.rmtree(sibling, ignore_errors=True)
             else:
                 sibling.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    import psutil  # here, not above: a machine that only runs the GPU benchmarks need not have it
+
+    return psutil.pid_exists(process)
 
 
 @contextmanager

@@ -4,13 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from base.yaml_files import read_yaml
 from data.fetch.sources import fetch
 from data.text.prepare import prepare
 from pipelines.paths import Paths
@@ -37,13 +37,20 @@ def temporary_line(name: str = RECIPE) -> Iterator[Path]:
         yield folder
 
 
-def project(folder: Path, name: str, recipe: str = RECIPE) -> Paths:
-    """A project of its own in `folder` with the recipes and the prepared data, but no checkpoint or state."""
+def project(folder: Path, name: str, recipe: str = RECIPE, seed: int | None = None) -> Paths:
+    """A project of its own in `folder` with the recipe and the prepared data, but no checkpoint or state.
+
+    `seed`: of the training, in place of the recipe's.
+    """
     paths = Paths(recipe, folder / name)
     paths.prepared.parent.mkdir(parents=True)
     paths.prepared.symlink_to((folder / "prepared").resolve())
-    (paths.root / "pipelines").mkdir()
-    (paths.root / "pipelines/recipes").symlink_to(ROOT / "pipelines/recipes")
+    recipes = paths.root / "pipelines/recipes"
+    recipes.mkdir(parents=True)
+    values = read_yaml(ROOT / f"pipelines/recipes/{recipe}.yaml")
+    if seed is not None:
+        values["train"]["seed"] = seed
+    (recipes / f"{recipe}.yaml").write_text(json.dumps(values), encoding="utf-8")  # JSON is YAML
     return paths
 
 
@@ -69,14 +76,3 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def timing(paths: Paths) -> list[dict[str, Any]]:
     """The lines of timing.jsonl that measure steps."""
     return [line for line in lines(paths.training / "timing.jsonl") if "steps" in line]
-
-
-def report(**result: Any) -> None:
-    """Print the benchmark's last line and exit."""
-    print(json.dumps(result))
-    sys.exit(0 if result["ok"] else 1)
-
-
-def say(text: str) -> None:
-    """A line for whoever watches, with the time."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)

@@ -7,7 +7,6 @@ tokens, 50,304 words, width 768, bfloat16, against the same compiled (time) and 
 Liger-Kernel's where it is installed. Forward and backward.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks._gpu import Gate, maybe, median_ms, relative_error
-from benchmarks._training import report, say
+from benchmarks._report import record, report
 from kernels import linear_cross_entropy
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -98,7 +97,7 @@ def gates(device: torch.device, *, small: bool = False) -> list[dict[str, Any]]:
             {"gate": "M5 peak memory", "ratio": ours / theirs, "accept": "<= 0.15", "ok": ours <= 0.15 * theirs}
         )
     for result in results:
-        say(json.dumps(result))
+        record(**result)
     return results
 
 

@@ -14,7 +14,8 @@ import sys
 import time
 
 from base.errors import MetrolineError
-from benchmarks._training import ROOT, report, say
+from benchmarks._report import report, say
+from benchmarks._training import ROOT
 from pipelines.line import dvc as line
 from pipelines.line import environment
 

@@ -6,13 +6,12 @@ One token for each of B sequences of 4,096 tokens, 32 query and 8 key heads of 1
 baseline is a large device-to-device copy, bytes read plus bytes written. Without a GPU it says so and measures nothing.
 """
 
-import json
 from typing import Any
 
 import torch
 
 from benchmarks._gpu import median_ms, need_gpu, relative_error
-from benchmarks._training import report, say
+from benchmarks._report import record, report
 from kernels import paged_attention
 
 ACCEPT = 0.7
@@ -50,7 +49,7 @@ def gates(device: torch.device, *, small: bool = False) -> list[dict[str, Any]]:
                 "ok": ours >= ACCEPT * copy and error < 2e-2,
             }
         )  # fmt: skip
-        say(json.dumps(results[-1]))
+        record(**results[-1])
     return results
 
 

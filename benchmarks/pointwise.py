@@ -15,7 +15,7 @@ from torch import Tensor
 
 import kernels
 from benchmarks._gpu import median_ms
-from benchmarks._training import report, say
+from benchmarks._report import report, say
 
 BATCH, LENGTH, WIDTH, HEADS, HIDDEN = 16, 256, 256, 4, 704
 

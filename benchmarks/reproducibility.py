@@ -11,7 +11,8 @@ import sys
 import time
 
 from base.files import sha256
-from benchmarks._training import Paths, lines, project, report, say, start, temporary_line, train
+from benchmarks._report import report, say
+from benchmarks._training import Paths, lines, project, start, temporary_line, train
 
 KILLS = 3
 

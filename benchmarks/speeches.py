@@ -10,9 +10,10 @@ the process, compilation, steps, validation, states, checkpoint. Evaluation is n
 import time
 
 from base.files import read_json
-from benchmarks._training import ROOT, project, report, say, temporary_line, train
+from benchmarks._report import report, say
+from benchmarks._training import ROOT, project, temporary_line, train
+from pipelines.evaluation import evaluate
 from pipelines.recipe.load import load as load_recipe
-from pipelines.tasks.language_modelling.evaluate import evaluate
 
 RECIPE = "speeches"
 BITS, SECONDS = 1.50, 180.0

@@ -5,16 +5,18 @@
 The baseline is nanoGPT's documented setting for CPUs, written plainly below: GPT-2 with 4 layers of width 128, AdamW in
 float32, 2,000 iterations of 12 × 64 characters, rate 1e-3 falling as a cosine to 1e-4 after 100 iterations of warm-up,
 no dropout. Both get the same train split, are judged on the whole validation split (the last tenth) in windows of 64,
-and run in processes of their own; evaluation is not counted, everything else in the loops is. Ours runs before and
-after the baseline, and the slower of its two times counts.
+and run in processes of their own; evaluation is not counted, everything else in the loops is. Ours runs with three
+seeds, before and after the baseline, and the median of its times counts: one that misses the target takes for ever.
 """
 
 import json
 import math
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from base.files import read_json
-from benchmarks._training import ROOT, lines, project, report, say, temporary_line, timing, train
+from benchmarks._report import report, say
+from benchmarks._training import ROOT, lines, project, temporary_line, timing, train
 from data.text.shards import Shards
 
 TARGET = 1.88  # nats per character: what nanoGPT's README reports for this setting
 BLOCK, BATCH, ITERATIONS, WARMUP = 64, 12, 2000, 100
 LAYERS, HEADS, WIDTH = 4, 4, 128
+SEEDS = (1, 2, 3)
 
 
 class Block(nn.Module):
@@ -106,43 +110,50 @@ def baseline(prepared: Path) -> dict[str, float]:
     return {"seconds": seconds, "valid_loss": sum(parts) / count, "parameters": parameters}
 
 
-def ours(folder: Path, name: str) -> dict[str, float]:
+def ours(folder: Path, seed: int) -> dict[str, float]:
     """Train the recipe; {seconds, valid_loss, parameters}. Seconds: of all steps until the target was reached."""
-    paths = project(folder, name)
+    paths = project(folder, f"seed-{seed}", seed=seed)
     train(paths)
-    curves = lines(paths.checkpoint / "curves.jsonl")
-    reached = [line["step"] for line in curves if line.get("valid_loss", math.inf) <= TARGET]
-    until = min(reached, default=curves[-1]["step"])
-    steps = [line for line in timing(paths) if line["step"] <= until]
-    seconds = sum(line["steps"] * line["step_s"] + line.get("save_s", 0.0) for line in steps)
+    reached = [
+        line["step"] for line in lines(paths.checkpoint / "curves.jsonl") if line.get("valid_loss", math.inf) <= TARGET
+    ]
+    steps = [line for line in timing(paths) if reached and line["step"] <= min(reached)]
+    seconds = sum(line["steps"] * line["step_s"] + line.get("save_s", 0.0) for line in steps) if reached else math.inf
     facts = read_json(paths.checkpoint / "training.json")
-    say(f"ours: validation loss {facts['valid_loss']:.4f} after {until} steps in {seconds:.2f} s")
+    say(f"ours, seed {seed}: validation loss {facts['valid_loss']:.4f}, at {TARGET} after {seconds:.2f} s")
     return {"seconds": seconds, "valid_loss": facts["valid_loss"], "parameters": facts["parameters"]}
+
+
+def judged(runs: list[dict[str, float]], plain: dict[str, float]) -> dict[str, Any]:
+    """The last line: the median run against the plain loop. `value` and `ratio` are None where most runs miss."""
+    seconds = statistics.median(run["seconds"] for run in runs)
+    reached = math.isfinite(seconds)
+    ratio = seconds / plain["seconds"]
+    return {
+        "name": "train_speed",
+        "value": round(seconds, 2) if reached else None,
+        "unit": f"seconds to validation loss {TARGET}, median of {len(runs)} seeds",
+        "baseline": round(plain["seconds"], 2),
+        "ratio": round(ratio, 4) if reached else None,
+        "accept": "<= 0.1667 (aim 0.0833), at most 1 M parameters",
+        "ok": ratio <= 1 / 6 and max(run["parameters"] for run in runs) <= 1_000_000,
+        "valid_loss": statistics.median(run["valid_loss"] for run in runs),
+        "valid_losses": [run["valid_loss"] for run in runs],
+        "baseline_valid_loss": plain["valid_loss"],
+        "parameters": runs[0]["parameters"],
+    }
 
 
 def main() -> None:
     """Measure, and print the result."""
     with temporary_line() as folder:
-        first = ours(folder, "before")
+        runs = [ours(folder, SEEDS[0])]
         command = [sys.executable, "-m", "benchmarks.train_speed", "--baseline", str(folder / "prepared")]
         output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
         plain = json.loads(output.splitlines()[-1])
         say(f"baseline: validation loss {plain['valid_loss']:.4f} in {plain['seconds']:.2f} s")
-        second = ours(folder, "after")
-    value = max(first["seconds"], second["seconds"])
-    ratio = value / plain["seconds"]
-    report(
-        name="train_speed",
-        value=round(value, 2),
-        unit=f"seconds to validation loss {TARGET}",
-        baseline=round(plain["seconds"], 2),
-        ratio=round(ratio, 4),
-        accept="<= 0.1667 (aim 0.0833), at most 1 M parameters",
-        ok=ratio <= 1 / 6 and first["valid_loss"] <= TARGET and first["parameters"] <= 1_000_000,
-        valid_loss=first["valid_loss"],
-        baseline_valid_loss=plain["valid_loss"],
-        parameters=first["parameters"],
-    )
+        runs += [ours(folder, seed) for seed in SEEDS[1:]]
+    report(**judged(runs, plain))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ than in any recipe of real size. Forward, backward, clipping and the optimizer c
 passes and writing states are not part of a step.
 """
 
-from benchmarks._training import project, report, say, temporary_line, timing, train
+from benchmarks._report import report, say
+from benchmarks._training import project, temporary_line, timing, train
 
 
 def main() -> None:

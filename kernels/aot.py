@@ -142,7 +142,10 @@ def compile_all(work: list[Job], workers: int) -> dict[str, Resources]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m kernels.aot", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m kernels.aot",
+        description="Compile the attention kernels for GPUs that are not here, and show what came out.",
+    )
     parser.add_argument("--arch", choices=tuning.ARCHITECTURES, help="only for this one")
     parser.add_argument("--json", action="store_true", help="print JSON, as tests/kernels/resources.json is")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")

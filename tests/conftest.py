@@ -1,6 +1,43 @@
-"""What holds for every test: hypothesis sets no time limit for an example, because a busy machine is no failure."""
+"""What holds for every test: hypothesis sets no time limit for an example, because a busy machine is no failure.
 
+And what tests compare with, `transformers` and real weights: where it is missing they are skipped, but on CI they fail.
+"""
+
+import importlib
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+import pytest
 from hypothesis import settings
+
+from data.text.pretrained import find
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+ROOT = Path(__file__).parents[1]
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test; on CI (CI=true), where nothing may be missing, fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def transformers() -> ModuleType:
+    """The package."""
+    try:
+        return importlib.import_module("transformers")
+    except ImportError:
+        return missing("compares with transformers: make peers")
+
+
+@pytest.fixture
+def smollm2() -> Path:
+    """The real weights of the recipe smollm2."""
+    folder = Path(os.environ.get("METROLINE_TEST_SMOLLM2", ROOT / "data/raw/smollm2/pretrained/files"))
+    return find(folder) if folder.is_dir() else missing("needs the weights of the recipe smollm2: make peers")

@@ -41,6 +41,7 @@ SCALARS = {
     12: "<f8",
 }
 DIMENSIONS = 4  # most that ggml knows
+OTHER_TYPES = "take a file of the model in Q8_0, Q4_0, Q4_K, F16 or BF16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class GgufFile:
         except NotImplementedError:
             raise MetrolineError(
                 f"{self.path}: {name} is of type {kind.name}, which cannot be dequantized here",
-                hint="take a file in Q8_0, Q4_0, Q4_K, F16 or BF16",
+                hint=OTHER_TYPES,
             ) from None
         if not np.isfinite(values).all():
             raise MetrolineError(f"{self.path}: {name} has values that are not finite", hint="fetch or copy it again")
@@ -163,7 +164,10 @@ class GgufFile:
         try:
             block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         except (ValueError, KeyError):
-            raise MetrolineError(f"{self.path}: {name} is of the unknown type {kind}", hint="a newer `gguf`?") from None
+            raise MetrolineError(
+                f"{self.path}: {name} is of type {kind}, which the installed package `gguf` does not know",
+                hint=f"pip install --upgrade gguf, or {OTHER_TYPES}",
+            ) from None
         count = 1
         for length in shape:
             count *= length  # Python's integers do not overflow

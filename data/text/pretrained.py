@@ -59,9 +59,14 @@ class Pretrained:
         return path
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether it is a GGUF file, by its ending in capitals or small letters."""
+    return path.suffix.lower() == ".gguf" and not path.is_dir()
+
+
 def find(folder: Path) -> Path:
     """The one .gguf file in a fetched folder, or the folder in it that holds config.json. Raises MetrolineError."""
-    files = sorted(folder.rglob("*.gguf"))
+    files = sorted(path for path in folder.rglob("*") if is_gguf(path))
     if len(files) == 1:
         return files[0]
     if files:
@@ -82,7 +87,7 @@ def read(weights: Path) -> Pretrained:
     """The text side of a .gguf file or a Hugging Face folder. Raises MetrolineError: missing, damaged, unsupported."""
     from data.text import gguf_tokenizer
 
-    return gguf_tokenizer.read(weights) if weights.suffix == ".gguf" else read_folder(weights)
+    return gguf_tokenizer.read(weights) if is_gguf(weights) else read_folder(weights)
 
 
 def read_folder(folder: Path) -> Pretrained:

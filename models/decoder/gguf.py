@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from base.errors import MetrolineError
 from data.text.gguf_file import GgufFile
+from data.text.pretrained import is_gguf
 from models.decoder import huggingface
 from models.decoder.config import DecoderConfig
 from models.decoder.model import Decoder
@@ -33,6 +34,8 @@ _LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_FOLDERS = ("qwen3", "arcee", "gpt2")
+"""Architectures that are read from Hugging Face folders only."""
 _TOP = {"token_embd": "embed_tokens", "output_norm": "norm", "output": "lm_head"}
 
 
@@ -41,7 +44,7 @@ def load(weights: Path) -> Decoder:
 
     Raises MetrolineError: missing, damaged, cut off, another architecture, features that our decoder does not compute.
     """
-    if weights.suffix != ".gguf":
+    if not is_gguf(weights):
         return huggingface.load(weights)
     with GgufFile(weights) as file:
         try:
@@ -84,7 +87,9 @@ def from_gguf(file: GgufFile) -> DecoderConfig:
     if name != "llama":
         raise MetrolineError(
             f"{file.path}: the architecture {name!r} is not supported as GGUF, only llama",
-            hint="take its Hugging Face folder",
+            hint="take its Hugging Face folder with safetensors"
+            if name in _FOLDERS
+            else f"take another model: llama as GGUF, or a Hugging Face folder of llama, {', '.join(_FOLDERS)}",
         )
 
     def of(key: str, default: Any = None) -> Any:

@@ -4,25 +4,23 @@
     model = load(Path("checkpoint"))
 
 `transformers`, vLLM and llama.cpp's converter read the folder where `models.decoder.huggingface_config` finds an
-architecture of theirs. Safetensors only, one file or several with an index: no pickles. It does not download anything;
-GGUF files are `models.decoder.gguf`'s.
+architecture of theirs. Safetensors only, no pickles: `models.decoder.weight_files` reads them. It does not download
+anything; GGUF files are `models.decoder.gguf`'s.
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from base.errors import MetrolineError
 from base.files import atomic_path, read_json, read_object, write_json
+from models.decoder.huggingface_besides import besides, leave_out
 from models.decoder.huggingface_config import OWN, architecture, from_hf, to_hf
 from models.decoder.model import Decoder
+from models.decoder.weight_files import read_safetensors, weight_files
 
 __all__ = ["from_hf", "load", "save_pretrained", "state_from_hf", "state_to_hf", "to_hf"]
 
@@ -37,6 +35,7 @@ _GPT2_LAYER = {
 _GPT2_TOP = {"embed_tokens": "wte", "embed_positions": "wpe", "norm": "ln_f"}
 _TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # GPT-2's Conv1D keeps [in, out]
 _BESIDE_TOKENIZER = ("tokenizer_config.json", "generation_config.json", "chat_template.jinja")
+HEAD = "lm_head.weight"
 _QKV = ("q_proj", "k_proj", "v_proj")
 
 
@@ -85,8 +84,11 @@ def save_tokenizer(tokenizer: Path, folder: Path, *, context: int, eos: int | No
 def load(folder: Path) -> Decoder:
     """Read a folder with config.json and safetensors into a float32 decoder on the CPU, in evaluation mode.
 
+    A head in the file that is not the embedding counts, even where config.json says `tie_word_embeddings`: the model
+    is then untied, as in `transformers`.
+
     Raises MetrolineError: no such file, unreadable or unsupported config.json, a damaged weight file, a tensor that
-    is missing, left over or of the wrong shape.
+    is missing, left over, of the wrong shape or type, or not finite.
     """
     values = read_object(folder / "config.json", hint="copy it again")
     try:
@@ -94,94 +96,31 @@ def load(folder: Path) -> Decoder:
     except MetrolineError as error:
         raise MetrolineError(f"{folder}: {error}") from None
     with torch.device("meta"):  # shapes to check against, before any memory is taken
-        expected = {name: tuple(tensor.shape) for name, tensor in state_to_hf(Decoder(config)).items()}
-    tensors = read_safetensors(weight_files(folder), expected)
+        whole = Decoder(config.model_copy(update={"tied": False}))
+        weights = {name: tuple(tensor.shape) for name, tensor in state_to_hf(whole).items()}
+    optional = frozenset({HEAD} if config.tied else ())
+    tensors = read_safetensors(weight_files(folder), weights, besides(config), optional)
+    leave_out(tensors, config, folder)
+    state = state_from_hf(tensors, architecture(config))
+    if config.tied and not torch.equal(state.setdefault(HEAD, embedding := state["embed_tokens.weight"]), embedding):
+        config = config.model_copy(update={"tied": False})
     model = Decoder(config)
-    model.load_state_dict(state_from_hf(tensors, architecture(config)), strict=not config.tied)
+    model.load_state_dict(state)
     return model.eval()
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """model.safetensors, or the files that model.safetensors.index.json names. Raises MetrolineError."""
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file():
-        return [whole]
-    if not index.is_file():
-        pickled = next(iter(sorted(folder.glob("pytorch_model*.bin"))), None)
-        if pickled is not None:
-            raise MetrolineError(
-                f"{folder} has its weights as {pickled.name}, a pickle, which can run code and is not opened",
-                hint="take the model's safetensors files",
-            )
-        raise MetrolineError(f"{folder} is not a model folder: model.safetensors is missing")
-    places = read_object(index, hint="copy it again").get("weight_map")
-    if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
-        raise MetrolineError(f"{index} has no weight_map of tensors to files")
-    files = []
-    for name in sorted(set(places.values())):
-        if Path(name).name != name or not (folder / name).is_file():
-            raise MetrolineError(f"{index} names the file {name}, which is not beside it")
-        files.append(folder / name)
-    return files
-
-
-def read_safetensors(paths: list[Path], expected: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The tensors of all files as float32, checked by name and shape. Raises MetrolineError."""
-    places: dict[str, tuple[Path, str]] = {}
-    result: dict[str, Tensor] = {}
-    for path in paths:
-        with _opened(path) as file:
-            for stored in file.keys():  # noqa: SIM118
-                # GPT-2's own files leave out the name of the decoder in its class with a head.
-                name = f"transformer.{stored}" if f"transformer.{stored}" in expected else stored
-                if name in places:
-                    raise MetrolineError(f"{path}: {stored} is also in {places[name][0].name}")
-                places[name] = path, stored
-                shape = tuple(file.get_slice(stored).get_shape())
-                if name in expected and shape != expected[name]:
-                    raise MetrolineError(f"{path}: {stored} is {list(shape)}, config.json says {list(expected[name])}")
-    # GPT-2 files of old carry the causal mask, and tied files sometimes a second copy of the embedding.
-    ignored = {name for name in places if name.endswith((".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"))}
-    ignored |= {"lm_head.weight"} - expected.keys()
-    missing, extra = sorted(expected.keys() - places.keys()), sorted(places.keys() - expected.keys() - ignored)
-    where = str(paths[0] if len(paths) == 1 else paths[0].parent)
-    if missing:
-        raise MetrolineError(f"{where} lacks {len(missing)} tensors that config.json names: {_few(missing)}")
-    if extra:
-        raise MetrolineError(f"{where} has {len(extra)} tensors that config.json does not name: {_few(extra)}")
-    for path in paths:
-        with _opened(path) as file:
-            for name in expected:
-                if places[name][0] == path:
-                    result[name] = file.get_tensor(places[name][1]).float()
-    return result
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise MetrolineError(f"{path} is not a whole safetensors file: {error}", hint="copy it again") from None
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def state_to_hf(model: Decoder) -> dict[str, Tensor]:
     """The model's weights under Hugging Face's names (views where possible), a tied head left out."""
-    state = {name: t for name, t in model.state_dict().items() if not (model.config.tied and name == "lm_head.weight")}
+    state = {name: t for name, t in model.state_dict().items() if not (model.config.tied and name == HEAD)}
     kind = architecture(model.config)
     if kind == OWN:
         return state
     if kind != "GPT2LMHeadModel":
-        return {name if name == "lm_head.weight" else f"model.{name}": tensor for name, tensor in state.items()}
+        return {name if name == HEAD else f"model.{name}": tensor for name, tensor in state.items()}
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
         module, _, part = name.rpartition(".")
-        if name == "lm_head.weight":
+        if name == HEAD:
             result[name] = tensor
         elif module in _GPT2_TOP:
             result[f"transformer.{_GPT2_TOP[module]}.{part}"] = tensor
@@ -209,7 +148,7 @@ def state_from_hf(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
     result: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         module, _, part = name.removeprefix("transformer.").rpartition(".")
-        if name == "lm_head.weight":
+        if name == HEAD:
             result[name] = tensor
         elif module in top_names:
             result[f"{top_names[module]}.{part}"] = tensor

@@ -8,6 +8,8 @@ No reading or writing of files (`models.decoder.huggingface`), no loss, no sampl
 for Llama; attention is `kernels.attention`.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,9 +29,9 @@ from kernels import (
 )
 from kernels import positions as document_positions
 from models.common.dropout import dropout
-from models.decoder.config import DecoderConfig
 
-__all__ = ["Decoder", "DecoderConfig"]
+if TYPE_CHECKING:
+    from models.decoder.config import DecoderConfig  # pydantic, which a GPU machine that runs a benchmark need not have
 
 Cache = tuple[Tensor, Tensor]  # keys, values: [B, Hkv, P, D] each
 
@@ -49,7 +51,7 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)  # one operator, for exported graphs
 
 
-def _norm(config: DecoderConfig) -> nn.Module:
+def _norm(config: "DecoderConfig") -> nn.Module:
     if config.norm == "rmsnorm":
         return RMSNorm(config.width, config.norm_eps)
     return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
@@ -71,7 +73,7 @@ def _norm_linear(norm: nn.Module, linears: list[nn.Linear], x: Tensor) -> Tensor
 class Attention(nn.Module):
     """Projections, QK-norm and RoPE around `kernels.attention`."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: "DecoderConfig") -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.eps = config.norm_eps
@@ -107,7 +109,7 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU (Shazeer 2020), GELU in GPT-2's tanh form, or squared ReLU (So et al. 2021)."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: "DecoderConfig") -> None:
         super().__init__()
         self.activation = config.activation
         if config.activation == "swiglu":
@@ -133,7 +135,7 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block."""
 
-    def __init__(self, config: DecoderConfig, layer: int) -> None:
+    def __init__(self, config: "DecoderConfig", layer: int) -> None:
         super().__init__()
         self.rate, self.layer = config.dropout, layer
         self.input_layernorm = _norm(config)
@@ -168,7 +170,7 @@ class Decoder(nn.Module):
     for a model whose weights are then loaded. Raises ValueError for a configuration with no vocabulary.
     """
 
-    def __init__(self, config: DecoderConfig, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: "DecoderConfig", generator: torch.Generator | None = None) -> None:
         super().__init__()
         if config.vocab_size < 1:
             raise ValueError("Decoder: vocab_size is not set")

@@ -76,8 +76,13 @@ def enter() -> Path:
 
 
 @app.command(
+    help="""Make a recipe for your own text, with the data pinned by its hash.
+
+    It writes pipelines/recipes/NAME.yaml, to be changed at will (docs/recipes.md has every key), and one line of
+    params.yaml. Nothing is copied or sent anywhere.
+    """,
     epilog="Example:  metroline init letters --data ~/letters && metroline run letters\n\n"
-    "The data changed:  metroline init letters --data ~/letters --update && metroline run letters"
+    "The data changed:  metroline init letters --data ~/letters --update && metroline run letters",
 )
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="of the new recipe: lower-case letters, digits, hyphens")],
@@ -86,11 +91,6 @@ def init(
         bool, typer.Option("--update", help="the data changed: pin it anew in the existing recipe")
     ] = False,
 ) -> None:
-    """Make a recipe for your own text, with the data pinned by its hash.
-
-    It writes pipelines/recipes/NAME.yaml, to be changed at will (docs/recipes.md has every key), and one line of
-    params.yaml. Nothing is copied or sent anywhere.
-    """
     from pipelines.recipe.new import absolute, create, repin
 
     data = absolute(data)
@@ -103,16 +103,16 @@ def init(
 
 
 @app.command(
-    epilog="Example:  metroline run speeches\n\nAgain, though it is fresh:  metroline run speeches --force train"
+    help="""Bring a recipe's line up to date: run the stages that are stale, then put the release live.
+
+    Ctrl-C stops it cleanly; the next run resumes where it stopped, training within the step.
+    """,
+    epilog="Example:  metroline run speeches\n\nAgain, though it is fresh:  metroline run speeches --force train",
 )
 def run(
     recipe: RecipeName,
     force: Annotated[list[str] | None, typer.Option(help="run this stage though it is fresh (may be repeated)")] = None,
 ) -> None:
-    """Bring a recipe's line up to date: run the stages that are stale, then put the release live.
-
-    Ctrl-C stops it cleanly; the next run resumes where it stopped, training within the step.
-    """
     enter()
     from pipelines.line.run import run as run_line
 
@@ -120,15 +120,17 @@ def run(
     run_line(recipe, Console(stderr=True), force or [])
 
 
-@app.command(epilog="Example:  metroline stage prepare speeches")
+@app.command(
+    help="""Run one stage here and now, whether it is stale or not. This is what DVC calls; `run` is what you want.
+
+    DVC does not hear of it: the next `run` may do the stage again.
+    """,
+    epilog="Example:  metroline stage prepare speeches",
+)
 def stage(
     stage: Annotated[str, typer.Argument(metavar="STAGE", help="fetch, prepare, train, evaluate, export or release")],
     recipe: RecipeName,
 ) -> None:
-    """Run one stage here and now, whether it is stale or not. This is what DVC calls; `run` is what you want.
-
-    DVC does not hear of it: the next `run` may do the stage again.
-    """
     enter()
     from pipelines.line import stages
 
@@ -140,14 +142,16 @@ def stage(
         raise
 
 
-@app.command(epilog="All recipes:  metroline status\n\nOne, with why a stage is stale:  metroline status speeches")
+@app.command(
+    help="Show which stages are stale, which release is live, and what the endpoint serves.",
+    epilog="All recipes:  metroline status\n\nOne, with why a stage is stale:  metroline status speeches",
+)
 def status(
     recipe: Annotated[
         str | None, typer.Argument(metavar="RECIPE", help="only this one; with why a stage is stale")
     ] = None,
     url: Url = "http://127.0.0.1:3000",
 ) -> None:
-    """Show which stages are stale, which release is live, and what the endpoint serves."""
     root = enter()
     from pipelines.commands.status import show
 
@@ -155,9 +159,10 @@ def status(
 
 
 @app.command(
+    help="Serve releases over HTTP (OpenAI's API at /v1, a playground at /, metrics at /metrics) until Ctrl-C.",
     epilog="The live release:  metroline serve speeches\n\n"
     "Several, picked by name:  metroline serve speeches shakespeare\n\n"
-    "Any bundle:  metroline serve --bundle artifacts/speeches/bundle --port 0"
+    "Any bundle:  metroline serve --bundle artifacts/speeches/bundle --port 0",
 )
 def serve(
     recipes: Annotated[list[str] | None, typer.Argument(metavar="RECIPE...", help="serve its live release")] = None,
@@ -166,7 +171,6 @@ def serve(
     port: Port = 3000,
     workers: Annotated[int, typer.Option(min=1, help="processes, each with its own copy of the model")] = 1,
 ) -> None:
-    """Serve releases over HTTP (OpenAI's API at /v1, a playground at /, metrics at /metrics) until Ctrl-C."""
     bundles = [each.expanduser().resolve() for each in bundle or []]
     root = enter()
     from pipelines.line.endpoint import command
@@ -177,6 +181,10 @@ def serve(
 
 
 @app.command(
+    help="""Make, list and remove API keys. As soon as there is one, endpoints ask for it.
+
+    `add` takes a key's own limits: --requests-per-minute and --tokens-per-minute, 0 for none.
+    """,
     context_settings={"ignore_unknown_options": True},
     epilog="A new key, shown once:  metroline keys add alice --requests-per-minute 60\n\n"
     "Who has one:  metroline keys list\n\nTake it back:  metroline keys remove alice",
@@ -184,29 +192,29 @@ def serve(
 def keys(
     arguments: Annotated[list[str], typer.Argument(metavar="add|list|remove [NAME]", help="what to do")],
 ) -> None:
-    """Make, list and remove API keys. As soon as there is one, endpoints ask for it.
-
-    `add` takes a key's own limits: --requests-per-minute and --tokens-per-minute, 0 for none.
-    """
     enter()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "serving.http.keys", *arguments])
 
 
-@app.command(epilog='To try things out:  metroline chat\n\nFor a script:  metroline chat "The state of the Union is"')
+@app.command(
+    help="Chat with the served model, or let one that has no chat template continue your text; /help lists settings.",
+    epilog='To try things out:  metroline chat\n\nFor a script:  metroline chat "The state of the Union is"',
+)
 def chat(
     prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="continue this text and exit")] = None,
     url: Url = "http://127.0.0.1:3000",
 ) -> None:
-    """Chat with the served model, or let one that has no chat template continue your text; /help lists its settings."""
     sys.stdout.flush()
     question = [] if prompt is None else ["--", prompt]
     os.execv(sys.executable, [sys.executable, "-m", "pipelines.commands.chat", "--url", url, *question])
 
 
-@app.command(epilog="Example:  metroline rollback speeches")
+@app.command(
+    help="Make the previous release live again. Run it twice and you are back.",
+    epilog="Example:  metroline rollback speeches",
+)
 def rollback(recipe: RecipeName) -> None:
-    """Make the previous release live again. Run it twice and you are back."""
     root = enter()
     from pipelines.line.run import roll_back
     from pipelines.recipe.load import names, unknown_recipe
@@ -217,9 +225,14 @@ def rollback(recipe: RecipeName) -> None:
 
 
 @app.command(
+    help="""Run a recipe's line at set times, with Prefect.
+
+    Uses the server of PREFECT_API_URL, else one on this machine, which it starts when there is none. Then a worker runs
+    here until Ctrl-C. A run that is due while the last one goes on is cancelled; one that was killed is marked crashed.
+    """,
     epilog='Every night:  metroline schedule speeches --cron "0 3 * * *" --timezone Europe/Berlin\n\n'
     "Go on with what is registered:  metroline schedule\n\n"
-    "No longer:  metroline schedule speeches --remove"
+    "No longer:  metroline schedule speeches --remove",
 )
 def schedule(
     recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="none: only go on with the others")] = None,
@@ -229,39 +242,38 @@ def schedule(
     register_only: Annotated[bool, typer.Option("--register-only", help="register and exit; start no worker")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="of the Prefect server on this machine")] = 4200,
 ) -> None:
-    """Run a recipe's line at set times, with Prefect.
-
-    Uses the server of PREFECT_API_URL, else one on this machine, which it starts when there is none. Then a worker runs
-    here until Ctrl-C. A run that is due while the last one goes on is cancelled; one that was killed is marked crashed.
-    """
     root = enter()
     from pipelines.line.schedule import serve_schedule
 
     serve_schedule(root, recipe, cron, timezone, remove=remove, register_only=register_only, port=port)
 
 
-@app.command(epilog="Example:  metroline doctor && metroline demo")
-def doctor() -> None:
-    """Check this machine: what is missing, and how to get it. Exits with 1 when something essential is.
+@app.command(
+    help="""Check this machine: what is missing, and how to get it. Exits with 1 when something essential is.
 
     ✓ there; ○ not there, and only some things need it; ✗ missing. It changes nothing and reaches no network.
-    """
+    """,
+    epilog="Example:  metroline doctor && metroline demo",
+)
+def doctor() -> None:
     root = enter()
     from pipelines.commands.doctor import examine
 
     raise typer.Exit(examine(root, Console()))
 
 
-@app.command(epilog="Stay up until Ctrl-C:  metroline demo\n\nAnswer one request and exit:  metroline demo --once")
+@app.command(
+    help="""The whole line, then the endpoint, then one real request.
+
+    About four minutes on two cores the first time, seconds when nothing is stale. It goes on where it was stopped.
+    """,
+    epilog="Stay up until Ctrl-C:  metroline demo\n\nAnswer one request and exit:  metroline demo --once",
+)
 def demo(
     recipe: Annotated[str, typer.Option(help="which recipe")] = "speeches",
     once: Annotated[bool, typer.Option("--once", help="answer one request and exit, instead of staying up")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="the next free one is taken")] = 3000,
 ) -> None:
-    """The whole line, then the endpoint, then one real request.
-
-    About four minutes on two cores the first time, seconds when nothing is stale. It goes on where it was stopped.
-    """
     root = enter()
     from pipelines.commands.demo import demonstrate
 

@@ -131,6 +131,7 @@ def start(
     """
     child = {**os.environ, **QUIET, **(environment or {}), "METROLINE_WORKERS": str(workers)}
     child.setdefault("BENTOML_HOME", str(Path(".metroline/bentoml").resolve()))
+    child.pop("PYTHONOPTIMIZE", None)  # BentoML's process manager reads its own docstrings
     for name in ("METROLINE_BUNDLES", "METROLINE_MODELS"):
         child.pop(name, None)
     if bundles and models:

@@ -125,7 +125,8 @@ def layout(panels: list[dict[str, Any]], rows: Sequence[str] | None) -> tuple[li
 def main(arguments: list[str] | None = None) -> int:
     """The command line. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m serving.monitoring.render", description=(__doc__ or "").split("\n")[0]
+        prog="python -m serving.monitoring.render",
+        description="Draw a dashboard's panels as one picture, from a real Prometheus and without Grafana.",
     )
     parser.add_argument("--prometheus", default="http://127.0.0.1:9090", metavar="URL", help="default: %(default)s")
     parser.add_argument("--dashboard", default="serving", help="serving or training (default: %(default)s)")

@@ -174,7 +174,8 @@ class Stack:
 def main(arguments: list[str] | None = None) -> int:
     """The command line. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m serving.monitoring.stack", description=(__doc__ or "").split("\n")[0]
+        prog="python -m serving.monitoring.stack",
+        description="Prometheus and node-exporter without containers, on loopback, until Ctrl-C.",
     )
     parser.add_argument("--endpoint", default="http://127.0.0.1:3000", metavar="URL", help="default: %(default)s")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="default: %(default)s")

@@ -3,6 +3,7 @@
 
 // Markdown as model cards use it: headings, paragraphs, lists, tables, code, quotes, images, links, emphasis.
 // Everything becomes text nodes and elements; no HTML of the card is ever interpreted.
+// oxlint-disable-next-line no-unused-vars -- the playground calls it
 function markdown(source, picture) { // picture: name of a picture → its address
   const root = document.createDocumentFragment();
   const lines = source.replace(/^---\n[\s\S]*?\n---\n/, "").split("\n");

@@ -224,9 +224,9 @@ function clear() {
 // --- the form ---
 
 function fit() { // the prompt's box grows with its text
-  const box = $("prompt");
-  box.style.height = "auto";
-  box.style.height = `${box.scrollHeight}px`;
+  const field = $("prompt");
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
 }
 
 function form() {

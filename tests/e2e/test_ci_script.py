@@ -53,7 +53,7 @@ def test_installs_what_is_missing_and_leaves_no_service_running(machine):
     assert notes[0].startswith("apt-get update")
     assert notes[1].endswith("chromium g++ prometheus prometheus-node-exporter")
     assert notes[2:4] == ["systemctl disable --now prometheus", "systemctl disable --now prometheus-node-exporter"]
-    assert [note for note in notes if note.startswith("make")] == ["make lint", "make test"]
+    assert [note for note in notes if note.startswith("make")] == ["make peers", "make lint", "make test"]
     assert notes[-1] == "CI=true MIRROR="
 
 
@@ -88,7 +88,7 @@ def test_a_failure_is_a_failure_but_the_tests_run_all_the_same(machine, target):
     stand_in("make", f'[ "$1" != {target} ] || exit 2')
     status, output, notes = run()
     assert status == 2
-    assert [note for note in notes if note.startswith("make")] == ["make lint", "make test"]
+    assert [note for note in notes if note.startswith("make")] == ["make peers", "make lint", "make test"]
     assert ("make lint failed" in output) == (target == "lint")
 
 
@@ -98,6 +98,14 @@ def test_a_failed_installation_ends_it(machine):
     status, _, notes = run()
     assert status == 100
     assert not any(note.startswith("make") for note in notes)
+
+
+def test_without_what_the_tests_compare_with_it_fails(machine):
+    stand_in, run, _ = machine
+    stand_in("make", '[ "$1" != peers ] || exit 2')
+    status, _, notes = run()
+    assert status == 2
+    assert [note for note in notes if note.startswith("make")] == ["make peers"]
 
 
 def test_it_can_be_run_from_a_checkout():

@@ -208,6 +208,12 @@ def test_which_weights_are_found(weights, folder, tmp_path):
         find(tmp_path)
 
 
+def test_the_ending_of_a_gguf_file_may_be_in_capitals(weights, tmp_path):
+    shutil.copyfile(weights, tmp_path / "MODEL.GGUF")
+    assert find(tmp_path) == tmp_path / "MODEL.GGUF"
+    assert read(find(tmp_path)).special == read(weights).special
+
+
 def test_from_a_model_repository_of_the_hub(folder, tmp_path):
     commit, names = "c" * 40, ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"]
     copy = tmp_path / "mirror/huggingface.co/someone/model/resolve" / commit

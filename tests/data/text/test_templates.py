@@ -56,8 +56,7 @@ def test_helpers_and_tools():
 
 @pytest.mark.peer
 @pytest.mark.parametrize("source", [CHATML, LLAMA], ids=["chatml", "llama"])
-def test_transformers_renders_the_same(source):
-    pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
+def test_transformers_renders_the_same(source, transformers):
     from transformers.utils.chat_template_utils import render_jinja_template
 
     for tools in (None, TOOLS):

@@ -43,6 +43,14 @@ def test_a_training_step_compiles_in_one_graph(backend):
     assert models.decoder.model.attention is kernels.attention
 
 
+def test_the_step_is_that_of_a_whole_configuration():
+    config = DecoderConfig(
+        vocab_size=50_304, context=1024, layers=12, heads=12, width=768, positions="learned", norm="layernorm",
+        activation="gelu", bias=True,
+    )  # fmt: skip
+    assert vars(gpt2_step.GPT2) == config.model_dump()
+
+
 def test_a_gate_is_a_geometric_mean():
     gate = Gate("x", 1.0)
     gate.add(2.0, 4.0)

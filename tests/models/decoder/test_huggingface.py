@@ -1,6 +1,7 @@
 """Hugging Face folders: there and back, against `transformers` itself, and one clear line for each damage."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -52,8 +53,7 @@ def test_configurations_survive_the_round_trip(style):
 
 @pytest.mark.peer
 @pytest.mark.parametrize("style", [style for style in STYLES if style != "own"])
-def test_transformers_computes_equal_logits(style, tmp_path):
-    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
+def test_transformers_computes_equal_logits(style, tmp_path, transformers):
     model = build(style)
     save_pretrained(model, tmp_path)
     peer, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
@@ -66,8 +66,7 @@ def test_transformers_computes_equal_logits(style, tmp_path):
 
 @pytest.mark.peer
 @pytest.mark.parametrize("style", ["llama", "qwen3", "gpt2"])
-def test_loads_what_transformers_saved(style, tmp_path):
-    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
+def test_loads_what_transformers_saved(style, tmp_path, transformers):
     save_pretrained(build(style), tmp_path / "ours")
     peer = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours").eval()
     peer.save_pretrained(tmp_path / "theirs")
@@ -87,8 +86,7 @@ def test_the_tokenizer_goes_along(tmp_path):
 
 @pytest.mark.peer
 @pytest.mark.parametrize("kind", ["bpe", "char"])
-def test_transformers_reads_the_tokenizer_and_agrees(kind, tmp_path):
-    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
+def test_transformers_reads_the_tokenizer_and_agrees(kind, tmp_path, transformers):
     text = "abc \n abc"
     tokenizer = train([text] * 4, TokenizerConfig(kind=kind, vocabulary=300))
     save(tokenizer, tmp_path / "source.json")
@@ -133,6 +131,7 @@ def truncate(share):
     return damage
 
 
+HEAD = "lm_head.weight"
 Q = "model.layers.1.self_attn.q_proj.weight"
 DAMAGE = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
@@ -142,6 +141,11 @@ DAMAGE = {
     "empty": (truncate(0), "not a whole safetensors file"),
     "a pickle": (lambda f: torch.save({}, f / "model.safetensors"), "not a whole safetensors file"),
     "missing tensor": (weights(lambda t: t.pop(Q)), f"lacks 1 tensors that config.json names: {Q}"),
+    "NaN": (weights(lambda t: t[Q].fill_(float("nan"))), f"{Q} has values that are not finite"),
+    "infinity": (weights(lambda t: t[Q].view(-1)[-1:].fill_(-math.inf)), f"{Q} has values that are not finite"),
+    "integers": (weights(lambda t: t.update({Q: t[Q].to(torch.int8)})), f"{Q} is stored as I8, not as one of F64, F32"),
+    "a head's NaN": (weights(lambda t: t.update({HEAD: torch.full((61, 64), math.nan)})), f"{HEAD} has values that"),
+    "a head's shape": (weights(lambda t: t.update({HEAD: torch.zeros(60, 64)})), rf"{HEAD} is \[60, 64\], config.json"),
     "extra tensor": (weights(lambda t: t.update(extra=torch.zeros(2))), "has 1 tensors that config.json does not name"),
     "wrong shape": (weights(lambda t: t.update({Q: torch.zeros(64, 60)})), r"q_proj.weight is \[64, 60\], config.json"),
     "not JSON": (lambda f: (f / "config.json").write_text("{"), "is not valid JSON"),

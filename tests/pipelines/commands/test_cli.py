@@ -53,6 +53,18 @@ def test_help_of_a_command_has_an_example_and_explains_its_options(command):
         assert parameter.help, f"{parameter.name} is not explained"
 
 
+def test_help_is_the_same_where_python_strips_docstrings():
+    """PYTHONOPTIMIZE=2, as small images set it."""
+    stripped = subprocess.run(
+        [sys.executable, "-OO", "-m", "pipelines.commands.cli", "--help"],
+        cwd=Path(__file__).parents[2], env=environment(COLUMNS="80"), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert plain(stripped.stdout) == plain(invoke("--help", COLUMNS="80").output)
+    for command in typer.main.get_command(cli.app).commands.values():
+        assert command.callback.__doc__ is None, "help that python -OO would take away"
+        assert command.help
+
+
 def test_without_a_command_it_shows_help():
     assert "Usage" in invoke().output
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.decoder.model import Decoder, DecoderConfig
+from models.decoder.config import DecoderConfig
+from models.decoder.model import Decoder
 from pipelines.recipe.train_section import TrainConfig
 from pipelines.training.lamb import Lamb
 from pipelines.training.muon import BatchedMuon, newton_schulz

@@ -121,6 +121,12 @@ def test_nowhere_to_put_temporary_files(bundle, monkeypatch, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+def test_a_server_where_python_strips_docstrings(serve, bundle):
+    """BentoML's process manager cannot do without its own."""
+    server = serve(bundle, PYTHONOPTIMIZE="2")
+    assert httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200
+
+
 def test_a_server_that_dies_is_reported_with_its_last_words(bundle, tmp_path):
     broken = {"BENTOML_HOME": "/dev/null/x"}
     server = start(bundle, port=0, log=tmp_path / "log", environment=broken, tied=True)
