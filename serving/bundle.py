@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from base.errors import MetrolineError
 from base.files import read_object
 from base.forms import GRAPHS
 from base.manifest import REBUILD, seal, verify
+from data.text.text_form import TextForm
 
 SEALS = "METROLINE_SEALS"
 """The environment variable by which a process tells those it starts which bundles it has hashed: a gigabyte takes a
@@ -43,6 +46,8 @@ class Bundle:
     """Unix time of the manifest file."""
     files: frozenset[str]
     """Names of the verified files."""
+    form: TextForm
+    """How the text is written that it was trained on, and so its prompts."""
     reference: Mapping[str, Any] | None
     """What `evaluate` measured on the test split, to judge drift by; None: the bundle has none."""
 
@@ -83,6 +88,7 @@ class Bundle:
                 vocab_size=int(model["vocab_size"]),
                 created=int((path / "manifest.json").stat().st_mtime),
                 files=listed,
+                form=_form(serving.get("clean", {})),
                 reference=read_object(path / "reference.json", hint=REBUILD) if "reference.json" in listed else None,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -129,3 +135,13 @@ def _tokens(value: object) -> tuple[int, ...]:
     if not tokens or not all(type(token) is int for token in tokens):
         raise ValueError("eos: a token id, or a list of them")
     return tuple(tokens)
+
+
+def _form(value: object) -> TextForm:
+    """`clean` of serving.json; the defaults where an older bundle has none. Raises ValueError."""
+    try:
+        return TextForm.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(
+            "clean: " + "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        ) from None

@@ -4,21 +4,15 @@ Every filter says *why* it drops a document; `prepare` counts the reasons in sta
 dropped.jsonl. A kept document's words are never changed. Duplicates are data/text/dedup.py's.
 """
 
-import unicodedata
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from data.text.dedup import DedupConfig
+from data.text.text_form import TextForm
 
 
-class CleanConfig(BaseModel):
+class CleanConfig(TextForm):
     """Which changes are made to each document, and which documents are dropped."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    unicode: Literal["NFC", "none"] = Field(default="NFC", description="normalisation form given to all text")
-    newlines: bool = Field(default=True, description="turn CRLF and lone CR into LF")
     strip: bool = Field(default=True, description="remove white space around a document")
     min_characters: int = Field(default=1, ge=0, description="shorter documents are dropped")
     max_characters: int | None = Field(default=None, ge=1, description="longer documents are dropped (null: no limit)")
@@ -36,10 +30,7 @@ class CleanConfig(BaseModel):
 
 def normalise(text: str, config: CleanConfig) -> str:
     """Return `text` in the configured form."""
-    if config.newlines and "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if config.unicode != "none":
-        text = unicodedata.normalize(config.unicode, text)
+    text = config.apply(text)
     return text.strip() if config.strip else text
 
 

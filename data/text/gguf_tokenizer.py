@@ -45,6 +45,8 @@ def _llama3() -> Any:
 PRE_TOKENIZERS: dict[str, Callable[[], Any]] = {"gpt-2": _gpt2, "smollm": _smollm, "llama-bpe": _llama3}
 IGNORE_MERGES = {"llama-bpe"}
 """Rules under which a piece that is a token as a whole is not built by merges."""
+BEGINS = {"llama-bpe"}
+"""Rules under which the bos token goes before every text where the file does not say, as in llama.cpp."""
 
 
 def read(path: Path) -> Pretrained:
@@ -82,7 +84,7 @@ def _read(metadata: dict[str, Any]) -> Pretrained:
     names = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
     numbers = {ours: _id(metadata, name, tokens) for name, ours in names.items()}
     special = {name: tokens[index] for name, index in numbers.items() if index is not None}
-    if metadata.get("tokenizer.ggml.add_bos_token") and "bos_token" in special:
+    if metadata.get("tokenizer.ggml.add_bos_token", rule in BEGINS) and "bos_token" in special:
         first = special["bos_token"]
         inner.post_processor = processors.TemplateProcessing(
             single=f"{first} $A", pair=f"{first} $A {first}:1 $B:1", special_tokens=[(first, vocabulary[first])]

@@ -33,9 +33,11 @@ from data.text.pretrained import read as read_pretrained
 from data.text.shards import SHARD_TOKENS, ShardWriter, write_index
 from data.text.spool import Spool, Spooled
 from data.text.stats import Statistics
-from data.text.tokenizer import Tokenizer, TokenizerConfig, save, train
+from data.text.tokenizer import MOST_LOST, Tokenizer, TokenizerConfig, save, train
 
 Item = TypeVar("Item")
+Encoded = tuple[npt.NDArray[np.uint32], int]
+"""Tokens [n] of a document, and how many of its characters they do not give back."""
 BATCH = 1 << 19  # characters handed to a worker at once
 ALONE = 1 << 22  # bytes of raw files for which another worker pays its start
 
@@ -57,7 +59,7 @@ def prepare(
     `pretrained`: fetched folder of pretrained weights, whose tokenizer is taken when `tokenizer.kind` says so; all that
     belongs to it is written beside it. `workers`: processes, by default one a core (one alone for small corpora).
     Raises MetrolineError: nothing fetched, unreadable documents, nothing left after cleaning, an empty split, an
-    unsupported tokenizer, disk full. `out` then stays as it was.
+    unsupported tokenizer, one that loses text, disk full. `out` then stays as it was.
     """
     files = raw_files(raw)
     size = sum(path.stat().st_size for path in files.values() if path.is_file())
@@ -77,9 +79,13 @@ def prepare(
             else:
                 made = _train_tokenizer(spool, tokenizer, sizes["train"])
                 save(made, folder / "tokenizer.json")
-            entries = _encode_all(spool, made, folder, statistics, pool, workers, shard_tokens, sizes.total())
+            batches = in_batches(spool.read(), lambda document: len(document.text))
+            encode = partial(encode_batch, folder / "tokenizer.json", tokenizer.kind == "pretrained")
+            work = ordered_map(pool, encode, batches, workers)
+            entries = _encode_all(work, made, folder, statistics, shard_tokens, sizes.total())
+            _refuse_lost_text(statistics)
             spool.path.unlink()
-            write_index(folder, entries, vocab_size=made.vocab_size, eos=made.eos)
+            write_index(folder, entries, vocab_size=made.vocab_size, eos=made.eos, first=made.first)
             stats = statistics.as_dict(entries, made, tokenizer.kind, len(files))
             write_json(folder / "stats.json", stats)
             plots.draw(stats, folder / "stats.png")
@@ -157,18 +163,14 @@ def _pretrained_tokenizer(fetched: Path | None, folder: Path) -> Tokenizer:
 
 
 def _encode_all(
-    spool: Spool,
+    work: Iterable[tuple[list[Spooled], list[Encoded]]],
     tokenizer: Tokenizer,
     folder: Path,
     statistics: Statistics,
-    pool: ProcessPoolExecutor | None,
-    workers: int,
     shard_tokens: int,
     total: int,
 ) -> dict[str, dict[str, Any]]:
-    """Second pass: the spool's documents to shards. Returns the splits' entries of index.json."""
-    batches = in_batches(spool.read(), lambda document: len(document.text))
-    work = ordered_map(pool, partial(encode_batch, folder / "tokenizer.json"), batches, workers)
+    """Second pass: the spool's documents, encoded, to shards. Returns the splits' entries of index.json."""
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(
@@ -180,18 +182,26 @@ def _encode_all(
         }
         progress = stack.enter_context(Progress("encode", total, "documents"))
         for batch, rows in work:
-            for document, tokens in zip(batch, rows, strict=True):
+            for document, (tokens, lost) in zip(batch, rows, strict=True):
                 length = len(document.text.encode())
                 writers[document.split].add(document.id, tokens, bytes_=length, meta=document.meta)
                 statistics.encoded(document.split, document.text, tokens, tokenizer)
+                statistics.lost[document.split] += lost
             progress.update(len(batch))
     return {split: writer.entry for split, writer in writers.items()}
 
 
-def encode_batch(tokenizer_json: Path, batch: list[Spooled]) -> list[npt.NDArray[np.uint32]]:
-    """Tokens of each document, without end of text. Runs in a worker."""
-    rows = _tokenizer(tokenizer_json).encode_batch([document.text for document in batch])
-    return [np.asarray(row, dtype=np.uint32) for row in rows]
+def encode_batch(tokenizer_json: Path, check: bool, batch: list[Spooled]) -> list[Encoded]:
+    """Each document as tokens, first ones included, without end of text. Runs in a worker.
+
+    `check`: count the characters that the tokens do not give back (0 else; tokenizers made here are exact).
+    """
+    tokenizer = _tokenizer(tokenizer_json)
+    rows = tokenizer.encode_batch([document.text for document in batch])
+    return [
+        (np.asarray([*tokenizer.first, *row], dtype=np.uint32), tokenizer.lost(document.text, row) if check else 0)
+        for document, row in zip(batch, rows, strict=True)
+    ]
 
 
 @lru_cache(maxsize=1)
@@ -220,6 +230,17 @@ def _nothing_left(statistics: Statistics, files: int) -> MetrolineError:
         f"nothing is left of {statistics.read:,} documents after cleaning: {statistics.reasons()}",
         hint="loosen the section clean of the recipe",
     )
+
+
+def _refuse_lost_text(statistics: Statistics) -> None:
+    for split, lost in statistics.lost.items():
+        total = statistics.characters[split]
+        if lost > MOST_LOST * total:
+            raise MetrolineError(
+                f"the pretrained tokenizer loses {lost:,} of the {total:,} characters of {split}: its tokens do not "
+                "give them back, so the model could not be measured on this text",
+                hint="it changes text (lower case, other spaces) or has no tokens for it: take other weights or text",
+            )
 
 
 def _refuse_empty_splits(sizes: Counter[str], config: SplitConfig) -> None:

@@ -16,6 +16,7 @@ import tokenizers
 from base.errors import MetrolineError
 from base.files import read_object, write_json, write_text
 from data.text.tokenizer import END_OF_TEXT
+from data.text.tokenizer import read as read_tokenizer
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 GENERATION = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty")
@@ -97,10 +98,7 @@ def read_folder(folder: Path) -> Pretrained:
         raise MetrolineError(
             f"{folder} has no tokenizer.json", hint="older formats: open and save it once with `transformers`"
         )
-    try:
-        inner = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises bare Exception
-        raise MetrolineError(f"{path}: not a tokenizer: {' '.join(str(error).split())}") from None
+    inner = read_tokenizer(path)
     names, model, generation = (
         read_object(folder / name) if (folder / name).is_file() else {}
         for name in ("tokenizer_config.json", "config.json", "generation_config.json")

@@ -2,7 +2,8 @@
 
 A split is one long row of tokens, every document followed by the end-of-text token, cut into files of equal size:
 
-    index.json             dtype, vocab_size, eos, data_hash, and per split its counts and shards with their SHA-256
+    index.json             dtype, vocab_size, eos, data_hash, and per split its counts and shards with their SHA-256;
+                           `first`, where the tokenizer has its own tokens before every document
     train-00000.bin ...    tokens, uint16 (uint32 for more than 65,536 tokens)
     train.offsets.npy      int64 [documents + 1]: where each document begins in the row; the last is the row's length
     train.documents.jsonl  a line a document: id, bytes (UTF-8, without end of text), tokens (with it), meta
@@ -59,7 +60,7 @@ class ShardWriter:
         np.save(self.folder / f"{self.split}.offsets.npy", np.asarray(self._offsets, dtype="<i8"))
 
     def add(self, identity: str, tokens: npt.NDArray[Any], *, bytes_: int, meta: dict[str, Any]) -> None:
-        """Append one document: its `tokens` [n] without end of text, and the UTF-8 length of its text."""
+        """Append one document: its `tokens` [n], first ones included, not end of text; and its text's UTF-8 length."""
         row = np.append(tokens, self.eos).astype(self.dtype)
         line = {"id": identity, "bytes": bytes_, "tokens": len(row), "meta": meta}
         self._documents.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -91,13 +92,19 @@ class ShardWriter:
         self._file, self._digest, self._filled = None, hashlib.sha256(), 0
 
 
-def write_index(folder: Path, splits: dict[str, dict[str, Any]], *, vocab_size: int, eos: int) -> dict[str, Any]:
-    """Write index.json from the writers' entries and return it. `data_hash`: over the shards' hashes, by split."""
+def write_index(
+    folder: Path, splits: dict[str, dict[str, Any]], *, vocab_size: int, eos: int, first: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """Write index.json from the writers' entries and return it. `data_hash`: over the shards' hashes, by split.
+
+    `first`: the tokens with which every document begins, before its text.
+    """
     hashes = "".join(shard["sha256"] for split in sorted(splits) for shard in splits[split]["shards"])
     index = {
         "dtype": str(np.dtype(token_dtype(vocab_size).type)),
         "vocab_size": vocab_size,
         "eos": eos,
+        **({"first": list(first)} if first else {}),
         "data_hash": hashlib.sha256(hashes.encode()).hexdigest(),
         "splits": splits,
     }
@@ -118,6 +125,7 @@ class Shards:
                 int(index["eos"]),
                 str(index["data_hash"]),
             )
+            self.first = tuple(map(int, index.get("first", ())))
             self.dtype = np.dtype(index["dtype"]).newbyteorder("<")
             self.offsets: npt.NDArray[np.int64] = np.load(prepared / f"{split}.offsets.npy", mmap_mode="r")
             self._maps = [self._map(shard) for shard in self.entry["shards"]]
@@ -137,6 +145,11 @@ class Shards:
         if path.stat().st_size != expected:
             raise MetrolineError(f"{path} has {path.stat().st_size:,} bytes instead of {expected:,}", hint=AGAIN)
         return np.memmap(path, dtype=self.dtype, mode="r")
+
+    @property
+    def given(self) -> npt.NDArray[np.int64]:
+        """Where in the row the first tokens of documents are: they come with every text, and no model predicts them."""
+        return (np.asarray(self.offsets[:-1])[:, None] + np.arange(len(self.first))).reshape(-1)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -21,6 +21,7 @@ class Statistics:
         self.dropped: Counter[str] = Counter()
         self.characters: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()  # characters that tokens do not give back
         self.lengths = {split: array("q") for split in SPLITS}  # tokens of each document, with its end of text
         self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 

@@ -3,9 +3,11 @@
 Of the two that are made here `<|endoftext|>` is id 0 and ends every document; a pretrained one has its own number for
 it, or another token. Text that spells out a special token is ordinary text: no document or prompt can end a document.
 BPE codes any Unicode text; the character tokenizer knows the characters of the
-train split, and gives `<unk>` (id 1) for others, which `prepare` counts in stats.json.
+train split, and gives `<unk>` (id 1) for others, which `prepare` counts in stats.json. Tokens stand for the whole text,
+always the same: what a tokenizer.json says of truncation, padding and BPE dropout is not followed.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -20,6 +22,10 @@ from base.files import read_object, write_text
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<unk>"
 EOS = 0
+MOST_LOST = 0.01  # of a text, that tokens may fail to give back before a loss on them says nothing
+LONGEST_WORD = (
+    1024  # bytes; training looks at longer words in pieces, as its time grows with the square of a word's length
+)
 
 
 class TokenizerConfig(BaseModel):
@@ -46,20 +52,15 @@ class Tokenizer:
         self.vocab_size: int = max(inner.get_vocab().values(), default=-1) + 1
         self.eos: int = eos
         self.unknown: int | None = inner.token_to_id(UNKNOWN)
+        self.first: tuple[int, ...] = _first(inner)
+        """What its post-processor puts before a text, such as Llama's `<|begin_of_text|>`; `encode` leaves it out."""
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
         """Read a tokenizer.json. A document's end is `<|endoftext|>`, or the eos_token of the tokenizer_config.json
         beside it. Raises MetrolineError when the file is missing, damaged, or has neither.
         """
-        try:
-            inner = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise MetrolineError(f"{path} is missing", hint="run `metroline stage prepare` again") from None
-        except Exception as error:  # the library raises bare Exception
-            raise MetrolineError(
-                f"{path}: not a tokenizer: {error}", hint="run `metroline stage prepare` again"
-            ) from None
+        inner = read(path, hint="run `metroline stage prepare` again")
         eos = inner.token_to_id(END_OF_TEXT)
         settings = path.with_name("tokenizer_config.json")
         if eos is None and settings.is_file():
@@ -69,7 +70,7 @@ class Tokenizer:
         return cls(inner, eos)
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text, without end of text. The character tokenizer gives `<unk>` for unseen characters."""
+        """Tokens of a text, without `first` and end of text. The character tokenizer gives `<unk>` for the unseen."""
         return self.inner.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -80,10 +81,43 @@ class Tokenizer:
         """The text of tokens; special tokens give nothing, bytes of a cut-off character U+FFFD."""
         return self.inner.decode(tokens, skip_special_tokens=True)
 
+    def lost(self, text: str, tokens: Sequence[int]) -> int:
+        """How many of the text's characters its tokens do not give back."""
+        decoded = self.decode(tokens)
+        return 0 if decoded == text else (Counter(text) - Counter(decoded)).total()
+
     def spell(self, token: int) -> str:
         """How one token is shown to people: its text, or its stored form where it is part of a character."""
         text = self.inner.decode([token], skip_special_tokens=False)
         return self.inner.id_to_token(token) or "?" if "\ufffd" in text else text
+
+
+def read(path: Path, hint: str | None = None) -> tokenizers.Tokenizer:
+    """The library's tokenizer in a tokenizer.json, without truncation, padding and BPE dropout.
+
+    Many published files keep these from when they were saved; tokens would then stand for another text than was given.
+    Raises MetrolineError when the file is missing or damaged.
+    """
+    try:
+        inner = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MetrolineError(f"{path} is missing", hint=hint) from None
+    except Exception as error:  # the library raises bare Exception
+        raise MetrolineError(f"{path}: not a tokenizer: {' '.join(str(error).split())}", hint=hint) from None
+    inner.no_truncation()
+    inner.no_padding()
+    if isinstance(inner.model, models.BPE):
+        inner.model.dropout = None
+    return inner
+
+
+def _first(inner: tokenizers.Tokenizer) -> tuple[int, ...]:
+    """The tokens that the post-processor puts before a text."""
+    if inner.post_processor is None:
+        return ()
+    framed = inner.encode("a")
+    mask = framed.special_tokens_mask
+    return tuple(framed.ids[: mask.index(0)]) if 0 in mask else ()
 
 
 def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
@@ -97,7 +131,8 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
 def _train_bpe(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     """GPT-2's byte-level BPE: all 256 bytes are tokens, so any text has a code, and decoding gives it back."""
     inner = tokenizers.Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    inner.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.FixedLength(LONGEST_WORD)])
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocabulary,
@@ -107,6 +142,7 @@ def _train_bpe(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
         show_progress=False,
     )
     inner.train_from_iterator(texts, trainer)
+    inner.pre_tokenizer = words
     return Tokenizer(inner)
 
 

@@ -45,7 +45,7 @@ def facts(exportable: "Decode", folder: Path) -> tuple[dict[str, Any], dict[str,
         "context": shape.context,
         "eos": read_json(exportable.prepared / "index.json")["eos"],
     }
-    return {"context": shape.context, "eos": eos}, model
+    return {"context": shape.context, "eos": eos, **exportable.settings}, model
 
 
 def write(exportable: "Decode", folder: Path, config: "ExportConfig", progress: Progress) -> dict[str, Any]:

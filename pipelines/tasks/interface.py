@@ -122,6 +122,8 @@ class Decode:
 
     model: "CachedDecoder"
     prepared: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What serving.json says besides what every decoder's says."""
 
 
 @dataclass(frozen=True)

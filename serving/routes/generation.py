@@ -98,9 +98,11 @@ def engine_request(
     sampling = request.sampling
     if sampling.logit_bias and sampling.logit_bias[-1][0] >= bundle.vocab_size:
         raise invalid(f"logit_bias: token ids must be between 0 and {bundle.vocab_size - 1}", "logit_bias")
+    # As the client writes them, and as the model does.
+    stops = dict.fromkeys(form for stop in request.stops for form in (stop, bundle.form.apply(stop)))
     grammar = request.response_format.grammar() if request.response_format else None
     return EngineRequest(
-        id=request_id, prompts=prompts, n=n, max_tokens=max_tokens, sampling=sampling, stop=request.stops,
+        id=request_id, prompts=prompts, n=n, max_tokens=max_tokens, sampling=sampling, stop=tuple(stops),
         ignore_eos=bool(request.ignore_eos), grammar=grammar,
         deadline=request.timeout, **more,
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """From what a request says to the token ids that its model continues: texts, token ids, or the messages of a chat.
 
 In a chat only the template writes special tokens. A message that spells one (`<|im_end|>`) stays text, so that nobody
-speaks for the system by writing so. It renders and tokenizes; it knows no HTTP.
+speaks for the system by writing so. Text takes the form that the training text had (line ends, Unicode). A tokenizer's
+own first token goes before a text; in chats the template writes it. It renders and tokenizes; it knows no HTTP.
 """
 
 import re
@@ -20,11 +21,11 @@ STAND_IN = re.compile("\ufdd0([0-9]{1,6})\ufdd1")
 def text_tokens(served: Served, text: str, param: str) -> tuple[int, ...]:
     """Tokens of a text. Raises ApiError 400 for more than the context holds, and characters that have no token."""
     vocabulary = served.vocabulary
-    _check_length(served, text, param)
+    text = _formed(served, text, param)
     tokens = vocabulary.encode(text)
     if unknown := vocabulary.unknown_characters(text, tokens):
         raise invalid(f"This model has never seen these characters: {unknown[:20]}", param, "unknown_characters")
-    return fitting(served, tuple(tokens), param)
+    return fitting(served, (*vocabulary.first, *tokens), param)
 
 
 def fitting(served: Served, tokens: tuple[int, ...], param: str) -> tuple[int, ...]:
@@ -58,28 +59,34 @@ def chat_tokens(served: Served, messages: list[dict[str, Any]], tools: list[dict
             return {hide(key): hide(inner) for key, inner in value.items()}
         return [hide(inner) for inner in value] if isinstance(value, list) else value
 
-    def show(text: str) -> str:
-        names = list(special)
-        return STAND_IN.sub(lambda found: names[int(found[1])] if int(found[1]) < len(names) else found[0], text)
+    names = list(special)
+
+    def encoded(text: str) -> list[int]:
+        shown = STAND_IN.sub(lambda found: names[int(found[1])] if int(found[1]) < len(names) else found[0], text)
+        return served.vocabulary.encode(served.bundle.form.apply(shown))
 
     try:
         text = served.template.render(hide(messages), tools=hide(tools) if tools else None)
     except MetrolineError as error:
         raise invalid(f"The model's chat template refuses these messages: {error}", "messages") from None
-    _check_length(served, spelled.sub("", text), "messages")
+    _formed(served, spelled.sub("", text), "messages")
     tokens: list[int] = []
     position = 0
     for found in spelled.finditer(text):
-        tokens += served.vocabulary.encode(show(text[position : found.start()]))
+        tokens += encoded(text[position : found.start()])
         tokens.append(special[found[0]])
         position = found.end()
-    tokens += served.vocabulary.encode(show(text[position:]))
+    tokens += encoded(text[position:])
     return fitting(served, tuple(tokens), "messages")
 
 
-def _check_length(served: Served, text: str, param: str) -> None:
-    """Text that would hold up all streams while it is tokenized: a megabyte, or marks without end."""
+def _formed(served: Served, text: str, param: str) -> str:
+    """The text in the training text's form. Raises ApiError 400 for one that would hold up all streams while it is
+    tokenized: a megabyte, or marks without end.
+    """
     if (at := too_many_marks(text)) is not None:
         raise invalid(f"more than {MOST_MARKS} combining marks in a row, up to position {at}", param)
+    text = served.bundle.form.apply(text)
     if (least := served.vocabulary.least_tokens(text)) > served.bundle.context:
         raise too_long(f"at least {least}", served.bundle.context, param)
+    return text

@@ -9,6 +9,7 @@ import pytest
 
 from base import manifest
 from base.errors import MetrolineError
+from data.text.text_form import TextForm
 from serving.bundle import SEALS, Bundle, load_all, locate, seals
 from tests.serving import tiny_bundle
 
@@ -77,6 +78,10 @@ BAD = {
     ),
     "no limit": (lambda b: (change(b / "serving.json", max_tokens=None), relist(b)), "lacks 'max_tokens'"),
     "no model": (lambda b: change(b / "manifest.json", model=None), "lacks 'model'"),
+    "no form of text": (
+        lambda b: (change(b / "serving.json", clean={"unicode": "NFX"}), relist(b)),
+        "lacks clean: unicode: Input should be 'NFC' or 'none'",
+    ),
     "nonsense": (lambda b: (change(b / "serving.json", eos="end"), relist(b)), "lacks eos: a token id"),
 }
 
@@ -89,6 +94,13 @@ def test_a_bad_bundle_is_refused(copy, case):
         Bundle.load(copy)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_form_of_text(copy):
+    assert Bundle.load(copy).form == TextForm()  # an older bundle says nothing
+    change(copy / "serving.json", clean={"unicode": "none", "newlines": False})
+    relist(copy)
+    assert Bundle.load(copy).form == TextForm(unicode="none", newlines=False)
 
 
 def test_several_ends(copy):

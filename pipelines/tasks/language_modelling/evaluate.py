@@ -26,8 +26,8 @@ PRIMARY = Primary("test.bits_per_byte", "lower", floor="baselines.weakest_bits_p
 def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -> Measured:
     """Score a checkpoint on the test split; samples, the drift reference and the groups' picture go into `folder`.
 
-    Raises MetrolineError: a checkpoint of another vocabulary, documents without the meta that `group_by` needs, a loss
-    that is not finite.
+    Raises MetrolineError: a checkpoint of another vocabulary, tokens that do not stand for the text, documents without
+    the meta that `group_by` needs, a loss that is not finite.
     """
     import numpy as np
     import torch
@@ -48,6 +48,7 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -
             f"{checkpoint} was trained on other data than {prepared}", hint=f"metroline run {recipe.name}"
         )
     tokenizer = Tokenizer.load(prepared / "tokenizer.json")
+    check_text(test, tokenizer, exact=recipe.data.tokenizer.kind != "char")
     offsets, documents = np.asarray(test.offsets), list(test.documents())
     names = groups.group_names(documents, config.group_by) if config.group_by else None
     context = min(config.context or model.config.context, model.config.context)
@@ -55,7 +56,9 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -
 
     with Progress("evaluate", test.total_tokens, "tokens") as progress:
         nats = scoring.score(model, test, windows, config.batch_tokens, progress, workers=torch.get_num_threads())
-        loss = float(nats.mean(dtype=np.float64))
+        nats[test.given] = 0.0
+        predicted = test.total_tokens - len(test.given)
+        loss = float(nats.sum(dtype=np.float64) / predicted)
         if not math.isfinite(loss):
             raise MetrolineError(
                 "evaluate: the loss on the test split is not finite", hint="look at the training curve"
@@ -68,7 +71,9 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -
             batch_tokens=config.batch_tokens,
             names=names,
         )
-        prompts = config.prompts or samples.beginnings(test, tokenizer, config.samples)
+        prompts = tuple(map(recipe.data.clean.apply, config.prompts)) or samples.beginnings(
+            test, tokenizer, config.samples
+        )
         drawn = [
             {"prompt": prompt, "text": samples.continue_text(
                 model, tokenizer, prompt, tokens=config.sample_tokens, temperature=config.temperature,
@@ -76,10 +81,10 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -
             for index, prompt in enumerate(prompts)
         ]  # fmt: skip
 
-    bits_per_byte = loss * test.total_tokens / math.log(2) / test.bytes
+    bits_per_byte = loss * predicted / math.log(2) / test.bytes
     bigram = baselines.bigram_bits_per_byte(Shards(prepared, "train"), Shards(prepared, "valid"), test)
     xz = baselines.xz_bits_per_byte(texts(test, tokenizer), test.bytes)
-    rows = groups.group_losses(nats, offsets, documents, names) if names else []
+    rows = groups.group_losses(nats, offsets, documents, names, len(test.first)) if names else []
     write_json(folder / "samples.json", drawn)
     write_json(folder / "reference.json", drift)
     if rows:
@@ -102,6 +107,24 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -
         },
         groups={row["group"]: {"loss": row["loss"], "bits_per_byte": row["bits_per_byte"]} for row in rows},
     )
+
+
+def check_text(split: "Shards", tokenizer: "Tokenizer", *, exact: bool) -> None:
+    """Raise MetrolineError when tokens do not give back the bytes that are counted: a loss over bytes that no token
+    stands for looks better than it is, however bad the model. Not `exact`: `<unk>` stands for one character.
+    """
+    from data.text.tokenizer import MOST_LOST
+
+    lost = 0
+    for number, (document, text) in enumerate(zip(split.documents(), texts(split, tokenizer), strict=True)):
+        unknown = 0 if exact else int((split.document(number) == tokenizer.unknown).sum())
+        lost += max(0, document["bytes"] - len(text.encode()) - 4 * unknown)
+    if lost > MOST_LOST * split.bytes:
+        raise MetrolineError(
+            f"{split.folder}: the tokens of {split.split} give back only {split.bytes - lost:,} of its "
+            f"{split.bytes:,} bytes",
+            hint="run `metroline stage prepare` again; a tokenizer that cuts or changes text cannot be measured",
+        )
 
 
 def texts(split: "Shards", tokenizer: "Tokenizer") -> "Iterator[str]":

@@ -27,18 +27,23 @@ def group_names(documents: Iterable[Mapping[str, Any]], group_by: str) -> list[s
 
 
 def group_losses(
-    nats: NDArray[np.float32], offsets: NDArray[np.int64], documents: Iterable[Mapping[str, Any]], names: list[str]
+    nats: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    documents: Iterable[Mapping[str, Any]],
+    names: list[str],
+    given: int = 0,
 ) -> list[Row]:
     """One row a group, sorted: {"group", "documents", "tokens", "bytes", "loss", "bits_per_byte"}.
 
-    nats: [tokens] of the split; offsets: [documents + 1] where documents begin.
+    nats: [tokens] of the split; offsets: [documents + 1] where documents begin; given: tokens before each one's text,
+    whose nats are 0 and which do not count.
     """
     sums = np.add.reduceat(nats.astype(np.float64), offsets[:-1]) if len(names) else np.empty(0)
     totals: dict[str, list[float]] = {}
     for index, (document, name) in enumerate(zip(documents, names, strict=True)):
         total = totals.setdefault(name, [0, 0, 0, 0.0])
         total[0] += 1
-        total[1] += int(offsets[index + 1] - offsets[index])
+        total[1] += int(offsets[index + 1] - offsets[index]) - given
         total[2] += int(document["bytes"])
         total[3] += float(sums[index])
     return [

@@ -17,12 +17,16 @@ from pipelines.tasks.language_modelling.scoring import Logits
 
 
 def stretches(test: Shards, length: int, most: int) -> list[tuple[int, int, int]]:
-    """(document, start, tokens) of at most `most` prompts, spread evenly; each of 2 tokens or more of one document."""
+    """(document, start, tokens) of at most `most` prompts, spread evenly; each of 2 tokens or more of one document.
+
+    They are of text alone, without the tokens that come before every text.
+    """
+    given = len(test.first)
     offsets = np.asarray(test.offsets).tolist()
     found = [
         (document, start, min(length, end - 1 - start))  # end - 1: end-of-text is never in a prompt
         for document, (begin, end) in enumerate(pairwise(offsets))
-        for start in range(begin, end - 2, length)
+        for start in range(begin + given, end - 2, length)
     ]
     return [found[len(found) * index // most] for index in range(most)] if len(found) > most else found
 
@@ -32,7 +36,8 @@ def reference(
     logits_of: Logits, test: Shards, *, length: int, most: int, batch_tokens: int, names: list[str] | None
 ) -> dict[str, Any]:
     """{"loss_mean", "loss_std", "prompts", "tokens", "groups"}, in nats per token. `names`: the documents' groups."""
-    prompts = stretches(test, length, most)
+    given = len(test.first)
+    prompts = stretches(test, max(2, length - given), most)
     if len(prompts) < 2:
         raise MetrolineError("evaluate: the test split is too small to say what prompts look like")
     rows = max(1, batch_tokens // length)
@@ -42,8 +47,9 @@ def reference(
         tokens = torch.full((len(batch), length), test.eos)
         targets = torch.full((len(batch), length), -100)
         for row, (_, start, count) in enumerate(batch):
-            tokens[row, :count] = torch.from_numpy(np.array(test.tokens_at(start, count), dtype=np.int64))
-            targets[row, : count - 1] = tokens[row, 1:count]
+            prompt = np.array([*test.first, *test.tokens_at(start, count)], dtype=np.int64)[:length]
+            tokens[row, : len(prompt)] = torch.from_numpy(prompt)
+            targets[row, : len(prompt) - 1] = tokens[row, 1 : len(prompt)]
         logits = logits_of(tokens).float()
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
         losses += (loss.double().sum(1) / (targets != -100).sum(1)).tolist()

@@ -19,7 +19,7 @@ def beginnings(test: Shards, tokenizer: "Tokenizer", count: int) -> list[str]:
     chosen = [documents * index // count for index in range(count)] if documents >= count else list(range(documents))
     prompts = []
     for index in chosen:
-        begin, end = int(test.offsets[index]), int(test.offsets[index + 1])
+        begin, end = int(test.offsets[index]) + len(test.first), int(test.offsets[index + 1])
         length = max(1, min(BEGINNING, (end - begin) // 4))
         prompts.append(tokenizer.decode(test.tokens_at(begin, length).tolist()))
     return prompts
@@ -34,7 +34,7 @@ def continue_text(
     An empty prompt begins a new document. A prompt that leaves no room in the context loses its beginning.
     """
     generator = torch.Generator().manual_seed(seed)
-    ids = tokenizer.encode(prompt) or [eos]
+    ids = [*tokenizer.first, *tokenizer.encode(prompt)] or [eos]
     tokens = min(tokens, model.config.context - 1)
     ids = ids[-(model.config.context - tokens) :]
     fresh, cache, length = torch.tensor([ids]), model.empty_cache(1), len(ids)

@@ -26,7 +26,7 @@ Logits = Callable[[Tensor], Tensor]
 
 def split_windows(shards: Shards, context: int, stride: float, limit: int | None = None) -> list[Window]:
     """Windows over a split, or some, spread over it, that score about `limit` tokens. `stride`: part of `context`."""
-    windows = cut(np.asarray(shards.offsets), context, max(1, round(stride * context)))
+    windows = cut(np.asarray(shards.offsets), context, max(1, round(stride * context)), len(shards.first))
     if limit is None or limit >= shards.total_tokens:
         return windows
     count = max(1, len(windows) * limit // shards.total_tokens)

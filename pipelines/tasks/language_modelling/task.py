@@ -94,7 +94,8 @@ class Task:
         from models.decoder.huggingface import load
 
         try:
-            return Decode(CachedDecoder(load(checkpoint).eval()), prepared)
+            clean = self.recipe.data.clean.model_dump(include={"unicode", "newlines"})
+            return Decode(CachedDecoder(load(checkpoint).eval()), prepared, {"clean": clean})
         except ValueError as error:  # a shape that ONNX Runtime has no attention for
             raise MetrolineError(f"export: {error}") from None
 

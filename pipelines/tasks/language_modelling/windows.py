@@ -28,13 +28,17 @@ class Window:
         return self.last - self.start
 
 
-def cut(offsets: NDArray[np.int64], context: int, stride: int) -> list[Window]:
-    """The windows of documents that begin at `offsets` [documents + 1]; `stride` ≤ `context`, both in tokens."""
+def cut(offsets: NDArray[np.int64], context: int, stride: int, given: int = 0) -> list[Window]:
+    """The windows of documents that begin at `offsets` [documents + 1]; `stride` ≤ `context`, both in tokens.
+
+    `given`: how many tokens open each document that are shown and not scored, as they come with every text.
+    """
     windows = []
     for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        begin, first = begin + min(given, 1), begin + given
         last = min(begin + context, end)
-        if last > begin:
-            windows.append(Window(begin, begin, last))
+        if last > first:
+            windows.append(Window(begin, first, last))
         while last < end:
             first, last = last, min(last + stride, end)
             windows.append(Window(max(last - context, begin), first, last))

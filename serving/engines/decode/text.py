@@ -30,6 +30,8 @@ class Vocabulary:
         if tokenizer.vocab_size > size:
             raise MetrolineError(f"{path}: {tokenizer.vocab_size} tokens do not fit the model's vocabulary of {size}")
         self._tokenizer, self.unknown = tokenizer, tokenizer.unknown
+        self.first = tokenizer.first
+        """Tokens before every text, where the tokenizer has some of its own."""
         inner = tokenizer.inner
         added = {index: token for index, token in inner.get_added_tokens_decoder().items() if token.special}
         special = set(added)
@@ -46,19 +48,18 @@ class Vocabulary:
         self._longest = max(map(len, self.bytes))
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of the text in Unicode NFC, as the training text was. A character tokenizer may give `<unk>`."""
-        return self._tokenizer.encode(unicodedata.normalize("NFC", text))
+        """Token ids of the text as it is, without `first`. A character tokenizer may give `<unk>`."""
+        return self._tokenizer.encode(text)
 
     def least_tokens(self, text: str) -> int:
         """A lower bound of a text's tokens that is quick to have."""
-        return -(-len(unicodedata.normalize("NFC", text).encode()) // self._longest)
+        return -(-len(text.encode()) // self._longest)
 
     def unknown_characters(self, text: str, tokens: list[int]) -> str:
         """The characters of `text` that have no token, sorted; empty for a byte-level tokenizer."""
         if self.unknown is None or self.unknown not in tokens:
             return ""
-        characters = set(unicodedata.normalize("NFC", text))
-        return "".join(sorted(c for c in characters if self._tokenizer.inner.token_to_id(c) is None))
+        return "".join(sorted(c for c in set(text) if self._tokenizer.inner.token_to_id(c) is None))
 
     def show(self, token: int) -> str:
         """One token as text, as OpenAI writes it in `logprobs`: part of a character is `bytes:\\xe2\\x80`."""

@@ -6,7 +6,7 @@ import shutil
 import gguf
 import pytest
 import tokenizers
-from tokenizers import pre_tokenizers
+from tokenizers import pre_tokenizers, processors
 
 from base.errors import MetrolineError
 from base.files import sha256
@@ -64,7 +64,7 @@ def test_without_a_template(tmp_path):
 def test_any_text_comes_back(rule, text, tmp_path):
     made = read(write_tokenizer(tmp_path / "model.gguf", pre=rule)).inner
     made.encode_special_tokens = True
-    assert made.decode(made.encode(text).ids, skip_special_tokens=False) == text
+    assert made.decode(made.encode(text, add_special_tokens=False).ids, skip_special_tokens=False) == text
 
 
 def test_special_tokens_are_found_only_when_asked_for(weights):
@@ -84,15 +84,80 @@ def test_how_each_rule_cuts():
     assert pieces("llama-bpe", "a 1234\n\nb") == ["a", "Ġ", "123", "4", "ĊĊ", "b"]
 
 
-def test_a_bos_token_in_front_where_the_file_asks_for_it(tmp_path):
+@pytest.mark.parametrize(
+    ("rule", "asked", "first"),
+    [
+        ("smollm", True, (1,)),
+        ("smollm", False, ()),
+        ("smollm", None, ()),
+        ("llama-bpe", None, (1,)),
+        ("llama-bpe", False, ()),
+    ],
+)
+def test_a_bos_token_in_front_where_the_file_or_its_rule_asks_for_it(rule, asked, first, tmp_path):
     writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
     writer.add_context_length(64)
-    writer.add_add_bos_token(True)
-    add_tokenizer(writer)
+    if asked is not None:
+        writer.add_add_bos_token(asked)
+    add_tokenizer(writer, pre=rule)
     finish(writer)
-    made = read(tmp_path / "model.gguf").inner
-    assert made.encode("a").ids == [1, *made.encode("a", add_special_tokens=False).ids]
-    assert Tokenizer(made).encode("a")[0] != 1  # a document of ours has none
+    made = Tokenizer(read(tmp_path / "model.gguf").inner)
+    assert made.first == first
+    assert made.inner.encode("a").ids == [*first, *made.encode("a")]
+
+
+def frozen(inner):
+    """What published files keep by accident: cut at 4 tokens, filled up to 9, merges left out at random."""
+    inner.enable_truncation(max_length=4)
+    inner.enable_padding(length=9, pad_id=2, pad_token="<|im_end|>")
+    inner.model.dropout = 0.9
+
+
+def test_truncation_padding_and_dropout_are_not_obeyed_and_not_written_on(folder, tmp_path):
+    plain, text = read(folder).inner, TEXTS[0] * 3
+    wanted = plain.encode(text).ids
+    frozen(plain)
+    assert plain.encode(text).ids != wanted
+    plain.save(str(folder / "tokenizer.json"))
+    assert Tokenizer.load(folder / "tokenizer.json").encode_batch([text, "a"])[0] == wanted
+    found = read(folder)
+    assert found.inner.encode(text).ids == wanted
+    found.save(tmp_path)
+    written = json.loads((tmp_path / "tokenizer.json").read_text())
+    assert (written["truncation"], written["padding"], written["model"]["dropout"]) == (None, None, None)
+
+
+FRAMES = {
+    "none": (None, ()),
+    "bytes": (processors.ByteLevel(trim_offsets=False), ()),
+    "one": (processors.TemplateProcessing(single="<a> $A", special_tokens=[("<a>", 1)]), (1,)),
+    "two, and one after": (
+        processors.TemplateProcessing(single="<a> <b> $A <b>", special_tokens=[("<a>", 1), ("<b>", 2)]),
+        (1, 2),
+    ),
+    "only after": (processors.TemplateProcessing(single="$A <b>", special_tokens=[("<b>", 2)]), ()),
+    "in a sequence": (
+        processors.Sequence(
+            [
+                processors.ByteLevel(trim_offsets=False),
+                processors.TemplateProcessing(single="<a> $A", special_tokens=[("<a>", 1)]),
+            ]
+        ),
+        (1,),
+    ),
+    "as bert": (processors.BertProcessing(("<b>", 2), ("<a>", 1)), (1,)),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_which_tokens_come_before_every_text(name, folder):
+    processor, first = FRAMES[name]
+    inner = read(folder).inner
+    if processor is not None:
+        inner.post_processor = processor
+    made = Tokenizer(inner)
+    assert made.first == first
+    assert not {*first} & {*made.encode("hello")}
 
 
 def metadata(**changes):

@@ -2,17 +2,20 @@
 
 import hashlib
 import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from base.errors import MetrolineError
-from data.text.tokenizer import END_OF_TEXT, EOS, UNKNOWN, Tokenizer, TokenizerConfig, save, train
+from data.text.tokenizer import END_OF_TEXT, EOS, LONGEST_WORD, UNKNOWN, Tokenizer, TokenizerConfig, save, train
 
 TEXTS = [
     "It was the best of times, it was the worst of times.\n\n",
@@ -71,6 +74,42 @@ def test_spelling_of_part_of_a_character():
 
 def test_bpe_learns_pairs():
     assert len(BPE.encode("times")) < 5
+
+
+def test_a_word_without_end_costs_linear_time_and_comes_back():
+    """Half a million letters without white space took more than a minute when they were one word of the training."""
+    text = "".join(random.Random(1).choices("abcdefghij", k=500_000))
+    started = time.process_time()
+    tokenizer = train([text], TokenizerConfig(vocabulary=1000))
+    tokens = tokenizer.encode(text)
+    assert time.process_time() - started < 20
+    assert len(tokens) < len(text) / 2
+    assert tokenizer.decode(tokens) == text
+
+
+def test_words_up_to_the_longest_are_learnt_as_if_there_were_none():
+    """And the tokenizer that comes out holds no trace of the limit."""
+    texts = ["ab" * (LONGEST_WORD // 2), " x" + "é" * (LONGEST_WORD // 2 - 1), "plain words here " * 9]
+    plain = tokenizers.Tokenizer(tokenizers.models.BPE())
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    plain.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300,
+        min_frequency=2,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    plain.train_from_iterator(texts, trainer)
+    assert train(texts, TokenizerConfig(vocabulary=300)).inner.to_str() == plain.to_str()
+
+
+@pytest.mark.parametrize(
+    ("decoded", "text", "lost"),
+    [("abc", "abc", 0), ("ab", "abc", 1), (" abc", "abc", 0), ("abc", "Abc", 1), ("a b", "a  b", 1), ("", "aab", 3)],
+)
+def test_lost_characters_are_those_that_do_not_come_back(decoded, text, lost):
+    assert BPE.lost(text, BPE.encode(decoded)) == lost
 
 
 @pytest.mark.parametrize("kind", ["bpe", "char"])

@@ -7,9 +7,10 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import processors
 
 from base.errors import MetrolineError
-from data.text.tokenizer import TokenizerConfig, save, train
+from data.text.tokenizer import Tokenizer, TokenizerConfig, save, train
 from models.decoder.huggingface import from_hf, load, save_pretrained, save_tokenizer, to_hf
 from tests.models.decoder.small_decoders import STYLES, build, tokens
 
@@ -96,6 +97,24 @@ def test_transformers_reads_the_tokenizer_and_agrees(kind, tmp_path, transformer
     assert theirs.decode(tokenizer.encode(text)) == text
     assert theirs.eos_token_id == tokenizer.eos
     assert theirs.model_max_length == 64
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("frame", ["<|endoftext|> $A", "$A <|endoftext|>", "$A"])
+def test_transformers_puts_the_same_tokens_before_a_text(frame, tmp_path):
+    """One that it puts after the text is left out: prompts go on, and a document's end is ours to write."""
+    transformers = pytest.importorskip("transformers", reason="compares with transformers: pip install '.[peers]'")
+    tokenizer = train(["abc abc"] * 4, TokenizerConfig(vocabulary=300))
+    tokenizer.inner.post_processor = processors.TemplateProcessing(
+        single=frame, special_tokens=[("<|endoftext|>", tokenizer.eos)]
+    )
+    save(tokenizer, tmp_path / "source.json")
+    save_tokenizer(tmp_path / "source.json", tmp_path / "model", context=64, eos=tokenizer.eos)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    loaded = Tokenizer.load(tmp_path / "model/tokenizer.json")
+    after = [tokenizer.eos] * frame.endswith(">")
+    for text in ("abc \n abc", "abc", " "):
+        assert theirs(text)["input_ids"] == [*loaded.first, *loaded.encode(text), *after]
 
 
 @pytest.fixture(scope="module")

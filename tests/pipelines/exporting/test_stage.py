@@ -84,6 +84,7 @@ def test_the_bundle_is_whole(exported: Paths) -> None:
     assert found["metrics"] == read_json(exported.metrics)
     assert read_json(exported.bundle / "serving.json") == {
         "name": "mini", "context": small_line.CONTEXT, "max_tokens": 256, "precision": "int8", "eos": 0,
+        "clean": {"unicode": "NFC", "newlines": True},
     }  # fmt: skip
     assert not list(exported.artifacts.glob(".bundle*"))
 

@@ -1,13 +1,17 @@
 """A recipe whose weights others have trained, from the fetched file to the bundle."""
 
 import json
+import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from tokenizers import Tokenizer as Tokenizers
+from tokenizers import normalizers, processors
 
 from base.errors import MetrolineError
 from base.files import read_json
@@ -123,6 +127,63 @@ def test_evaluate_and_export_take_it_like_any_checkpoint(imported: tuple[Recipe,
     assert "imported from `small.gguf`" in card
     assert "which came with the weights" in card
     assert "optimizer steps" not in card
+
+
+def hub(root: Path, weights: Path, change: Callable[[Tokenizers], None]) -> Path:
+    """The same as a Hugging Face folder, whose tokenizer is changed."""
+    from data.text.pretrained import read
+
+    save_pretrained(decoder(len(vocabulary()[0])), root)
+    found = read(weights)
+    change(found.inner)
+    found.save(root)
+    return root
+
+
+def begin(inner: Tokenizers) -> None:
+    inner.post_processor = processors.TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
+
+
+def lower(inner: Tokenizers) -> None:
+    inner.normalizer = normalizers.Lowercase()
+
+
+def test_documents_begin_as_the_tokenizer_says(imported: tuple[Recipe, Paths], weights: Path, tmp_path: Path) -> None:
+    from data.text.shards import Shards
+
+    recipe, paths = project(tmp_path / "project", hub(tmp_path / "hub", weights, begin))
+    run("fetch prepare train evaluate", recipe, paths)
+    plain, made = Shards(imported[1].prepared, "test"), Shards(paths.prepared, "test")
+    assert (plain.first, made.first) == ((), (1,))
+    for number in range(len(plain)):
+        assert made.document(number).tolist() == [1, *plain.document(number).tolist()]
+    found = read_json(paths.metrics)["test"]
+    assert (found["tokens"], found["bytes"]) == (plain.total_tokens + len(plain), plain.bytes)
+    assert found["bits_per_byte"] == pytest.approx(found["loss"] * plain.total_tokens / math.log(2) / plain.bytes)
+
+
+def test_a_tokenizer_that_changes_text_is_refused(weights: Path, tmp_path: Path) -> None:
+    recipe, paths = project(tmp_path / "project", hub(tmp_path / "hub", weights, lower))
+    with pytest.raises(
+        MetrolineError, match=r"the pretrained tokenizer loses [\d,]+ of the [\d,]+ characters of"
+    ) as caught:
+        run("fetch prepare", recipe, paths)
+    assert "\n" not in str(caught.value)
+    assert not paths.prepared.exists()
+
+
+def test_a_tokenizer_that_was_saved_while_it_cut_and_filled_up_gives_equal_bytes(
+    imported: tuple[Recipe, Paths], weights: Path, tmp_path: Path
+) -> None:
+    source = hub(tmp_path / "hub", weights, lambda inner: None)
+    inner = Tokenizers.from_file(str(source / "tokenizer.json"))
+    inner.enable_truncation(max_length=16)
+    inner.enable_padding(length=64, pad_id=2, pad_token="<|im_end|>")
+    inner.save(str(source / "tokenizer.json"))
+    recipe, paths = project(tmp_path / "project", source)
+    run("fetch prepare", recipe, paths)
+    for path in (imported[1].prepared / "index.json", imported[1].prepared / "tokenizer.json"):
+        assert (paths.prepared / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_hugging_face_folder(weights: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import lzma
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ import torch.nn.functional as F
 
 from base.errors import MetrolineError
 from base.files import read_json, write_json
-from data.text.shards import Shards
-from data.text.tokenizer import Tokenizer
+from data.text.shards import Shards, ShardWriter, write_index
+from data.text.tokenizer import Tokenizer, TokenizerConfig, train
 from models.decoder.huggingface import load, save_pretrained
 from pipelines.evaluation import evaluate
 from pipelines.paths import Paths
 from pipelines.recipe import gates
 from pipelines.tasks.language_modelling import samples, scoring
 from pipelines.tasks.language_modelling.config import EvaluateConfig
+from pipelines.tasks.language_modelling.evaluate import check_text
 from pipelines.tasks.language_modelling.reference import stretches
 from tests.pipelines import small_line
 
@@ -77,6 +79,63 @@ def test_equal_bytes_when_run_again(evaluated: Paths, trained: Paths, tmp_path: 
     again = small_line.copy(trained, tmp_path / "line")
     evaluate(small_line.recipe(), again)
     assert files(again) == files(evaluated)
+
+
+def test_first_tokens_of_documents_are_no_targets(trained: Paths, tmp_path: Path) -> None:
+    paths = small_line.copy(trained, tmp_path / "line")
+    small_line.change(paths.prepared / "index.json", first=[7])
+    evaluate(small_line.recipe(), paths)
+    metrics, test = read_json(paths.metrics), Shards(paths.prepared, "test")
+    model = load(paths.checkpoint)
+    windows = scoring.split_windows(test, model.config.context, EvaluateConfig().stride)
+    nats = scoring.score(model, test, windows, 100).astype(float)
+    assert np.isnan(nats).sum() == len(test) == 20
+    assert metrics["test"]["loss"] == pytest.approx(np.nanmean(nats), rel=1e-5)
+    assert metrics["test"]["bits_per_byte"] == pytest.approx(np.nansum(nats) / math.log(2) / test.bytes, rel=1e-5)
+    rows = read_json(paths.evaluation / "groups.json")
+    assert sum(row["tokens"] for row in rows) == test.total_tokens - 20
+    assert sum(row["loss"] * row["tokens"] for row in rows) == pytest.approx(np.nansum(nats), rel=1e-5)
+    reference, losses = read_json(paths.evaluation / "reference.json"), []
+    for _, start, length in stretches(test, 15, 512):  # with the first token they are 16
+        tokens = torch.from_numpy(np.array([7, *test.tokens_at(start, length)]))
+        with torch.no_grad():
+            losses.append(float(F.cross_entropy(model(tokens[None, :-1])[0], tokens[1:])))
+    assert reference["loss_mean"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def rewrite(paths: Paths, change: Callable[[list[int]], list[int]]) -> None:
+    """Give the test split's documents other tokens, and count their bytes as before."""
+    old = Shards(paths.prepared, "test")
+    rows = [(row, old.document(n).tolist()[:-1]) for n, row in enumerate(old.documents())]
+    with ShardWriter(paths.prepared, "test", vocab_size=old.vocab_size, eos=old.eos) as writer:
+        for row, tokens in rows:
+            writer.add(row["id"], np.array(change(tokens), np.uint16), bytes_=row["bytes"], meta=row["meta"])
+    index = read_json(paths.prepared / "index.json")
+    index["splits"]["test"] = writer.entry
+    write_json(paths.prepared / "index.json", index)
+
+
+@pytest.mark.parametrize("change", [lambda tokens: tokens[:16], lambda tokens: tokens[::2], lambda tokens: tokens[:1]])
+def test_tokens_that_do_not_stand_for_the_bytes_that_are_counted(
+    change: Callable[[list[int]], list[int]], trained: Paths, tmp_path: Path
+) -> None:
+    paths = small_line.copy(trained, tmp_path / "line")
+    rewrite(paths, change)
+    with pytest.raises(MetrolineError, match=r"the tokens of test give back only [\d,]+ of its [\d,]+ bytes") as caught:
+        evaluate(small_line.recipe(), paths)
+    assert "\n" not in str(caught.value)
+    assert not paths.metrics.exists()
+
+
+def test_a_character_that_was_never_seen_is_no_lost_text(tmp_path: Path) -> None:
+    tokenizer = train(["abc"], TokenizerConfig(kind="char"))
+    text = "ab😀" * 9
+    with ShardWriter(tmp_path, "test", vocab_size=tokenizer.vocab_size, eos=0) as writer:
+        writer.add("one", np.array(tokenizer.encode(text)), bytes_=len(text.encode()), meta={})
+    write_index(tmp_path, {"test": writer.entry}, vocab_size=tokenizer.vocab_size, eos=0)
+    check_text(Shards(tmp_path, "test"), tokenizer, exact=False)
+    with pytest.raises(MetrolineError, match="give back only 18 of its 54 bytes"):  # of a tokenizer of others
+        check_text(Shards(tmp_path, "test"), tokenizer, exact=True)
 
 
 def test_reference_is_the_loss_of_prompts_alone(evaluated: Paths) -> None:
@@ -139,8 +198,8 @@ def test_a_sample_ends_at_end_of_text_and_within_the_context(evaluated: Paths) -
 
 def test_prompts_of_the_recipe_are_used(trained: Paths, tmp_path: Path) -> None:
     paths = small_line.copy(trained, tmp_path / "line")
-    evaluate(small_line.recipe(evaluate={"prompts": ["our navy", ""], "sample_tokens": 5}), paths)
-    assert [sample["prompt"] for sample in read_json(paths.evaluation / "samples.json")] == ["our navy", ""]
+    evaluate(small_line.recipe(evaluate={"prompts": ["our navy\r\n", ""], "sample_tokens": 5}), paths)
+    assert [sample["prompt"] for sample in read_json(paths.evaluation / "samples.json")] == ["our navy\n", ""]
     assert not (paths.evaluation / "groups.png").exists()
     assert read_json(paths.metrics)["groups"] == {}
 

@@ -30,6 +30,30 @@ def test_every_token_is_scored_once_with_enough_context(lengths: list[int], cont
         assert window.start == offsets[document] or seen >= context - stride
 
 
+@given(st.lists(st.integers(3, 50), min_size=1, max_size=6), st.integers(4, 20), st.integers(1, 2), st.data())
+def test_tokens_that_come_with_every_text_are_shown_and_not_scored(
+    lengths: list[int], context: int, given_tokens: int, data: st.DataObject
+) -> None:
+    offsets = np.cumsum([0, *lengths])
+    windows = cut(offsets, context, data.draw(st.integers(1, context)), given_tokens)
+    scored = [token for window in windows for token in range(window.first, window.last)]
+    begins = offsets[:-1].tolist()
+    assert scored == [n for n in range(offsets[-1]) if not any(b <= n < b + given_tokens for b in begins)]
+    assert all(window.length <= context for window in windows)
+    assert {window.start for window in windows} >= {begin + 1 for begin in begins}  # shown from the very first
+
+
+def test_a_document_is_scored_after_its_first_token(trained: Paths) -> None:
+    model, test = load(trained.checkpoint), Shards(trained.prepared, "test")
+    test.first = (1,)
+    nats = scoring.score(model, test, scoring.split_windows(test, model.config.context, 1.0), batch_tokens=300)
+    assert sorted(np.flatnonzero(np.isnan(nats))) == test.given.tolist() == test.offsets[:-1].tolist()
+    begin, tokens = int(test.offsets[3]), torch.from_numpy(test.document(3))[: model.config.context]
+    with torch.no_grad():
+        wanted = -model(tokens[None, :-1])[0].log_softmax(-1).gather(1, tokens[1:, None])[:, 0]
+    np.testing.assert_allclose(nats[begin + 1 : begin + len(tokens)], wanted.numpy(), atol=2e-5)
+
+
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 100))
 def test_batches_hold_all_windows_within_the_limit(lengths: list[int], limit: int) -> None:
     windows = cut(np.cumsum([0, *lengths]), 16, 8)
