@@ -44,5 +44,14 @@ def exit_with(main: Callable[[], int]) -> NoReturn:
         sys.exit(130)
 
 
+def printable(text: str) -> str:
+    r"""Text of others as a message can have it: line breaks and what cannot be seen or written as escapes.
+
+    >>> printable("a\nb")
+    'a\\nb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class NetworkError(MetrolineError):
     """Somebody else's machine did not answer: the same may work later, so the flow tries again."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from base.errors import MetrolineError
+from base.errors import MetrolineError, printable
 from base.files import read_json, sha256
 from data.fetch.compressed import unpacked_name
 from data.fetch.own_files import LINES, SUFFIXES, has_suffix
@@ -129,10 +129,11 @@ def read(files: dict[str, Path], config: DocumentsConfig) -> Iterator[Document |
             if not piece.problem:
                 yield Document(identity, piece.text, _meta({**of_file, **piece.fields}, config))
             elif config.errors == "drop":
-                yield Unreadable(identity, piece.problem)
+                yield Unreadable(identity, printable(piece.problem))
             else:
                 raise MetrolineError(
-                    f"{identity}: {piece.problem}", hint=f"{piece.remedy}, or set documents.errors: drop in the recipe"
+                    f"{identity}: {printable(piece.problem)}",
+                    hint=f"{piece.remedy}, or set documents.errors: drop in the recipe",
                 )
 
 

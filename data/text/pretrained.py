@@ -15,6 +15,7 @@ import tokenizers
 
 from base.errors import MetrolineError
 from base.files import read_object, write_json, write_text
+from data.text.spelling import Spelling
 from data.text.tokenizer import END_OF_TEXT
 from data.text.tokenizer import read as read_tokenizer
 
@@ -99,6 +100,7 @@ def read_folder(folder: Path) -> Pretrained:
             f"{folder} has no tokenizer.json", hint="older formats: open and save it once with `transformers`"
         )
     inner = read_tokenizer(path)
+    Spelling(inner, path)
     names, model, generation = (
         read_object(folder / name) if (folder / name).is_file() else {}
         for name in ("tokenizer_config.json", "config.json", "generation_config.json")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from base.errors import MetrolineError, nearest
+from base.errors import MetrolineError, nearest, printable
 from base.yaml_files import read_yaml
 from pipelines.recipe.consistency import problems
 from pipelines.recipe.schema import Recipe, schema_of
@@ -61,7 +61,7 @@ def unknown_recipe(name: str, root: Path) -> MetrolineError:
 def describe(schema: type[BaseModel], error: Any) -> str:
     """One pydantic error as `train.lr: what is wrong`, with the nearest known key for an unknown one."""
     location = [str(part) for part in error["loc"]]
-    where = ".".join(location) or "recipe"
+    where = printable(".".join(location)) or "recipe"
     if error["type"] != "extra_forbidden":
         message = str(error["msg"]).removeprefix("Value error, ")
         return f"{where}: {message}"

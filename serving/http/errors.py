@@ -6,6 +6,8 @@ Schema: https://platform.openai.com/docs/guides/error-codes
 
 from typing import Any
 
+from base.errors import printable
+
 
 class ApiError(Exception):
     """A request that gets an error as its answer.
@@ -24,19 +26,15 @@ class ApiError(Exception):
         reason: str | None = "invalid",
         headers: dict[str, str] | None = None,
     ) -> None:
+        message = printable(message)  # a client may have sent line breaks, and half characters
         super().__init__(message)
-        self.status, self.message, self.kind = status, _writable(message), kind
-        self.param, self.code, self.reason = param and _writable(param), code, reason
+        self.status, self.message, self.kind = status, message, kind
+        self.param, self.code, self.reason = param and printable(param), code, reason
         self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
         """The JSON body of the answer."""
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
-
-
-def _writable(text: str) -> str:
-    """Half characters, which a client may have sent, cannot be written as UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:

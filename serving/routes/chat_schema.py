@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import FailFast, Field, ValidationInfo, field_validator
 
 from serving.engines.decode.sequence import TokenEvent
-from serving.engines.decode.text import Vocabulary
+from serving.engines.decode.text import Vocabulary, show
 from serving.routes.chat_messages import Message
 from serving.routes.schema import MOST, GenerationRequest, check_text, texts
 
@@ -109,12 +109,12 @@ class ChatAnswer:
         if not self._logprobs:
             return None
         content = [
-            {**self._one(event.token, event.logprob),
-             "top_logprobs": [self._one(token, value) for token, value in event.top]}
+            {**_token(event.raw, event.logprob),
+             "top_logprobs": [_token(*each) for each in event.likeliest(self._vocabulary)]}
             for event in events
         ]  # fmt: skip
         return {"content": content, "refusal": None}
 
-    def _one(self, token: int, logprob: float | None) -> dict[str, Any]:
-        raw = self._vocabulary.bytes[token]
-        return {"token": self._vocabulary.show(token), "logprob": logprob, "bytes": list(raw)}
+
+def _token(raw: bytes, logprob: float | None) -> dict[str, Any]:
+    return {"token": show(raw), "logprob": logprob, "bytes": list(raw)}

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from serving.engines.decode.sequence import TokenEvent
-from serving.engines.decode.text import Vocabulary
+from serving.engines.decode.text import Vocabulary, show
 from serving.routes.schema import MOST, GenerationRequest, check_text
 
 MOST_LOGPROBS = 5
@@ -99,18 +99,21 @@ class CompletionAnswer:
         """OpenAI's `logprobs` object for these tokens. Offsets count characters from the start of the choice's text."""
         if not self._logprobs:
             return None
-        show = self._vocabulary.show
         offsets = []
         for event in events:
             offsets.append(self._offsets.get(choice, 0))
             # A byte that begins a character counts; those that continue one do not.
             self._offsets[choice] = offsets[-1] + sum(byte & 0xC0 != 0x80 for byte in event.raw)
         return {
-            "tokens": [show(event.token) for event in events],
+            "tokens": [show(event.raw) for event in events],
             "token_logprobs": [event.logprob for event in events],
-            "top_logprobs": [
-                None if event.logprob is None else {show(token): value for token, value in event.top}
-                for event in events
-            ],
+            "top_logprobs": [None if event.logprob is None else self._likeliest(event) for event in events],
             "text_offset": offsets,
         }
+
+    def _likeliest(self, event: TokenEvent) -> dict[str, float]:
+        """By text; of two tokens with the same one, the likelier (a byte token may write what another does)."""
+        found: dict[str, float] = {}
+        for raw, logprob in event.likeliest(self._vocabulary):
+            found.setdefault(show(raw), logprob)
+        return found

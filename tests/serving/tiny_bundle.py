@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from base import manifest
-from serving.engines.decode.text import _ALPHABET
+from data.text.spelling import ALPHABET
 
 HEADS, KV_HEADS, HEAD_DIM, LAYERS, WIDTH = 4, 2, 16, 2, 64
 SCRIPT = "Fellow citizens: naïve café, 😀 and 漢字; the end. "
@@ -81,7 +81,7 @@ def build(
 
 def bytes_of(text: str, tokenizer: Tokenizer) -> list[int]:
     """One token for each of a text's bytes: a script for a tokenizer of bytes."""
-    stand_ins = {byte: token for token, byte in _ALPHABET.items()}
+    stand_ins = {byte: token for token, byte in ALPHABET.items()}
     return [tokenizer.token_to_id(stand_ins[byte]) for byte in text.encode()]
 
 

@@ -32,6 +32,10 @@ MOST_ENTRIES = 5000
 """Entries of all lists and values of all objects of a JSON schema together, whatever they are for: an `enum` of 60,000
 lists holds up the compiler, and with it all that want a grammar, for 10 s."""
 
+ANY_TOKENS = '%llguidance {"no_forcing": true}\n'
+"""Text that must come may be written with any tokens. Else it is with those that `encode` gives, and where a tokenizer
+puts a space in front of texts, or changes them, these write something else."""
+
 WHITE_SPACE = r"[ \n\t]{0,16}"
 """Between the parts of JSON. Bounded, because small models love to go on with white space for ever."""
 
@@ -110,7 +114,8 @@ def _written(grammar: Grammar) -> str:
     from llguidance import LLMatcher
 
     if grammar.kind == "regex":
-        return LLMatcher.grammar_from_regex(grammar.text)
+        (written,) = json.loads(LLMatcher.grammar_from_regex(grammar.text))["grammars"]
+        return LLMatcher.grammar_from_lark(ANY_TOKENS + written["lark_grammar"])
     try:
         schema = json.loads(grammar.text) if grammar.kind == "json_schema" else {"type": "object"}
     except (ValueError, RecursionError) as error:
@@ -125,8 +130,10 @@ def _written(grammar: Grammar) -> str:
     if entries > MOST_ENTRIES:
         raise _wrong(grammar, f"{entries} values in lists and objects, at most {MOST_ENTRIES} are allowed")
     try:
-        return LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": WHITE_SPACE})
-    except ValueError as error:
+        written = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": WHITE_SPACE})
+        (inner,) = json.loads(written)["grammars"]
+        return LLMatcher.grammar_from_lark(f"{ANY_TOKENS}start: %json {json.dumps(inner['json_schema'])}")
+    except (ValueError, RecursionError) as error:
         raise _wrong(grammar, str(error)) from None
 
 

@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from serving.engines.decode.detokenizer import Detokenizer
 from serving.engines.decode.grammar import Grammar, Matcher
 from serving.engines.decode.sampling import Sampler, SamplingParameters, likeliest, log_softmax
-from serving.engines.decode.text import Detokenizer, StopStrings, Vocabulary
+from serving.engines.decode.text import StopStrings, Vocabulary
 from serving.http.errors import ApiError
 
 FinishReason = Literal["stop", "length"]
@@ -47,10 +48,15 @@ class TokenEvent(NamedTuple):
     token: int
     text: str
     raw: bytes
+    """What the token adds to the text, whether it is held back or not."""
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
     prompt: bool = False
     """A token of the prompt, repeated because of `echo`."""
+
+    def likeliest(self, vocabulary: Vocabulary) -> list[tuple[bytes, float]]:
+        """The likeliest tokens in this one's place, as what each would add, with their log-probabilities."""
+        return [(self.raw if token == self.token else vocabulary.bytes[token], value) for token, value in self.top]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ class Sequence:
         self.reason: FinishReason | None = "length" if request.max_tokens == 0 else None
         self._request, self._vocabulary, self._eos, self._matcher = request, vocabulary, eos, matcher
         self._sampler = Sampler(request.sampling, choice, self.prompt)
-        self._text = Detokenizer()
+        self._text = Detokenizer(vocabulary, self.prompt, exact=matcher is not None)
         self._stops = StopStrings(request.stop)
         self.plain = self._sampler.plain and matcher is None
         """The next token is always the likeliest one: `push` may be told it."""
@@ -122,15 +128,15 @@ class Sequence:
         else:
             token = self._sampler(logits, matcher.allowed() if matcher else None)
         self.tokens.append(token)
-        raw = self._vocabulary.bytes[token]
-        text = ""
         if token in self._eos and not request.ignore_eos:
+            raw, text = self._vocabulary.bytes[token], ""
             self.reason = "stop"
         else:
-            text, stopped = self._stops.push(self._text.push(raw))
+            raw, text = self._text.push(token)
+            text, stopped = self._stops.push(text)
             if stopped:
                 self.reason = "stop"
-                self._text = Detokenizer()  # what follows a stop string is not shown
+                self._text = Detokenizer(self._vocabulary)  # what follows a stop string is not shown
             elif matcher and matcher.accept(token):
                 self.reason = "stop"
             elif len(self.tokens) >= request.max_tokens:
@@ -147,10 +153,11 @@ class Sequence:
 
     def echo(self, scores: list[Score]) -> list[TokenEvent]:
         """Events for the prompt's tokens. `scores`: of all tokens but the first, or empty where not wanted."""
-        text, events = Detokenizer(), []
+        text, events = Detokenizer(self._vocabulary), []
         for index, token in enumerate(self.prompt):
-            raw = self._vocabulary.bytes[token]
-            shown = text.push(raw) + (text.flush() if index == len(self.prompt) - 1 else "")
+            raw, shown = text.push(token)
+            if index == len(self.prompt) - 1:
+                shown += text.flush()
             score = scores[index - 1] if scores and index else (None, ())
             events.append(TokenEvent(self.choice, token, shown, raw, *score, prompt=True))
         return events

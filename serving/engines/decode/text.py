@@ -1,21 +1,22 @@
-"""Text in and out of tokens while a stream runs: no character is ever cut, and stop strings may span tokens.
+"""A model's tokens and the bytes that each stands for; where a text has stop strings, which may span tokens.
 
 It holds no model and knows no HTTP.
 """
 
-import codecs
 import re
 import unicodedata
 from pathlib import Path
 
-from tokenizers.decoders import ByteLevel
-
 from base.errors import MetrolineError
+from data.text.spelling import Spelling
 from data.text.tokenizer import Tokenizer
 
 # Control characters other than white space: no text has them, and terminals and logs act on them.
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}".encode()
+"""What a token writes that stands for characters without one."""
 
 MOST_MARKS = 30
 """Combining marks in a row: as many as text in Unicode's stream-safe format may have (UAX #15, section 13)."""
@@ -33,19 +34,27 @@ class Vocabulary:
         self.first = tokenizer.first
         """Tokens before every text, where the tokenizer has some of its own."""
         inner = tokenizer.inner
+        self.spelling = Spelling(inner, path)
         added = {index: token for index, token in inner.get_added_tokens_decoder().items() if token.special}
-        special = set(added)
         self.special: dict[str, int] = {token.content: index for index, token in sorted(added.items())}
         """Text → id of the tokens that no text may spell; chat templates do."""
-        by_bytes = isinstance(inner.decoder, ByteLevel)
         self.bytes: list[bytes] = [b""] * size
-        for token, index in inner.get_vocab(with_added_tokens=True).items():
-            if index in special:
-                self.bytes[index] = "\N{REPLACEMENT CHARACTER}".encode() if index == self.unknown else b""
-            else:
-                self.bytes[index] = _bytes_of(token) if by_bytes else token.encode()
+        """What each token writes in the middle of a text."""
+        silent = set(range(size))
+        for text, index in inner.get_vocab().items():
+            if index not in added or index == self.unknown:
+                self.bytes[index] = self.spelling(text) if index not in added else UNKNOWN
+                silent.discard(index)
+        self.silent = frozenset(silent)
+        """Tokens that are no text: special ones, and those that the model has and the tokenizer does not know."""
 
         self._longest = max(map(len, self.bytes))
+
+    def spelled(self, token: int, *, first: bool = False, last: bool = False) -> bytes:
+        """What a token that is not silent writes as the first, the last or another one of a text."""
+        if self.bytes[token] is UNKNOWN:
+            return UNKNOWN
+        return self.spelling(str(self._tokenizer.inner.id_to_token(token)), first=first, last=last)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of the text as it is, without `first`. A character tokenizer may give `<unk>`."""
@@ -61,13 +70,13 @@ class Vocabulary:
             return ""
         return "".join(sorted(c for c in set(text) if self._tokenizer.inner.token_to_id(c) is None))
 
-    def show(self, token: int) -> str:
-        """One token as text, as OpenAI writes it in `logprobs`: part of a character is `bytes:\\xe2\\x80`."""
-        raw = self.bytes[token]
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+
+def show(raw: bytes) -> str:
+    """A token's bytes as text, as OpenAI writes it in `logprobs`: part of a character is `bytes:\\xe2\\x80`."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
 
 
 def too_many_marks(text: str) -> int | None:
@@ -80,42 +89,6 @@ def too_many_marks(text: str) -> int | None:
         if row > MOST_MARKS:
             return position
     return None
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's printable stand-ins for the 256 bytes, reversed (openai/gpt-2, encoder.py, bytes_to_unicode)."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    alphabet = {chr(byte): byte for byte in plain}
-    others = (byte for byte in range(256) if byte not in plain)
-    return alphabet | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
-_ALPHABET = _byte_alphabet()
-
-
-def _bytes_of(token: str) -> bytes:
-    try:
-        return bytes(_ALPHABET[character] for character in token)
-    except KeyError:  # a token that was added as plain text
-        return token.encode()
-
-
-class Detokenizer:
-    """Bytes of tokens → text, holding back the bytes of a character until it is whole.
-
-    Bytes that can be no part of UTF-8 become U+FFFD as soon as that is certain.
-    """
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def push(self, raw: bytes) -> str:
-        """Add a token's bytes; returns the text that is now certain, perhaps none."""
-        return self._decoder.decode(raw)
-
-    def flush(self) -> str:
-        """The rest at the end of a text; half a character becomes U+FFFD."""
-        return self._decoder.decode(b"", final=True)
 
 
 class StopStrings:

@@ -14,6 +14,7 @@ from data.fetch.sources import HubSource, fetch
 from data.text.gguf_tokenizer import PRE_TOKENIZERS
 from data.text.pretrained import find, read
 from data.text.tokenizer import Tokenizer
+from tests.decoders import KINDS, REFUSED, tokenizer
 from tests.gguf_files import TEMPLATE, TEXTS, add_tokenizer, finish, write_tokenizer
 
 
@@ -261,6 +262,23 @@ def test_a_bad_folder_gives_one_clear_line(name, folder):
         read(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_folders_with_any_decoder_that_is_read(folder, kind):
+    tokenizer(*KINDS[kind]).save(str(folder / "tokenizer.json"))
+    assert read(folder).inner.get_vocab_size() > 2
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_a_decoder_that_cannot_be_streamed_is_refused_at_import(folder, reason):
+    decoder, said = REFUSED[reason]
+    tokenizer(["a"], decoder).save(str(folder / "tokenizer.json"))
+    with pytest.raises(MetrolineError, match=said) as caught:
+        read(folder)
+    assert str(folder / "tokenizer.json") in str(caught.value)
+    assert "docs/pretrained.md" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_which_weights_are_found(weights, folder, tmp_path):

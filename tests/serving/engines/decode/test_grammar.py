@@ -5,10 +5,12 @@ import re
 
 import numpy as np
 import pytest
+from tokenizers import decoders
 
 from serving.engines.decode.grammar import KEPT, Grammar, Grammars
 from serving.engines.decode.text import Vocabulary
 from serving.http.errors import ApiError
+from tests.decoders import KINDS, tokenizer
 from tests.serving import tiny_bundle
 
 SCHEMA = {
@@ -92,6 +94,37 @@ def test_a_character_tokenizer(tmp_path_factory):
     text, complete = write(Grammars(vocabulary, (0,)), vocabulary, Grammar("regex", "[a-cé]{5} -"), 0)
     assert complete
     assert re.fullmatch("[a-cé]{5} -", text)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "<0x00>" in KINDS[kind][0] or "ByteLevel" in kind])
+@pytest.mark.parametrize("pattern", [r"the (a|日)s? é\.", "größe 日本 [😀-😃]"])
+def test_grammars_read_tokens_as_they_are_written(tmp_path_factory, kind, pattern):
+    vocabulary = _vocabulary(tmp_path_factory, tokenizer(*KINDS[kind]))
+    grammars = Grammars(vocabulary, (0,))
+    for seed in range(3):
+        text, complete = write(grammars, vocabulary, Grammar("regex", pattern), seed)
+        assert complete
+        assert re.fullmatch(pattern, text)
+    first = Grammars(vocabulary, (0,)).compile(Grammar("regex", "the|größe| a")).allowed()
+    written = {vocabulary.bytes[token] for token in np.flatnonzero(first)}
+    assert (
+        {b"the", b"t", "größe".encode(), b"g", b" "} <= written <= {b"the", b"t", "größe".encode(), b"g", b" ", b" a"}
+    )
+
+
+def test_a_long_text_that_must_come_is_written(tmp_path_factory):
+    """Longer than what tokens are sought for at once, in a tokenizer that would put a space in front."""
+    vocabulary = _vocabulary(tmp_path_factory, tokenizer(*KINDS["Llama 2"]))
+    wanted = "the größe of a 日 is the size of a day. " * 20
+    text, complete = write(Grammars(vocabulary, (0,)), vocabulary, Grammar("regex", wanted.replace(".", "[.]")), 0)
+    assert (text, complete) == (wanted, True)
+
+
+def test_a_token_may_reach_over_what_must_come(tmp_path_factory):
+    vocabulary = _vocabulary(tmp_path_factory, tokenizer(["x", "abc", "abd"], decoders.Metaspace()))
+    for seed in range(3):
+        text, complete = write(Grammars(vocabulary, (0,)), vocabulary, Grammar("regex", "xab[a-c]x"), seed)
+        assert (text, complete) == ("xabcx", True)
 
 
 def test_several_tokens_may_end_a_text(vocabulary):

@@ -1,11 +1,11 @@
-"""Detokenizing and stop strings: no character cut, no stop string missed, wherever token borders are."""
+"""A vocabulary's bytes, and stop strings: none is missed, wherever token borders are."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from base.errors import MetrolineError
-from serving.engines.decode.text import CONTROL, Detokenizer, StopStrings, Vocabulary
+from serving.engines.decode.text import CONTROL, StopStrings, Vocabulary, show
 from tests.serving import tiny_bundle
 
 
@@ -23,28 +23,6 @@ def characters(tmp_path_factory):
     tokenizer = tiny_bundle.character_tokenizer("abc é\n")
     tokenizer.save(str(path))
     return Vocabulary(path, tokenizer.get_vocab_size())
-
-
-@given(st.text())
-@settings(max_examples=100, deadline=None)
-def test_text_survives_tokens(vocabulary, text):
-    detokenizer = Detokenizer()
-    pieces = [detokenizer.push(vocabulary.bytes[token]) for token in vocabulary.encode(text)]
-    assert "".join(pieces) + detokenizer.flush() == text
-    assert all("\ufffd" not in piece or "\ufffd" in text for piece in pieces)
-
-
-@given(st.binary(max_size=40))
-@settings(max_examples=200)
-def test_any_bytes_give_what_python_decodes_at_once(raw):
-    detokenizer = Detokenizer()
-    text = "".join(detokenizer.push(bytes([byte])) for byte in raw) + detokenizer.flush()
-    assert text == raw.decode(errors="replace")
-
-
-def test_a_character_of_four_bytes_comes_whole():
-    detokenizer = Detokenizer()
-    assert [detokenizer.push(bytes([byte])) for byte in "😀".encode()] == ["", "", "", "😀"]
 
 
 @given(
@@ -92,7 +70,7 @@ def test_character_tokenizer(characters):
 
 
 def test_tokens_are_shown_as_openai_does(vocabulary):
-    assert [vocabulary.show(token) for token in vocabulary.encode(" the é")] == [
+    assert [show(vocabulary.bytes[token]) for token in vocabulary.encode(" the é")] == [
         " the",
         " ",
         "bytes:\\xc3",
