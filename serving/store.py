@@ -14,10 +14,13 @@ from pathlib import Path
 
 from base.errors import MetrolineError
 
+STORE = "METROLINE_STORE"
+"""Variable with the store, for the processes of a server: there BENTOML_HOME is a folder that BentoML can write to."""
+
 
 def home(environment: Mapping[str, str] = os.environ) -> Path:
     """The store: BENTOML_HOME, which every command sets; BentoML's own default where it is not set."""
-    return Path(environment.get("BENTOML_HOME") or "~/bentoml").expanduser()
+    return Path(environment.get(STORE) or environment.get("BENTOML_HOME") or "~/bentoml").expanduser()
 
 
 def resolve(name: str, pointer: str = "live", environment: Mapping[str, str] = os.environ) -> Path:

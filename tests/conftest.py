@@ -1,4 +1,5 @@
-"""What holds for every test: hypothesis sets no time limit for an example, because a busy machine is no failure.
+"""What holds for every test: no clock for an example of hypothesis, and no proxy before this machine's own servers.
+
 
 And what tests compare with, `transformers` and real weights: where it is missing they are skipped, but on CI they fail.
 """
@@ -12,9 +13,11 @@ from typing import NoReturn
 import pytest
 from hypothesis import settings
 
+from base import network
 from data.text.pretrained import find
 
-settings.register_profile("unhurried", deadline=None)
+network.mend(os.environ)
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")
 
 ROOT = Path(__file__).parents[1]

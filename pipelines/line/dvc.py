@@ -18,10 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.errors import MetrolineError
 from base.processes import stop_group
+from base.writable import check_writable
 from base.yaml_files import read_yaml
 from pipelines.line.stages import ERROR_MARKER, OWNER
 from pipelines.recipe.load import RECIPES, read_params
@@ -207,6 +209,7 @@ def _repository(waiting: Watch | None) -> "Iterator[Repo]":
     from dvc.lock import LockError
     from dvc.repo import Repo
 
+    check_writable(Path("."), (".dvc", ".dvc/tmp"))  # also to be asked, it takes its lock
     logging.getLogger("dvc.rwlock").setLevel(logging.ERROR)  # it says that it cleared a dead process's lock
     try:
         with Repo(".") as repo:
@@ -222,6 +225,8 @@ def _repository(waiting: Watch | None) -> "Iterator[Repo]":
                 yield repo
             finally:
                 repo.lock.unlock()
+    except PermissionError as error:  # a file that another user has left
+        raise MetrolineError(f"DVC may not use {error.filename}: {error.strerror}", hint="who owns it?") from None
     except NotDvcRepoError:
         raise MetrolineError("this project has lost its .dvc folder", hint="git checkout .dvc, or dvc init") from None
     except DvcException as error:

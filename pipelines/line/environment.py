@@ -1,19 +1,21 @@
 """The process environment that every command of the line runs in.
 
 It finds the project's folder, keeps each tool's state below `.metroline/`, and turns telemetry and update checks off.
-Whatever the user has already set in the environment stays. It starts nothing.
+What the user has already set in the environment stays, unless no program could work with it (base/network.py). It
+starts nothing.
 """
 
 import os
+import pwd
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+from base import network
 from base.errors import MetrolineError
+from base.writable import STATE, can_write
 
 MARKS = ("dvc.yaml", "pipelines/recipes")
-STATE = ".metroline"
-"""Folder for what tools keep: the model store, Prefect's database, DVC's default remote, logs."""
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -55,7 +57,25 @@ def variables(root: Path) -> dict[str, str]:
         **PREFECT,
         "PREFECT_HOME": str(state / "prefect"),
         "BENTOML_HOME": str(state / "bentoml"),
+        **_user(state),
     }
+
+
+def _user(state: Path) -> dict[str, str]:
+    """What tools ask of the user: a name, a home, and a place for caches.
+
+    A container's user may be a number alone, with no entry in the list of users, and with a home that is `/` or absent.
+    """
+    try:
+        listed = pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        listed = ""
+    home = os.environ.get("HOME") or listed or str(state / "home")
+    found = {"HOME": home} if listed else {"HOME": home, "USER": f"uid{os.getuid()}"}
+    if not can_write(Path(home, ".cache")):
+        cache = state / "cache"
+        found |= {"XDG_CACHE_HOME": str(cache), "MPLCONFIGDIR": str(cache / "matplotlib"), "TRITON_HOME": str(cache)}
+    return found
 
 
 def match_git(root: Path) -> None:
@@ -79,9 +99,13 @@ def enter(start: Path | None = None) -> Path:
     """
     root = project_root(start)
     os.chdir(root)
-    match_git(root)
-    with suppress(OSError):  # where it cannot be made, whoever needs it says so
+    for text in network.mend(os.environ):
+        print(f"warning: {text}", file=sys.stderr)
+    with suppress(OSError):  # where they cannot be written, whoever needs them says so
         (root / STATE).mkdir(exist_ok=True)
+        match_git(root)
+    if not os.path.isabs(os.environ.get("HOME", "")):
+        os.environ.pop("HOME", None)
     for name, value in variables(root).items():
         os.environ.setdefault(name, value)
     scripts = str(Path(sys.executable).parent)

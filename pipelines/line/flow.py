@@ -4,7 +4,8 @@
     prefect deployment run line/speeches                      # on a worker: see pipelines/line/schedule.py
 
 DVC owns what is stale; this file owns retries (network stages only), time-outs, logs and artifacts. No stage is named
-here: stages and their order are DVC's. Prefect is imported by this module, pipelines/line/schedule.py and nothing else.
+here: stages and their order are DVC's. Prefect is imported by this module, pipelines/line/schedule.py and
+pipelines/line/prefect_api.py, and nothing else.
 """
 
 import time
@@ -19,7 +20,6 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 from prefect.runtime import task_run
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from base.errors import MetrolineError
 from base.files import read_json
@@ -27,6 +27,7 @@ from base.progress import MARKER
 from pipelines.line import deployment, environment
 from pipelines.line import dvc as line
 from pipelines.line.console import Reporter, describe, parse_progress
+from pipelines.line.prefect_api import client
 from pipelines.line.stages import STAGES
 from pipelines.paths import Paths
 from pipelines.recipe.gates import flatten
@@ -147,7 +148,7 @@ def run_here(recipe: str, reporter: Reporter, force: list[str], url: str) -> dic
     global _reporter
     _reporter = reporter
     try:
-        with temporary_settings({PREFECT_API_URL: url}):
+        with client(url):
             return run_line(recipe, force)
     finally:
         _reporter = None

@@ -23,15 +23,26 @@ from base.processes import end_with_parent, free_port, stop_group
 LOGS = Path(".metroline/prefect")
 NOTE = LOGS / "server.json"
 WORKER = LOGS / "worker.json"
+OTHERS = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_SERVER_API_BASE_PATH")
+"""Settings of a server that the user runs; nobody would find, or get into, one on this machine that had them too."""
 HEARTBEAT = 30
 """Seconds between a run's heartbeats; Prefect allows no fewer."""
 
 
-def answers(url: str) -> bool:
-    """Whether a Prefect server answers at this API address."""
-    with suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/health", timeout=2, trust_env=False).status_code == 200
+def answers(url: str, *, remote: bool = False) -> bool:
+    """Whether a Prefect server answers at this API address; `remote`: through proxies, as Prefect's client would."""
+    with suppress(httpx.HTTPError, httpx.InvalidURL):
+        return httpx.get(f"{url}/health", timeout=2, trust_env=remote).status_code == 200
     return False
+
+
+def users_server() -> str | None:
+    """PREFECT_API_URL, if it is set. Raises MetrolineError when no server answers there."""
+    url = os.environ.get("PREFECT_API_URL")
+    if url and not answers(url, remote=True):
+        hint = "start it, or unset the variable and one is started here"
+        raise MetrolineError(f"no Prefect server answers at PREFECT_API_URL={url}", hint=hint)
+    return url or None
 
 
 def local_server(root: Path) -> str | None:
@@ -43,12 +54,20 @@ def local_server(root: Path) -> str | None:
 
 
 @contextmanager
-def background(command: list[str], log: Path, **environment: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run a Prefect command as a process group of its own, its output in `log`; at the end the whole group ends."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+def background(command: list[str], log: Path, environment: dict[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run a Prefect command as a process group of its own, its output in `log`; at the end the whole group ends.
+
+    Raises MetrolineError when the log cannot be written.
+    """
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("wb")
+    except OSError as error:
+        hint = "another user's? then remove it"
+        raise MetrolineError(f"{log} cannot be written: {error.strerror}", hint=hint) from None
+    with output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", *command], env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", "prefect", *command], env=environment, stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             preexec_fn=end_with_parent,
         )  # fmt: skip
@@ -66,7 +85,8 @@ def background(command: list[str], log: Path, **environment: str) -> "Iterator[s
 def server(root: Path, port: int, *options: str, wait: float = 90) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
     """A Prefect server on this machine with its database below .metroline/; yields its API address and its process."""
     url, log = f"http://127.0.0.1:{port}/api", root / LOGS / "server.log"
-    with background(["server", "start", "--host", "127.0.0.1", "--port", str(port), *options], log) as process:
+    command = ["server", "start", "--host", "127.0.0.1", "--port", str(port), *options]
+    with background(command, log, {name: value for name, value in os.environ.items() if name not in OTHERS}) as process:
         deadline = time.monotonic() + wait
         while not answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -93,12 +113,7 @@ def server_for_a_run(root: Path) -> Iterator[str]:
     Prefect could start one by itself, but that one would be in this process's group: Ctrl-C would end it first, and
     then nothing could be reported any more. Raises MetrolineError.
     """
-    if url := os.environ.get("PREFECT_API_URL"):
-        if not answers(url):
-            hint = "start it, or unset the variable to run without one"
-            raise MetrolineError(f"no Prefect server answers at PREFECT_API_URL={url}", hint=hint)
-        yield url
-    elif url := local_server(root):
+    if url := users_server() or local_server(root):
         yield url
     else:
         with server(root, free_port(), "--no-ui") as (url, _):
@@ -110,7 +125,7 @@ def worker(root: Path, url: str, pool: str) -> "Iterator[subprocess.Popen[bytes]
     """A worker of the pool. Its runs send heartbeats, so that one that was killed is noticed."""
     command = ["worker", "start", "--pool", pool, "--type", "process"]
     variables = {"PREFECT_API_URL": url, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
-    with background(command, root / LOGS / "worker.log", **variables) as process:
+    with background(command, root / LOGS / "worker.log", {**os.environ, **variables}) as process:
         write_json(root / WORKER, {"pid": process.pid, "url": url})
         try:
             yield process

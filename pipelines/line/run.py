@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from base.errors import MetrolineError, nearest
+from base.writable import check_writable
 from pipelines.line import deployment
 from pipelines.line import dvc as line
 from pipelines.line.console import Reporter
@@ -19,6 +20,7 @@ from pipelines.line.console import Reporter
 def run(recipe: str, console: Console, force: list[str]) -> None:
     """Bring a recipe's line up to date and its release live, and say what happened. Raises MetrolineError."""
     began = time.monotonic()
+    check_writable(Path.cwd())
     found = line.entries(recipe, waiting=lambda text: console.print(text, markup=False))
     stages = [entry.stage for entry in found]
     for unknown in set(force) - set(stages):

@@ -10,11 +10,9 @@ heartbeats; the automation made here marks it Crashed. To retrain on an alert, l
 `prefect deployment run line/speeches`, or POST to /api/deployments/{id}/create_flow_run.
 """
 
-import os
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,9 +21,20 @@ from zoneinfo import ZoneInfo
 
 from base.errors import MetrolineError
 from base.processes import next_free_port
+from base.writable import check_writable
 from base.yaml_files import read_yaml
 from pipelines.line.dvc import check_recipe
-from pipelines.line.prefect_processes import HEARTBEAT, answers, local_server, local_worker, shared_server, stay, worker
+from pipelines.line.prefect_api import client
+from pipelines.line.prefect_processes import (
+    HEARTBEAT,
+    answers,
+    local_server,
+    local_worker,
+    shared_server,
+    stay,
+    users_server,
+    worker,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -78,16 +87,6 @@ def cron_schedule(cron: str, timezone: str) -> "SCHEDULE_TYPES":
             raise MetrolineError(f"no time zone {timezone!r}", hint="an IANA name such as Europe/Berlin") from None
         hint = 'five fields: minute, hour, day, month, weekday; "0 3 * * *" is every night at three'
         raise MetrolineError(f"{cron!r} is not a cron schedule", hint=hint) from None
-
-
-@contextmanager
-def client(url: str) -> "Iterator[SyncPrefectClient]":
-    """A client of the server at `url`, which is also the server of everything Prefect does inside."""
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as found:
-        yield found
 
 
 def register(
@@ -211,18 +210,16 @@ def serve_schedule(
 ) -> None:
     """The command `metroline schedule`. Raises MetrolineError; returns at Ctrl-C when it runs a server or a worker."""
     _check_arguments(recipe, cron, remove)
+    check_writable(root)
     schedule = cron_schedule(cron, timezone) if cron else None
     with ExitStack() as stack:
         processes: dict[str, subprocess.Popen[bytes]] = {}
-        url = os.environ.get("PREFECT_API_URL") or local_server(root)
-        if "PREFECT_API_URL" in os.environ and not answers(str(url)):
-            hint = "start it, or unset the variable and one is started here"
-            raise MetrolineError(f"no Prefect server answers at PREFECT_API_URL={url}", hint=hint)
+        url = users_server() or local_server(root)
         if url is None:
             if register_only:
                 raise MetrolineError("no Prefect server runs", hint="leave --register-only out: it starts one")
             if next_free_port(port) != port:
-                raise MetrolineError(f"port {port} is taken", hint="choose another one with --port")
+                raise MetrolineError(f"port {port} is taken", hint=_way_out(port))
             print(f"starting a Prefect server on port {port} (its log: .metroline/prefect/server.log)", flush=True)
             url, processes["server"] = stack.enter_context(shared_server(root, port))
         if recipe and remove:
@@ -244,6 +241,13 @@ def serve_schedule(
             print("a worker runs here until Ctrl-C (its log: .metroline/prefect/worker.log)", flush=True)
             processes["worker"] = stack.enter_context(worker(root, url, Deployment.read(root).pool))
         stay(processes)
+
+
+def _way_out(port: int) -> str:
+    """What to do about a port that is taken."""
+    url = f"http://127.0.0.1:{port}/api"
+    other = f", or use the Prefect server there: PREFECT_API_URL={url}" if answers(url) else ""
+    return f"choose another one with --port{other}"
 
 
 def _check_arguments(recipe: str | None, cron: str | None, remove: bool) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from base.errors import MetrolineError, nearest
+from base.writable import check_writable
 from pipelines.paths import Paths
 from pipelines.recipe import kinds
 from pipelines.recipe.load import load as load_recipe
@@ -115,9 +116,10 @@ def run(stage: str, recipe: str, root: Path = Path(".")) -> None:
     """Run one stage of one recipe here and now. Raises MetrolineError: unknown names, and whatever the stage raises."""
     if stage not in STAGES:
         raise MetrolineError(f"no stage {stage!r}", hint=nearest(stage, STAGES))
-    checked = load_recipe(recipe, root)
+    checked, paths = load_recipe(recipe, root), Paths(recipe, root)
+    check_writable(root, (paths.raw, paths.prepared, paths.artifacts))
     with tied_to_owner():
-        STAGES[stage].function(checked, Paths(recipe, root))
+        STAGES[stage].function(checked, paths)
 
 
 def report(error: MetrolineError) -> None:

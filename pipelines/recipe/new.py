@@ -14,6 +14,7 @@ import yaml
 
 from base.errors import MetrolineError
 from base.files import write_text
+from base.writable import check_writable
 from data.fetch.compressed import unpacked_name
 from data.fetch.own_files import OwnFiles, has_suffix, own_files
 from data.fetch.sources import FileSource, pin
@@ -95,6 +96,7 @@ def create(name: str, data: Path, root: Path) -> tuple[Path, OwnFiles]:
     if path.exists():
         hint = f"choose another name, or pin changed data with: metroline init {name} --data {data} --update"
         raise MetrolineError(f"there is a recipe {name} already", hint=hint)
+    check_writable(root, (".", RECIPES))
     source, own = pin(data), own_files(data, "**/*", name=name)
     params = read_params()
     text = TEMPLATE.format(
@@ -121,6 +123,7 @@ def repin(name: str, data: Path, root: Path) -> tuple[Path, OwnFiles]:
     path = root / RECIPES / f"{name}.yaml"
     if not path.is_file():
         raise unknown_recipe(name, root)
+    check_writable(root, (RECIPES,))
     recipe = load_recipe(name, root)
     if not isinstance(recipe.source, FileSource):
         raise MetrolineError(

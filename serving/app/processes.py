@@ -48,8 +48,11 @@ def supervise() -> None:
 
 
 def log_end(exit_code: int, process_pid: int, **_: Any) -> None:
-    """Log that a worker ended in another way than in order. `exit_code`: that of subprocess, -N for signal N."""
-    if exit_code:
+    """Log that a worker ended in another way than in order. `exit_code`: that of subprocess, -N for signal N.
+
+    In order, after it was asked to end and has drained, is 0 or the signal that asked: uvicorn raises that one again.
+    """
+    if exit_code not in (0, -signal.SIGTERM, -signal.SIGINT):
         how = {"signal": signal.Signals(-exit_code).name} if exit_code < 0 else {"exit_code": exit_code}
         log.error("worker ended", extra={"fields": {"pid": process_pid, **how}})
 

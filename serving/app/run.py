@@ -35,6 +35,7 @@ from serving.app import tracing
 from serving.bundle import SEALS, load_all, locate, seals
 from serving.http.keys import key_file
 from serving.http.settings import Settings
+from serving.store import STORE
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `serving` can be imported from."""
@@ -132,7 +133,7 @@ def start(
     child = {**os.environ, **QUIET, **(environment or {}), "METROLINE_WORKERS": str(workers)}
     child.setdefault("BENTOML_HOME", str(Path(".metroline/bentoml").resolve()))
     child.pop("PYTHONOPTIMIZE", None)  # BentoML's process manager reads its own docstrings
-    for name in ("METROLINE_BUNDLES", "METROLINE_MODELS"):
+    for name in ("METROLINE_BUNDLES", "METROLINE_MODELS", STORE):
         child.pop(name, None)
     if bundles and models:
         raise MetrolineError("both bundles and models are given", hint="a server takes either")
@@ -151,6 +152,7 @@ def start(
     child["METROLINE_LINE_KEY"] = secrets.token_urlsafe(32)
     folder = _shared_folder()
     child["METROLINE_METRICS_FOLDER"] = str(folder)
+    child |= {STORE: child["BENTOML_HOME"], "BENTOML_HOME": str(folder / "bentoml")}  # the store may be read-only
     command = [sys.executable, "-m", "bentoml", "serve", "--quiet", "serving.app.service:Metroline",
                "--host", host, "--port", str(port), "--working-dir", str(ROOT),
                "--timeout-keep-alive", str(settings.keep_alive)]  # fmt: skip
@@ -207,8 +209,12 @@ def run(bundles: Sequence[Path], models: Sequence[str], host: str, port: int, wo
             if models:
                 signal.signal(RELOAD, lambda number, frame: server.reload())
             home = Path(os.environ.get("BENTOML_HOME") or ".metroline/bentoml").expanduser()
-            for model in models:
-                note.enter_context(announced(home, model, server.url, server.key))
+            try:
+                for model in models:
+                    note.enter_context(announced(home, model, server.url, server.key))
+            except OSError as error:
+                print(f"new releases will not reach this endpoint, its store {home} cannot be written: "
+                      f"{error.strerror}", file=sys.stderr, flush=True)  # fmt: skip
             print(f"serving at {server.url}, with a playground there; Ctrl-C ends it", file=sys.stderr, flush=True)
             return server.process.wait()
     except KeyboardInterrupt:

@@ -12,8 +12,7 @@ from tests.data.fetch.web_site import Site, handler
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+def site() -> Iterator[Site]:
     found = Site()
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(found))
     found.address = f"http://127.0.0.1:{server.server_address[1]}"

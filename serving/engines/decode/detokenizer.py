@@ -13,7 +13,8 @@ from serving.engines.decode.text import Vocabulary
 class Detokenizer:
     """One text. Bytes that can be no part of UTF-8 become U+FFFD as soon as that is certain.
 
-    The prompt's text and this one are together what the tokenizers library makes of all tokens (see `data.text.spelling`).
+    The prompt's text and this one are together what the tokenizers library makes of all tokens
+    (`data.text.spelling`).
     """
 
     def __init__(self, vocabulary: Vocabulary, prompt: Sequence[int] = (), *, exact: bool = False) -> None:

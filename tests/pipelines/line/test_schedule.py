@@ -131,8 +131,13 @@ def test_prefect_deploy_makes_the_same_deployment(root: Path, server: str) -> No
     assert [one["schedule"]["cron"] for one in again["schedules"]] == ["0 4 * * *"], "replaced, not added"
 
 
-def test_the_command_brings_its_own_server_and_takes_it_away(project: Path) -> None:
-    root = project
+def test_the_command_brings_its_own_server_and_takes_it_away(project_with_prefect: Path) -> None:
+    """Also behind a proxy, with the password of a server elsewhere, and where certificates are gone."""
+    root = project_with_prefect
+    elsewhere = environment(
+        HTTP_PROXY="http://127.0.0.1:9", ALL_PROXY="socks://127.0.0.1:9", NO_PROXY="[::1]", SSL_CERT_FILE="/gone.pem",
+        PREFECT_SERVER_API_AUTH_STRING="admin:pw", PREFECT_SERVER_API_BASE_PATH="/elsewhere",
+    )  # fmt: skip
     port = free_port()
     command = [
         sys.executable,
@@ -147,10 +152,11 @@ def test_the_command_brings_its_own_server_and_takes_it_away(project: Path) -> N
     ]
     log = root / "own.log"
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=root, env=environment(), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=root, env=elsewhere, stdout=output, stderr=subprocess.STDOUT)
     try:
         until(lambda: "a worker runs here" in log.read_text() or process.poll() is not None, 90, "worker")
         assert process.poll() is None, log.read_text()
+        assert log.read_text().startswith("warning: ALL_PROXY is ignored: ")
         assert servers.local_server(root) == f"http://127.0.0.1:{port}/api"
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) >= 2

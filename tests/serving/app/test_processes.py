@@ -1,7 +1,10 @@
-"""Memory goes back to the system when it is freed (each try needs a process of its own); where control sockets lie."""
+"""Memory goes back to the system when it is freed (each try needs a process of its own); where control sockets lie;
+what is said of a worker's end.
+"""
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from serving.app.processes import private_folder
+from serving.app.processes import log_end, private_folder
 
 GROWTH = """
 import sys
@@ -56,3 +59,21 @@ def test_sockets_have_room_wherever_temporary_files_lie(monkeypatch, name, set_b
                 assert os.listdir(folder) == ["commands"]
         finally:
             shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [
+        (0, None),
+        (-signal.SIGTERM, None),
+        (-signal.SIGINT, None),
+        (-signal.SIGKILL, {"pid": 7, "signal": "SIGKILL"}),
+        (-signal.SIGSEGV, {"pid": 7, "signal": "SIGSEGV"}),
+        (3, {"pid": 7, "exit_code": 3}),
+    ],
+)
+def test_an_end_in_order_is_no_error(monkeypatch, code, how):
+    said = []
+    monkeypatch.setattr("serving.app.processes.log.error", lambda event, extra: said.append((event, extra["fields"])))
+    log_end(code, 7)
+    assert said == ([("worker ended", how)] if how else [])

@@ -66,7 +66,9 @@ def test_it_ends_cleanly(command, number):
     assert len(children) >= 2
     process.send_signal(number)
     assert process.wait(20) == 0
-    assert "Traceback" not in process.stdout.read()
+    said = process.stdout.read()
+    assert "Traceback" not in said
+    assert '"level": "error"' not in said, said
     assert not psutil.wait_procs(children, timeout=5)[1]
     assert not folder.exists()
     with pytest.raises(httpx.ConnectError):
@@ -128,7 +130,7 @@ def test_a_server_where_python_strips_docstrings(serve, bundle):
 
 
 def test_a_server_that_dies_is_reported_with_its_last_words(bundle, tmp_path):
-    broken = {"BENTOML_HOME": "/dev/null/x"}
+    broken = {"BENTOML_CONFIG": "/dev/null/x"}
     server = start(bundle, port=0, log=tmp_path / "log", environment=broken, tied=True)
     with server, pytest.raises(MetrolineError, match="ended with exit code"):
         server.wait_ready(30)

@@ -73,15 +73,20 @@ def test_two_of_one_name_are_refused(bundle, tmp_path):
         start(bundle, twin, port=0)
 
 
-def test_releases_are_served_and_announced_by_name(bundle, tmp_path):
-    """As `metroline serve tiny talker` does: two live releases in a store, each with its note."""
-    store = tmp_path / "store"
-    for name, path in (("tiny", bundle), ("talker", chat_bundle.build(tmp_path / "talker"))):
+def release(store, **bundles):
+    """Make a store in which each bundle is the live release of its name."""
+    for name, path in bundles.items():
         folder = store / "models" / name / "abc"
         folder.parent.mkdir(parents=True)
         folder.symlink_to(path)
         (store / "metroline").mkdir(exist_ok=True)
         (store / "metroline" / f"{name}.json").write_text(json.dumps({"live": f"{name}:abc", "previous": None}))
+
+
+def test_releases_are_served_and_announced_by_name(bundle, tmp_path):
+    """As `metroline serve tiny talker` does: two live releases in a store, each with its note."""
+    store = tmp_path / "store"
+    release(store, tiny=bundle, talker=chat_bundle.build(tmp_path / "talker"))
     port = free_port("127.0.0.1", 0)
     command = [sys.executable, "-m", "serving.app.run", "--model", "tiny", "--model", "talker", "--port", str(port)]
     environment = os.environ | {"BENTOML_HOME": str(store), "METROLINE_AUTH": "on"}
@@ -99,3 +104,26 @@ def test_releases_are_served_and_announced_by_name(bundle, tmp_path):
         process.terminate()
         assert process.wait(20) == 0
     assert endpoints(store, "talker") == []
+
+
+def test_a_store_that_cannot_be_written_is_served_and_said(bundle, tmp_path):
+    """As on a read-only file system. BentoML's own folders (bentos, tmp) are not there either."""
+    store = tmp_path / "store"
+    release(store, tiny=bundle)
+    (store / "metroline/endpoints").write_text("in the way: root, too, cannot make the folder")
+    before = sorted(store.rglob("*"))
+    port = serving.app.run.free_port("127.0.0.1", 0)
+    command = [sys.executable, "-m", "serving.app.run", "--model", "tiny", "--port", str(port)]
+    environment = os.environ | {"BENTOML_HOME": str(store), "METROLINE_PRECISION": "fp32"}
+    process = subprocess.Popen(command, cwd=serving.app.run.ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr.readline() == (
+            f"new releases will not reach this endpoint, its store {store} cannot be written: File exists\n"
+        )
+        assert "serving at" in process.stderr.readline()
+        body = {"prompt": "a", "max_tokens": 1}
+        assert httpx.post(f"http://127.0.0.1:{port}/v1/completions", json=body, trust_env=False).status_code == 200
+    finally:
+        process.terminate()
+        process.wait(40)
+    assert [path for path in sorted(store.rglob("*")) if path not in before] == []
