@@ -2,8 +2,10 @@
 
 A process killed at any moment leaves the old file or the new one, never half of one (a folder that replaces another is
 absent between two renames); what it left under a temporary name is removed at the next write to the same path.
+A disk that is full is one line with the file's name, whichever library wrote.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +18,48 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import MetrolineError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_WORDS = re.compile(
+    rf"{'|'.join(map(os.strerror, FULL))}|os error (?:{'|'.join(map(str, FULL))})\b|\d+ requested and \d+ written"
+)
+"""How libraries say it that raise no OSError with a number: safetensors, and NumPy last."""
+
+
+class DiskFull(MetrolineError):
+    """There is no room for a file: disk, quota or limit of the process."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"cannot write {path}: {reason}", hint="make room and run the same command again")
+        self.path, self.reason = path, reason
+
+
+@contextmanager
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """While `path` is written (until it is whole, at `temporary`): raise DiskFull for whatever says so."""
+    try:
+        yield
+    except DiskFull as error:
+        if temporary is None or not error.path.is_relative_to(temporary):
+            raise
+        raise DiskFull(path / error.path.relative_to(temporary), error.reason) from error
+    except MetrolineError:
+        raise
+    except Exception as error:
+        if (reason := _no_room(error)) is None:
+            raise
+        raise DiskFull(path, reason) from error
+
+
+def _no_room(error: BaseException | None) -> str | None:
+    """Why there is no room, when that is what an error or what it came from says."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return os.strerror(error.errno)
+        if found := FULL_WORDS.search(str(error)):
+            return found[0] if found[0] in map(os.strerror, FULL) else os.strerror(errno.ENOSPC)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def sha256(path: Path) -> str:
@@ -44,30 +88,33 @@ def _runs(process: int) -> bool:
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; on success it is flushed to disk and renamed to `path`, on error removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".part", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".part", dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder; on success it takes the place of `path`, on error it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".part", dir=path.parent))
-    temporary.chmod(0o755)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".part", dir=path.parent))
+        temporary.chmod(0o755)
     try:
-        yield temporary
+        with writing(path, temporary):
+            yield temporary
         if path.exists():
             old = temporary.with_suffix(".old")
             path.replace(old)

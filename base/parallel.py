@@ -32,9 +32,9 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
     if workers <= 1:
         yield None
         return
-    # Never a plain fork: a progress bar's thread may hold a lock at that moment, and the child would wait for ever.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
+    # Never a plain fork: a progress bar's thread may hold a lock at that moment, and the child would wait for ever. Nor
+    # forkserver: its socket lies in TMPDIR, whose path may be too long for one.
+    context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
     try:
         yield pool

@@ -1,11 +1,12 @@
 """A bundle on disk: find it, check every hash in its manifest, read what serving needs of it.
 
-    METROLINE_BUNDLES=artifacts/speeches/bundle    folders, separated by colons; or
+    METROLINE_BUNDLES=artifacts/speeches/bundle    folders, separated by colons, or a JSON list of them; or
     METROLINE_MODELS=speeches,smollm2              recipes, whose live releases are taken from the model store
 
 A bundle with a missing, changed or unlisted file that serving would read is refused. It loads no model.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,14 +103,25 @@ def seals(bundles: Iterable[Bundle]) -> str:
 
 def locate(environment: Mapping[str, str] = os.environ) -> list[Path]:
     """The folders of METROLINE_BUNDLES, else the live releases of METROLINE_MODELS. Raises MetrolineError."""
-    if folders := [each for each in environment.get("METROLINE_BUNDLES", "").split(os.pathsep) if each]:
-        return [Path(folder) for folder in folders]
+    if folders := _folders(environment.get("METROLINE_BUNDLES", "")):
+        return folders
     if names := [name for each in environment.get("METROLINE_MODELS", "").split(",") if (name := each.strip())]:
         from serving.store import resolve
 
         return [resolve(name, environment=environment) for name in names]
     hint = "set METROLINE_BUNDLES=FOLDER or METROLINE_MODELS=RECIPE"
     raise MetrolineError("which model is to be served?", hint=hint)
+
+
+def _folders(text: str) -> list[Path]:
+    """The folders that METROLINE_BUNDLES names. Raises MetrolineError for a list that is none."""
+    if not text.startswith("["):
+        return [Path(each) for each in text.split(os.pathsep) if each]
+    try:
+        return [Path(each) for each in json.loads(text)]
+    except (ValueError, TypeError):
+        hint = 'folders separated by colons, or ["FOLDER", "FOLDER"]'
+        raise MetrolineError(f"METROLINE_BUNDLES={text} is no JSON list of folders", hint=hint) from None
 
 
 def load_all(paths: Sequence[Path], precision: str | None = None) -> "list[Bundle]":

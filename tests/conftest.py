@@ -1,11 +1,13 @@
 """What holds for every test: no clock for an example of hypothesis, and no proxy before this machine's own servers.
 
-
 And what tests compare with, `transformers` and real weights: where it is missing they are skipped, but on CI they fail.
 """
 
 import importlib
 import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -44,3 +46,19 @@ def smollm2() -> Path:
     """The real weights of the recipe smollm2."""
     folder = Path(os.environ.get("METROLINE_TEST_SMOLLM2", ROOT / "data/raw/smollm2/pretrained/files"))
     return find(folder) if folder.is_dir() else missing("needs the weights of the recipe smollm2: make peers")
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """Inside it no file gets longer than so many bytes: real writes of any library fail as on a full disk."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

@@ -123,7 +123,7 @@ def fetch(
 
     What `mirror` holds is taken before the network is asked: `mirror/host/path` of a web address, a wheel wherever it
     lies below. `suffixes`: which of the user's own files count. `name` (the recipe's) opens every error: unreachable,
-    missing, wrong hash, unsafe archive, disk full.
+    missing, wrong hash, unsafe archive; that of a full disk says `out`.
     """
     try:
         with atomic_folder(out) as folder, Progress("fetch", total=None, unit="kB") as progress:

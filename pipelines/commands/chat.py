@@ -23,6 +23,7 @@ from rich.markup import escape
 
 from base.endpoints import authorization
 from base.errors import MetrolineError
+from base.terminal import print_anywhere
 
 HELP = """{what}
   [bold]/again[/]           another answer to the same
@@ -173,6 +174,7 @@ class Chat:
         return True
 
     def _answer(self, prompt: str, again: bool = False) -> None:
+        prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # the terminal may not be UTF-8
         self.prompt, self.text = prompt, ""
         if self.chats:
             if again:
@@ -253,6 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("prompt", nargs="?", help="complete only this")
     parser.add_argument("--url", default="http://127.0.0.1:3000")
     given = parser.parse_args(arguments)
+    print_anywhere()
     try:
         return chat(given.url, prompt=given.prompt)
     except MetrolineError as error:

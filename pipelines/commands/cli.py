@@ -17,7 +17,9 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from base.children import python, share_code
 from base.errors import MetrolineError
+from base.terminal import print_anywhere
 
 
 class Group(TyperGroup):
@@ -194,7 +196,7 @@ def keys(
 ) -> None:
     enter()
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "serving.http.keys", *arguments])
+    os.execv(sys.executable, python("serving.http.keys", *arguments))
 
 
 @app.command(
@@ -207,7 +209,7 @@ def chat(
 ) -> None:
     sys.stdout.flush()
     question = [] if prompt is None else ["--", prompt]
-    os.execv(sys.executable, [sys.executable, "-m", "pipelines.commands.chat", "--url", url, *question])
+    os.execv(sys.executable, python("pipelines.commands.chat", "--url", url, *question))
 
 
 @app.command(
@@ -293,6 +295,8 @@ def _exit_on_sigterm() -> None:
 
 def main() -> None:
     """Entry point of the command `metroline`."""
+    share_code()
+    print_anywhere()
     app(prog_name="metroline")
 
 

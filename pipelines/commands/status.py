@@ -22,7 +22,7 @@ def show(recipe: str | None, url: str, root: Path, console: Console) -> None:
     known = names(root)
     if recipe is not None and recipe not in known:
         raise unknown_recipe(recipe, root)
-    listed = set(line.read_params().get("recipes") or [])
+    listed = set(line.listed_recipes())
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")  # as narrow as it gets: 80 columns hold most
     for column in ("recipe", *STAGES, "live", "previous"):
         table.add_column(column, no_wrap=True)

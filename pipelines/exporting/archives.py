@@ -6,6 +6,7 @@ uncompressed and aligned to 64 bytes, as PyTorch writes them, so that they can b
 
 import json
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ ALIGNMENT = 64
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def normalise(path: Path) -> None:
-    """Rewrite the archive at `path` in place (atomically)."""
+def write(archive: BytesIO, path: Path) -> None:
+    """Write an archive that PyTorch made to `path` (atomically).
+
+    It was made in memory because PyTorch's own writer aborts the process when the disk is full.
+    """
     with (
         atomic_path(path) as temporary,
-        zipfile.ZipFile(path) as source,
+        zipfile.ZipFile(archive) as source,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as target,
     ):
         for name in source.namelist():

@@ -1,5 +1,6 @@
 """model.pt2: torch.export's archive, for PyTorch users and AOTInductor; dynamic batch, sequence and past."""
 
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -13,5 +14,5 @@ def export(model: CachedDecoder, path: Path) -> None:
     """Write the exported program; it takes and returns what `CachedDecoder` does, by position."""
     with quiet(), torch.no_grad():
         program = torch.export.export(model, model.example_inputs(), dynamic_shapes=model.dynamic_shapes())
-        torch.export.save(program, str(path))
-    archives.normalise(path)
+        torch.export.save(program, archive := BytesIO())
+    archives.write(archive, path)

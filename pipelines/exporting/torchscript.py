@@ -1,8 +1,9 @@
 """model.ts: TorchScript, by tracing. Legacy: PyTorch has deprecated it; model.pt2 is its successor.
 
-The same weights give the same bytes, apart from what `archives.normalise` cannot reach (see there).
+The same weights give the same bytes, apart from what `archives` cannot reach (see there).
 """
 
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -16,5 +17,5 @@ def export(model: CachedDecoder, path: Path) -> None:
     """Write the traced module; it takes and returns what `CachedDecoder` does, by position."""
     with quiet(), torch.no_grad():
         traced = torch.jit.trace(model, model.example_inputs(), check_trace=False)
-    torch.jit.save(traced, str(path))
-    archives.normalise(path)
+    torch.jit.save(traced, archive := BytesIO())
+    archives.write(archive, path)

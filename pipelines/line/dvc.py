@@ -13,7 +13,6 @@ import os
 import re
 import selectors
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from base.children import python
 from base.errors import MetrolineError
 from base.processes import stop_group
 from base.writable import check_writable
-from base.yaml_files import read_yaml
-from pipelines.line.stages import ERROR_MARKER, OWNER
-from pipelines.recipe.load import RECIPES, read_params
+from base.yaml_files import quoted, read_yaml, refuse_conflict
+from pipelines.line.stages import ERROR_MARKER, FORCED, OWNER
+from pipelines.recipe.load import RECIPES, listed_recipes
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.schema import Recipe
 
@@ -49,6 +49,12 @@ CHATTER = (
     "ERROR: failed to reproduce", "WARNING: Process '", "Data and pipelines are up to date",
 )  # fmt: skip
 """How the lines begin that DVC says about itself; they tell a user of the line nothing."""
+
+DAMAGED = {
+    "dvc.lock": "`git checkout dvc.lock` brings it back, or remove it: then all stages run again",
+    "dvc.yaml": "`git checkout dvc.yaml` brings it back",
+}
+"""The way on when DVC cannot read one of its files."""
 
 
 CODE = "code"
@@ -93,6 +99,8 @@ def entries(recipe: str, waiting: Watch | None = None) -> list[Entry]:
         from dvc.repo.reproduce import plan_repro
 
         wanted = [stage for stage in repo.index.stages if stage.addressing.endswith(f"@{recipe}")]
+        if not wanted:  # no stages would mean all of them to DVC
+            raise MetrolineError(f"dvc.yaml makes no stage for {recipe}", hint=DAMAGED["dvc.yaml"])
         graph = repo.index.graph
         reasons: dict[Stage, tuple[str, ...]] = {}
         for stage in plan_repro(graph, wanted):
@@ -131,9 +139,8 @@ def check_recipe(name: str) -> None:
     if missing:
         hint = f"for the defaults write an empty one, such as `{missing[0]}: {{}}`"
         raise MetrolineError(f"{path}: no {', '.join(missing)}", hint=hint)
-    listed = read_params().get("recipes") or []
-    if name not in listed:
-        raise MetrolineError(f"recipe {name} is not in params.yaml", hint=f"add `- {name}` to its `recipes`")
+    if name not in listed_recipes():
+        raise MetrolineError(f"recipe {name} is not in params.yaml", hint=f"add `- {quoted(name)}` to its `recipes`")
 
 
 def run_stage(address: str, watch: Watch, *, force: bool = False, grace: float = GRACE) -> None:
@@ -152,8 +159,9 @@ def run_stage(address: str, watch: Watch, *, force: bool = False, grace: float =
 
 def _attempt(address: str, watch: Watch, force: bool, grace: float) -> str | None:
     """None: done. Text: another DVC command is in the way (which one, where DVC says so)."""
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--force"] if force else []), address]
+    command = python("dvc", "repro", "--single-item", *(["--force"] if force else []), address)
     environment = {**os.environ, "METROLINE_PROGRESS": "lines", "PYTHONUNBUFFERED": "1", OWNER: str(os.getpid())}
+    environment |= {FORCED: "1"} if force else {}
     busy, blocker, said, failure = False, "", "", None
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -211,6 +219,9 @@ def _repository(waiting: Watch | None) -> "Iterator[Repo]":
 
     check_writable(Path("."), (".dvc", ".dvc/tmp"))  # also to be asked, it takes its lock
     logging.getLogger("dvc.rwlock").setLevel(logging.ERROR)  # it says that it cleared a dead process's lock
+    for path in map(Path, DAMAGED):
+        if path.is_file():
+            refuse_conflict(path, path.read_text(encoding="utf-8", errors="replace"))  # DVC does not say so
     try:
         with Repo(".") as repo:
             while True:
@@ -230,7 +241,10 @@ def _repository(waiting: Watch | None) -> "Iterator[Repo]":
     except NotDvcRepoError:
         raise MetrolineError("this project has lost its .dvc folder", hint="git checkout .dvc, or dvc init") from None
     except DvcException as error:
-        raise MetrolineError(f"DVC: {' '.join(str(error).split())}") from None
+        said = " ".join(str(error).split())
+        raise MetrolineError(
+            f"DVC: {said}", hint=next((DAMAGED[name] for name in DAMAGED if name in said), None)
+        ) from None
 
 
 def _reasons(stage: "Stage") -> list[str]:

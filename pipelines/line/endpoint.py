@@ -5,7 +5,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from base.children import python
 from base.endpoints import authorization
 from base.errors import MetrolineError
 from base.processes import stop_group
@@ -34,18 +34,7 @@ def command(
         if recipe not in names(root):
             raise unknown_recipe(recipe, root)
     what = [*map(str, bundles), *(word for recipe in recipes for word in ("--model", recipe))]
-    return [
-        sys.executable,
-        "-m",
-        "serving.app.run",
-        *what,
-        "--host",
-        host,
-        "--port",
-        str(port),
-        "--workers",
-        str(workers),
-    ]
+    return python("serving.app.run", *what, "--host", host, "--port", str(port), "--workers", str(workers))
 
 
 class Served:

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from base.errors import MetrolineError, nearest
+from base.files import writing
 from base.writable import check_writable
 from pipelines.paths import Paths
 from pipelines.recipe import kinds
@@ -27,6 +28,8 @@ from pipelines.recipe.schema import Recipe
 
 OWNER = "METROLINE_OWNER"
 """Variable with the process number of who started the stage; the stage ends when that process is gone."""
+FORCED = "METROLINE_FORCED"
+"""Variable that is set when the stage is to run though it is fresh: what it finished before is then done again."""
 ERROR_MARKER = "@error "
 """Opens the line that tells a parent process which error ended the stage (with METROLINE_PROGRESS=lines)."""
 
@@ -55,7 +58,10 @@ def _train(recipe: Recipe, paths: Paths) -> None:
     from pipelines.training.imported import import_weights, only_imports
     from pipelines.training.stage import train
 
-    (import_weights if only_imports(recipe) else train)(recipe, paths)
+    if only_imports(recipe):
+        import_weights(recipe, paths)
+    else:
+        train(recipe, paths, anew=bool(os.environ.get(FORCED)))
     write_curves(paths)
 
 
@@ -118,7 +124,7 @@ def run(stage: str, recipe: str, root: Path = Path(".")) -> None:
         raise MetrolineError(f"no stage {stage!r}", hint=nearest(stage, STAGES))
     checked, paths = load_recipe(recipe, root), Paths(recipe, root)
     check_writable(root, (paths.raw, paths.prepared, paths.artifacts))
-    with tied_to_owner():
+    with tied_to_owner(), writing(paths.artifacts):
         STAGES[stage].function(checked, paths)
 
 

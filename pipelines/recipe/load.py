@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from base.errors import MetrolineError, nearest, printable
-from base.yaml_files import read_yaml
+from base.yaml_files import read_mapping
 from pipelines.recipe.consistency import problems
 from pipelines.recipe.schema import Recipe, schema_of
 
@@ -22,9 +22,7 @@ def load(name: str, root: Path = Path(".")) -> Recipe:
     path = root / RECIPES / f"{name}.yaml"
     if not path.is_file():
         raise unknown_recipe(name, root)
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        raise MetrolineError(f"{path}: a recipe is a mapping of sections, not {type(values).__name__}")
+    values = read_mapping(path, "a recipe is a mapping of sections, as in tiny.yaml")
     try:
         schema = schema_of(values)
     except MetrolineError as error:
@@ -45,12 +43,18 @@ def names(root: Path = Path(".")) -> list[str]:
     return sorted(path.stem for path in (root / RECIPES).glob("*.yaml"))
 
 
-def read_params() -> dict[str, Any]:
-    """The contents of params.yaml. Raises MetrolineError when it cannot be read."""
-    values = read_yaml(Path("params.yaml"))
-    if not isinstance(values, dict):
-        raise MetrolineError("params.yaml: not a mapping", hint="it needs a list `recipes:`")
-    return values
+def listed_recipes() -> list[str]:
+    """The recipes of params.yaml, for which DVC makes stages. Raises MetrolineError when it is no list of names."""
+    listed = read_mapping(Path("params.yaml"), "it needs a list `recipes:`").get("recipes") or []
+    if not isinstance(listed, list):
+        raise MetrolineError("params.yaml: `recipes` is no list", hint="one `- NAME` a line")
+    for number, name in enumerate(listed, 1):
+        if not isinstance(name, str):  # DVC would make stages of another name, as train@1000.0 for 1e3
+            kind = {"NoneType": "null", "int": "a number", "float": "a number", "bool": "a truth value"}
+            word = kind.get(type(name).__name__, f"a {type(name).__name__}")
+            said = f"params.yaml: entry {number} of `recipes` is {word} to YAML" + (f": {name}" if name else "")
+            raise MetrolineError(said, hint="a recipe's name goes into quotes there, as - '2024'")
+    return listed
 
 
 def unknown_recipe(name: str, root: Path) -> MetrolineError:

@@ -15,11 +15,12 @@ import yaml
 from base.errors import MetrolineError
 from base.files import write_text
 from base.writable import check_writable
+from base.yaml_files import Loader, quoted, read_text, with_values
 from data.fetch.compressed import unpacked_name
 from data.fetch.own_files import OwnFiles, has_suffix, own_files
 from data.fetch.sources import FileSource, pin
 from data.text.documents import DocumentsConfig, read
-from pipelines.recipe.load import RECIPES, read_params, unknown_recipe
+from pipelines.recipe.load import RECIPES, listed_recipes, unknown_recipe
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.schema import check_name
 
@@ -98,19 +99,19 @@ def create(name: str, data: Path, root: Path) -> tuple[Path, OwnFiles]:
         raise MetrolineError(f"there is a recipe {name} already", hint=hint)
     check_writable(root, (".", RECIPES))
     source, own = pin(data), own_files(data, "**/*", name=name)
-    params = read_params()
+    others = listed_recipes()
     text = TEMPLATE.format(
         name=name,
         description=quoted(f"text of {data.name}"),
         path=quoted(_shortest(data, root)),
-        sha256=source.sha256,
+        sha256=quoted(source.sha256),
         split="{method: tail} # by position: few documents" if _few(own) else "{method: hash} # by document",
     )
-    listed = (root / "params.yaml").read_text(encoding="utf-8")
+    listed = read_text(root / "params.yaml")
     write_text(path, text)
     try:
         load_recipe(name, root)
-        if name not in (params.get("recipes") or []):
+        if name not in others:
             write_text(root / "params.yaml", _with_recipe(listed, name))
     except BaseException:
         path.unlink()
@@ -130,17 +131,17 @@ def repin(name: str, data: Path, root: Path) -> tuple[Path, OwnFiles]:
             f"recipe {name} takes its data from a {recipe.source.kind} source, not from your own files"
         )
     source = pin(data, glob=recipe.source.glob)
-    text = path.read_text(encoding="utf-8").replace(recipe.source.sha256, source.sha256)
+    values = {"sha256": source.sha256}
     if (shortest := _shortest(data, root)) != recipe.source.path:
-        text = re.sub(r"(?m)^(\s+path:) .*$", lambda match: f"{match[1]} {quoted(shortest)}", text, count=1)
-    write_text(path, text)
-    load_recipe(name, root)
-    return path, own_files(data, recipe.source.glob, name=name)
-
-
-def quoted(text: str) -> str:
-    """Any text as one YAML scalar."""
-    return str(yaml.safe_dump(text, allow_unicode=True, width=10_000)).removesuffix("\n").removesuffix("\n...")
+        values["path"] = shortest
+    with suppress(yaml.YAMLError, LookupError):
+        text = with_values(read_text(path), "source", values)
+        if yaml.load(text, Loader)["source"].items() >= values.items():
+            write_text(path, text)
+            load_recipe(name, root)
+            return path, own_files(data, recipe.source.glob, name=name)
+    said = "; ".join(f"source.{key}: {value}" for key, value in values.items())
+    raise MetrolineError(f"{path}: the values of its source stand elsewhere", hint=f"write them yourself: {said}")
 
 
 def _few(own: OwnFiles) -> bool:
@@ -167,7 +168,7 @@ def _with_recipe(params: str, name: str) -> str:
     lines = params.splitlines()
     start = next((index for index, text in enumerate(lines) if re.match(r"recipes\s*:", text)), None)
     if start is None:
-        return "\n".join([*lines, "recipes:", f"- {name}"]) + "\n"
+        return "\n".join([*lines, "recipes:", f"- {quoted(name)}"]) + "\n"
     end = start + 1
     for index in range(start + 1, len(lines)):
         if re.match(r"\s*- ", lines[index]):
@@ -175,8 +176,8 @@ def _with_recipe(params: str, name: str) -> str:
         elif lines[index].strip() and not lines[index].lstrip().startswith("#"):
             break
     indent = re.match(r"\s*", lines[end - 1])[0] if end > start + 1 else ""  # type: ignore[index]
-    changed = "\n".join([*lines[:end], f"{indent}- {name}", *lines[end:]]) + "\n"
+    changed = "\n".join([*lines[:end], f"{indent}- {quoted(name)}", *lines[end:]]) + "\n"
     with suppress(yaml.YAMLError, TypeError):
-        if name in yaml.safe_load(changed)["recipes"]:
+        if name in yaml.load(changed, Loader)["recipes"]:
             return changed
     raise MetrolineError("params.yaml: its `recipes` is no list with one entry a line", hint=f"add {name} yourself")

@@ -26,6 +26,8 @@ with `documents.errors: drop` is counted in `stats.json` and listed in `dropped.
 written with backslashes. Under `split.method: tail` documents are cut only where a split would come out empty; `init`
 chooses it for fewer than 100 documents.
 
+A name that YAML takes for something else (`2024`, `null`) stands in quotes in params.yaml: `- '2024'`.
+
 Gates compare a measured value with a number or another value: `test.bits_per_byte <= 1.50`. Values are those of
 `artifacts/NAME/metrics.json` (`test.loss`, `test.bits_per_byte`, `baselines.xz_bits_per_byte`, ...) and, below
 `parity.`, of `parity.json` in the bundle (`parity.onnx.max_abs`; `int8.loss_delta` for short).

@@ -31,10 +31,11 @@ FORBIDDEN = frozenset({"torch", "triton", "prefect", "dvc"})
 
 ENTRY = '''"""The packaged endpoint: serves the bundle beside this file."""
 
+import json
 import os
 from pathlib import Path
 
-os.environ.setdefault("METROLINE_BUNDLES", str(Path(__file__).resolve().parent / "bundle"))
+os.environ.setdefault("METROLINE_BUNDLES", json.dumps([str(Path(__file__).resolve().parent / "bundle")]))
 
 from serving.app.service import Metroline  # noqa: E402
 

@@ -5,6 +5,7 @@ timing.jsonl and metrics.prom hold what depends on the day; neither is an output
 
 import json
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,14 @@ class Metrics:
         return self._curves.tell()
 
     def close(self, *, success: bool) -> None:
-        """Say that the run is over; `success`: it finished."""
+        """Say that the run is over; `success`: it finished. Of one that failed, a full disk is no further error."""
         self.set(running=0.0, last_success_timestamp_seconds=time.time() if success else None)
-        self.write()
-        self._curves.close()
-        self._timing.close()
+        with ExitStack() as stack:
+            if not success:
+                stack.enter_context(suppress(OSError))
+            for file in (self._curves, self._timing):
+                stack.enter_context(file)
+            self.write()
 
 
 def _last_success(textfile: Path) -> float | None:

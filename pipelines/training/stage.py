@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from base.errors import MetrolineError
-from base.files import atomic_folder, write_json
+from base.files import atomic_folder, write_json, writing
 from base.imports import digest
 from pipelines.paths import Paths
 from pipelines.recipe import kinds
@@ -37,11 +37,13 @@ ROOT = Path(__file__).resolve().parents[2]
 _NOT_IN_FINGERPRINT = {"save_every", "keep", "device", "precision", "compile", "distributed"}
 
 
-def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None) -> None:
+def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, anew: bool = False) -> None:
     """Train the recipe's model on `paths.prepared` and write `paths.checkpoint`; states go to `paths.training`.
 
-    Raises MetrolineError: prepared data that is missing, damaged or too small, a device that is not there, a loss that
-    is not finite. SIGTERM and SIGINT save the state and raise SystemExit with 143 or 130.
+    A run that was stopped goes on; one that is done only writes its checkpoint again or, `anew`, starts again. Raises
+    MetrolineError: prepared data that is missing, damaged or too small, a device that is not there, a loss that is not
+    finite, a disk that is full (the states before stay). SIGTERM and SIGINT save the state and raise SystemExit with
+    143 or 130.
     """
     from pipelines.training import device as machine
     from pipelines.training.distributed import joined
@@ -51,7 +53,7 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None) ->
 
     port = checked_port(metrics_port)
     device = machine.choose(recipe.train.device)
-    with joined(device) as group:
+    with joined(device) as group, writing(paths.training):
         first = paths.pretrained if recipe.pretrained.source else None
         task = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, first)
         identity = identify(recipe, task)
@@ -61,6 +63,8 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None) ->
         trainer = Trainer(recipe.train, task, group, states)
         if group.leads:
             fresh = not states.folder.is_dir()
+            if anew and states.forget_finished():
+                say("training was done, and starts anew as asked")
             states.folder.mkdir(parents=True, exist_ok=True)
             if forget_others(states.folder.parent, identity) and fresh:
                 say("the recipe, its data or the code has changed since the last run: training starts anew")
@@ -164,12 +168,15 @@ def main() -> None:
     import argparse
     import sys
 
+    from base.terminal import print_anywhere
+
     parser = argparse.ArgumentParser(prog="python -m pipelines.training.stage", description="Train one recipe.")
     parser.add_argument("recipe", help="name of a file in pipelines/recipes/, without .yaml")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: what the recipe says)")
     parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on this port of 127.0.0.1")
     parser.add_argument("--root", type=Path, default=Path("."), help="the project's root folder")
     options = parser.parse_args()
+    print_anywhere()
     try:
         if options.device:
             os.environ["METROLINE_DEVICE"] = options.device

@@ -73,13 +73,20 @@ class States:
         return sorted((int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-*.json")), reverse=True)
 
     def save(self, counters: Counters, tensors: dict[str, Tensor], environment: dict[str, Any]) -> None:
-        """Write a state; then remove those that are no longer kept."""
+        """Write a state; then remove those that are no longer kept, and what is left of one that could not be written.
+
+        Raises MetrolineError when the disk is full; the states before it stay.
+        """
         path = self._tensors(counters.step)
-        write_tensors(path, tensors)
-        best = self.best(counters.best_step) if counters.best_loss is not None else None
-        files = {file.name: sha256(file) for file in (path, best) if file is not None}
-        value = {"format": FORMAT, "counters": asdict(counters), "environment": environment, "files": files}
-        write_json(path.with_suffix(".json"), {**value, "check": _check(value)})
+        try:
+            write_tensors(path, tensors)
+            best = self.best(counters.best_step) if counters.best_loss is not None else None
+            files = {file.name: sha256(file) for file in (path, best) if file is not None}
+            value = {"format": FORMAT, "counters": asdict(counters), "environment": environment, "files": files}
+            write_json(path.with_suffix(".json"), {**value, "check": _check(value)})
+        except Exception:
+            self._rotate()
+            raise
         self._rotate()
 
     def newest(self) -> int | None:
@@ -90,6 +97,14 @@ class States:
                 return step
             print(f"warning: {self._tensors(step).with_suffix('')}: {problem}; taking the state before it", flush=True)
         return None
+
+    def forget_finished(self) -> bool:
+        """Forget all states when the newest one is of a run that is done; whether it was."""
+        newest = self.newest()
+        if newest is None or not read_json(self._tensors(newest).with_suffix(".json"))["counters"]["finished"]:
+            return False
+        shutil.rmtree(self.folder)
+        return True
 
     def load(self, step: int) -> tuple[Counters, dict[str, Tensor], dict[str, Any]]:
         """A state that `newest` named: counters, tensors, environment."""

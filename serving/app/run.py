@@ -11,6 +11,7 @@ The server itself is `serving/app/service.py`, run by BentoML.
 
 import argparse
 import ipaddress
+import json
 import os
 import secrets
 import shutil
@@ -28,6 +29,7 @@ from typing import IO
 
 import httpx
 
+from base.children import python
 from base.endpoints import RELOAD, announced
 from base.errors import MetrolineError
 from base.processes import end_with_parent, free_port
@@ -138,7 +140,7 @@ def start(
     if bundles and models:
         raise MetrolineError("both bundles and models are given", hint="a server takes either")
     if bundles:
-        child["METROLINE_BUNDLES"] = os.pathsep.join(str(bundle.resolve()) for bundle in bundles)
+        child["METROLINE_BUNDLES"] = json.dumps([str(bundle.resolve()) for bundle in bundles])
     elif models:
         child["METROLINE_MODELS"] = ",".join(models)
     else:
@@ -153,9 +155,9 @@ def start(
     folder = _shared_folder()
     child["METROLINE_METRICS_FOLDER"] = str(folder)
     child |= {STORE: child["BENTOML_HOME"], "BENTOML_HOME": str(folder / "bentoml")}  # the store may be read-only
-    command = [sys.executable, "-m", "bentoml", "serve", "--quiet", "serving.app.service:Metroline",
-               "--host", host, "--port", str(port), "--working-dir", str(ROOT),
-               "--timeout-keep-alive", str(settings.keep_alive)]  # fmt: skip
+    command = python("bentoml", "serve", "--quiet", "serving.app.service:Metroline",
+                     "--host", host, "--port", str(port), "--working-dir", str(ROOT),
+                     "--timeout-keep-alive", str(settings.keep_alive))  # fmt: skip
     output: IO[bytes] | None = log.open("wb") if log else None
     try:
         process = subprocess.Popen(

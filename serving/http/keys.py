@@ -25,6 +25,7 @@ from pathlib import Path
 
 from base.errors import MetrolineError
 from base.files import write_json
+from base.terminal import print_anywhere
 from serving.store import home
 
 PREFIX = "mk-"
@@ -161,6 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("list", help="names, ages and limits")
     commands.add_parser("remove", help="take a key back").add_argument("name")
     given = parser.parse_args(arguments)
+    print_anywhere()
     ring = KeyRing(key_file())
     try:
         if given.command == "add":

@@ -89,5 +89,5 @@ def _write(path: Path, known: dict[str, str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, known)
-    except OSError:  # a store that cannot be written to: it is measured again next time
+    except (OSError, MetrolineError):  # a store that cannot be written to: it is measured again next time
         return

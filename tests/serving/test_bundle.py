@@ -118,6 +118,20 @@ def test_which_bundles(tmp_path):
             locate(nothing)
 
 
+@pytest.mark.parametrize("name", ["a:b", "a b", "ü", "[x", "a\nb", "50%", "#1", "\udcff", '"'])
+def test_folders_of_any_name(bundle, tmp_path, name):
+    folder = tmp_path / name
+    shutil.copytree(bundle, folder)
+    (found,) = locate({"METROLINE_BUNDLES": json.dumps([str(folder)])})
+    assert Bundle.load(found).path == folder
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", "[[]]", "[null]"])
+def test_a_list_that_is_none(text):
+    with pytest.raises(MetrolineError, match="is no JSON list of folders"):
+        locate({"METROLINE_BUNDLES": text})
+
+
 def test_two_bundles_of_one_name(bundle, tmp_path):
     shutil.copytree(bundle, tmp_path / "copy")
     with pytest.raises(MetrolineError, match="copy: another bundle is named tiny too"):

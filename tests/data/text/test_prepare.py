@@ -345,3 +345,13 @@ def test_memory_does_not_grow_with_the_corpus(fetched, tmp_path, monkeypatch):
     peak_of_preparing(fetched, tmp_path / "warm", 1)  # imports and caches
     small, large = (peak_of_preparing(fetched, tmp_path / str(size), size) for size in (1, 4))
     assert large - small < 1
+
+
+def test_workers_need_no_short_folder_for_temporary_files(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    monkeypatch.setenv("TMPDIR", str(long))
+    with worker_pool(2) as pool:
+        assert pool is not None
+        assert [result for _, result in ordered_map(pool, square, range(6), 2)] == [0, 1, 4, 9, 16, 25]

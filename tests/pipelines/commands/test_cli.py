@@ -1,5 +1,6 @@
 """The command `metroline`: help, bad input, exit codes, the recipe of one's own, status. Training is tests/e2e's."""
 
+import errno
 import json
 import os
 import re
@@ -15,8 +16,10 @@ import typer
 
 from base.processes import next_free_port
 from pipelines.commands import cli
+from pipelines.line import stages
 from pipelines.line.endpoint import is_ready, served
 from pipelines.recipe.load import load as load_recipe
+from pipelines.recipe.schema import Recipe
 from tests.pipelines.line.scratch_project import RECIPE, alive, behave, environment, invoke, metroline, runs, wait_for
 
 COMMANDS = ("init", "run", "stage", "status", "serve", "keys", "chat", "rollback", "schedule", "doctor", "demo")
@@ -204,6 +207,42 @@ def test_init_takes_any_path(project: Path, name: str) -> None:
     invoke("status", "mine")
 
 
+@pytest.mark.parametrize("name", ["123", "1e3", "017", "on", "null", "2024-01-01"])
+def test_init_takes_names_that_yaml_reads_as_something_else(project: Path, name: str) -> None:
+    Path("corpus.txt").write_text("some text\n")
+    done = invoke("init", name, "--data", "corpus.txt")
+    assert done.exit_code == 0, done.stderr
+    assert f"{name} stale" in plain(invoke("status", name, "--url", "http://127.0.0.1:1").stdout)
+    assert "one stale" in plain(invoke("status", "one", "--url", "http://127.0.0.1:1").stdout)
+
+
+def test_an_unquoted_name_in_params_is_refused(project: Path) -> None:
+    Path("pipelines/recipes/123.yaml").write_text(Path("pipelines/recipes/one.yaml").read_text())
+    Path("params.yaml").write_text("recipes:\n- one\n- 123\n")
+    for command in (["run", "123"], ["run", "one"], ["status"], ["init", "mine", "--data", "params.yaml"]):
+        done = invoke(*command)
+        assert done.exit_code == 1, command
+    said = "error: params.yaml: entry 2 of `recipes` is a number to YAML: 123"
+    assert invoke("run", "123").stderr == f"{said} (a recipe's name goes into quotes there, as - '2024')\n"
+
+
+def test_update_changes_a_source_on_one_line(project: Path) -> None:
+    Path("corpus.txt").write_text("some text\n")
+    Path("folder").mkdir()
+    Path("folder/other.txt").write_text("other text\n")
+    recipe = Path("pipelines/recipes/one.yaml")
+    before = recipe.read_text().replace('"', "")
+    before = before.replace("0" * 64, "a" * 64)
+    recipe.write_text(before)
+    assert "source: {kind: file, path: corpus.txt, sha256:" in before
+    assert invoke("init", "one", "--data", "corpus.txt", "--update").exit_code == 0
+    first = load_recipe("one").source.sha256
+    assert recipe.read_text() == before.replace("a" * 64, first)
+    assert invoke("init", "one", "--data", "folder", "--update").exit_code == 0
+    source = load_recipe("one").source
+    assert recipe.read_text() == before.replace("a" * 64, source.sha256).replace("corpus.txt", "folder")
+
+
 def test_one_file_is_cut_by_position(project: Path) -> None:
     Path("corpus.txt").write_text("some text\n")
     assert invoke("init", "mine", "--data", "corpus.txt").exit_code == 0
@@ -352,3 +391,38 @@ def test_the_next_free_port() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         assert next_free_port(port) > port
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_a_forced_training_starts_anew(project: Path, monkeypatch: pytest.MonkeyPatch, forced: bool) -> None:
+    calls = []
+    monkeypatch.setattr("pipelines.training.stage.train", lambda recipe, paths, anew: calls.append((recipe.name, anew)))
+    done = invoke("stage", "train", "one", **({stages.FORCED: "1"} if forced else {}))
+    assert done.exit_code == 0, done.stderr
+    assert calls == [("one", forced)]
+
+
+def test_a_full_disk_in_any_stage_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(recipe: Recipe, paths: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(stages.STAGES, "evaluate", stages.Stage(fail, minutes=1))
+    done = invoke("stage", "evaluate", "one")
+    assert done.exit_code == 1
+    assert (
+        done.stderr
+        == "error: cannot write artifacts/one: No space left on device (make room and run the same command again)\n"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["doctor"], ["status", "one"], ["status", "twö"]])
+def test_any_terminal(project: Path, arguments: list[str], encoding: str) -> None:
+    done = metroline(
+        project, *arguments, env=environment(PYTHONIOENCODING=encoding), encoding=encoding, errors="strict"
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr == ("" if "twö" not in arguments else done.stderr)
+    assert len(done.stderr.splitlines()) <= 1
+    if arguments == ["doctor"]:
+        assert ("✓ " if encoding == "utf-8" else "+ ") in done.stdout

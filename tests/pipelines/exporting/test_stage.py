@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from base import manifest
 from base.errors import MetrolineError
-from base.files import read_json, sha256
+from base.files import atomic_folder, read_json, sha256
 from base.progress import Progress
 from models.decoder.cached import CachedDecoder
 from models.decoder.huggingface import load
@@ -321,3 +321,14 @@ def test_a_shape_that_cannot_be_exported(evaluated: Paths, tmp_path: Path) -> No
     evaluate(small_line.recipe(), paths)
     with pytest.raises(MetrolineError, match=r"export: ONNX Runtime.s attention needs a head_dim .* of 16"):
         export(small_line.recipe(), paths)
+
+
+@pytest.mark.parametrize("module", [onnx_fp32, pt2, torchscript], ids=lambda module: module.__name__.rpartition(".")[2])
+def test_a_full_disk_is_one_line_and_leaves_no_bundle(exported, tmp_path, full_disk, module):
+    model = CachedDecoder(load(exported.checkpoint).eval())
+    bundle = tmp_path / "bundle"
+    with full_disk(2_000), pytest.raises(MetrolineError) as caught, atomic_folder(bundle) as folder:
+        module.export(model, folder / "model.bin")
+    assert str(caught.value).startswith(f"cannot write {bundle}")
+    assert str(caught.value).endswith("File too large (make room and run the same command again)")
+    assert list(tmp_path.iterdir()) == []

@@ -62,7 +62,7 @@ from pipelines import stages
 stage, recipe = sys.argv[1:]
 told = json.loads(Path("behaviour.json").read_text()).get(stage, {})
 with open(f"{stage}.log", "a") as log:
-    log.write("run\\n")
+    log.write("forced\\n" if os.environ.get(stages.FORCED) else "run\\n")
 runs = len(Path(f"{stage}.log").read_text().splitlines())
 if told.get("deaf"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -14,6 +14,10 @@ from base.errors import MetrolineError
 from pipelines.line import dvc as line
 from tests.pipelines.line.scratch_project import alive, behave, runs, wait_for
 
+CONFLICT = "<<<<<<< HEAD\nrecipes: [one]\n=======\nrecipes: [two]\n>>>>>>> theirs\n"
+NAMES = ("123", "017", "1e3", "0x1f", "on", "y", "null", "true", "2024-01-01")
+"""What YAML takes for something else without quotes; the first is 123 to all readers of YAML."""
+
 
 def run_all(recipe: str) -> list[str]:
     lines: list[str] = []
@@ -46,6 +50,29 @@ def test_new_stale_fresh(project: Path) -> None:
     assert line.entries("one")[1].reasons == ("trained/one deleted",)
 
 
+def test_names_that_yaml_reads_as_something_else(project: Path) -> None:
+    text = Path("pipelines/recipes/one.yaml").read_text()
+    for name in NAMES:
+        Path(f"pipelines/recipes/{name}.yaml").write_text(text)
+    Path("params.yaml").write_text("recipes:\n- one\n" + "".join(f"- '{name}'\n" for name in NAMES))
+    for name in NAMES:
+        assert [entry.address for entry in line.entries(name)] == [
+            f"{stage}@{name}" for stage in ("fetch", "train", "evaluate")
+        ]
+    line.run_stage("fetch@1e3", print)
+    assert Path("raw/1e3").read_text() == "fetch 1e3\n"
+    assert line.is_fresh("fetch@1e3")
+    assert not line.is_fresh("fetch@one")
+
+
+def test_no_stage_is_not_every_stage(project: Path) -> None:
+    text = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(text.replace("foreach: ${recipes}", "foreach: [two]"))
+    with pytest.raises(MetrolineError, match=r"dvc\.yaml makes no stage for one"):
+        line.entries("one")
+    assert [entry.address for entry in line.entries("two")] == ["fetch@two", "train@two", "evaluate@two"]
+
+
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
@@ -54,8 +81,26 @@ def test_new_stale_fresh(project: Path) -> None:
         (lambda: Path("params.yaml").write_text("- one\n"), "params.yaml: not a mapping"),
         (lambda: Path("params.yaml").write_text("recipes: [\n"), "params.yaml: not valid YAML: while parsing"),
         (lambda: Path("params.yaml").unlink(), "params.yaml: "),
+        (lambda: Path("params.yaml").write_text(""), "params.yaml: is empty (it needs a list `recipes:`)"),
+        (lambda: Path("params.yaml").write_text("recipes: {one: 1}\n"), "params.yaml: `recipes` is no list"),
+        (lambda: Path("params.yaml").write_text("recipes: none\n"), "params.yaml: `recipes` is no list"),
+        (
+            lambda: Path("params.yaml").write_text("recipes: [one, 1e3]\n"),
+            "entry 2 of `recipes` is a number",
+        ),
+        (lambda: Path("params.yaml").write_text("recipes:\n- \n- one"), "entry 1 of `recipes` is null to YAML"),
+        (
+            lambda: Path("params.yaml").write_text("recipes: [one, 2024-01-01]"),
+            "entry 2 of `recipes` is a date",
+        ),
+        (lambda: Path("params.yaml").write_text(CONFLICT), "params.yaml: line 1: a merge conflict is left in it"),
         (lambda: Path("dvc.yaml").write_text("stages: [\n"), "DVC: "),
-        (lambda: Path("dvc.yaml").write_text("stages: 3\n"), "DVC: "),
+        (lambda: Path("dvc.yaml").write_text("stages: 3\n"), "(`git checkout dvc.yaml` brings it back)"),
+        (lambda: Path("dvc.yaml").write_text(CONFLICT), "dvc.yaml: line 1: a merge conflict is left in it"),
+        (lambda: Path("dvc.yaml").write_text(""), "dvc.yaml makes no stage for one (`git checkout dvc.yaml`"),
+        (lambda: Path("dvc.lock").write_text(CONFLICT), "dvc.lock: line 1: a merge conflict is left in it"),
+        (lambda: Path("dvc.lock").write_text(""), "or remove it: then all stages run again"),
+        (lambda: Path("dvc.lock").write_bytes(b"\xff\xfe"), "or remove it: then all stages run again"),
         (lambda: os.rename(".dvc", "gone"), "this project has lost its .dvc folder"),
         (
             lambda: Path("pipelines/recipes/one.yaml").write_text(
@@ -157,3 +202,11 @@ def test_asking_waits_for_the_lock(project: Path) -> None:
     said: list[str] = []
     assert line.entries("one", waiting=said.append)
     assert said == ["waiting for another DVC command to release its lock"]
+
+
+def test_a_forced_stage_knows_it(project: Path) -> None:
+    behave(project)
+    line.run_stage("fetch@one", print)
+    line.run_stage("fetch@one", print)
+    line.run_stage("fetch@one", print, force=True)
+    assert Path("fetch.log").read_text() == "run\nforced\n"

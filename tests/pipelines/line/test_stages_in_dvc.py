@@ -21,7 +21,9 @@ ENTRY = {
     "export": {"pipelines.exporting.stage"},
     "release": {"pipelines.release.stage"},
 }
-PLUMBING = {"base.endpoints", "base.errors", "base.files", "base.progress", "pipelines.paths"}
+PLUMBING = {
+    "base.children", "base.endpoints", "base.errors", "base.files", "base.progress", "base.terminal", "pipelines.paths",
+}  # fmt: skip
 """Decide where and how safely something is written or shown, not what."""
 
 

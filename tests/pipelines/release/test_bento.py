@@ -69,9 +69,9 @@ def test_the_containerfile_is_written(built: Built) -> None:
 
 def test_its_entry_imports_its_own_code_and_no_torch(built: Built) -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import endpoint, serving, base.errors, os;"
+        "import sys; sys.path.insert(0, sys.argv[1]); import endpoint, serving, base.errors, json, os;"
         "loaded = {name.split('.')[0] for name in sys.modules};"
-        "print(serving.__file__, base.errors.__file__, os.environ['METROLINE_BUNDLES'], sep='\\n');"
+        "print(serving.__file__, base.errors.__file__, *json.loads(os.environ['METROLINE_BUNDLES']), sep='\\n');"
         "sys.exit(bool(loaded & {'torch', 'prefect', 'dvc', 'pipelines', 'models', 'kernels'}))"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("METROLINE_")}

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from base.errors import MetrolineError
 from base.files import read_json
 from pipelines.paths import Paths
 from pipelines.training import curves as pictures
@@ -346,3 +348,55 @@ def test_states_of_other_formats_are_passed_over(tmp_path, capsys):
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     assert states.newest() is None
     assert "format 99" in capsys.readouterr().out
+
+
+def test_a_full_disk_keeps_the_states_before(tmp_path, full_disk, whole):
+    with killed_after(11):
+        run(tmp_path, MODEL, **HARD)
+    paths = Paths("mini", tmp_path)
+    before = sorted(path.name for path in folder(paths).iterdir())
+    assert "step-00000008.json" in before
+    with full_disk(8_000), pytest.raises(MetrolineError) as caught:
+        run(tmp_path, MODEL, **HARD)
+    assert re.fullmatch(
+        rf"cannot write {folder(paths)}/(best|step)-\d+.safetensors: File too large \(.*\)", str(caught.value)
+    )
+    assert sorted(path.name for path in folder(paths).iterdir()) == before
+    assert not paths.checkpoint.exists()
+    assert small_runs.hashes(run(tmp_path, MODEL, **HARD).checkpoint) == whole
+
+
+def test_no_half_of_a_state_is_left_on_a_full_disk(tmp_path, monkeypatch, full_disk):
+    from pipelines.training import state
+
+    with full_disk(1 << 20):  # room for the tensors, none for the counters
+        monkeypatch.setattr(state, "asdict", lambda counters: {"step": "x" * (1 << 21)})
+        with pytest.raises(MetrolineError, match=r"cannot write .*step-00000004.json"):
+            run(tmp_path, MODEL, **HARD)
+    assert [path.name for path in folder(Paths("mini", tmp_path)).iterdir()] == ["curves.jsonl"]
+
+
+def test_a_full_disk_while_logging(tmp_path, full_disk):
+    paths = Paths("mini", tmp_path)
+    small_runs.prepare(paths.prepared)
+    with full_disk(200), pytest.raises(MetrolineError) as caught:
+        run(tmp_path, MODEL, **HARD)
+    assert str(caught.value).startswith(f"cannot write {paths.training}: File too large")
+    assert not paths.checkpoint.exists()
+
+
+def test_a_run_that_is_done_starts_anew_when_forced(tmp_path, monkeypatch, capsys, done, whole):
+    paths = copy(done, tmp_path)
+    step, steps = loop.Trainer.step, []
+    monkeypatch.setattr(loop.Trainer, "step", lambda self: (steps.append(self.counters.step), step(self)))
+    recipe = small_runs.recipe(MODEL, **HARD)
+    train(recipe, paths)
+    assert steps == [], "it only writes the checkpoint again"
+    with killed_after(9):
+        train(recipe, paths, anew=True)
+    assert steps == list(range(9))
+    assert "starts anew as asked" in capsys.readouterr().err
+    steps.clear()
+    train(recipe, paths, anew=True)
+    assert steps == list(range(8, 30)), "one that was stopped goes on"
+    assert small_runs.hashes(paths.checkpoint) == whole

@@ -154,3 +154,10 @@ def test_settings_that_make_no_sense(bundle):
         start(bundle, port=0, environment={"METROLINE_QUEUE": "many"})
     with pytest.raises(MetrolineError, match="METROLINE_PRECISION"):
         start(bundle, port=0, environment={"METROLINE_PRECISION": "int3"})
+
+
+def test_a_folder_of_any_name_is_served(bundle, tmp_path, serve):
+    folder = shutil.copytree(bundle, tmp_path / "a:b ü #1")
+    server = serve(folder)
+    answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "max_tokens": 2}, trust_env=False)
+    assert answer.status_code == 200, answer.text
