@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from base import network
-from data.text.pretrained import find
+from data.text.weights import find
 
 network.mend(os.environ)
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure

@@ -28,12 +28,12 @@ from data.text import plots
 from data.text.clean import CleanConfig, normalise, reason_to_drop
 from data.text.dedup import Duplicates, Signature, signature
 from data.text.documents import Document, DocumentsConfig, Unreadable, raw_files, read
-from data.text.pretrained import find as find_pretrained
-from data.text.pretrained import read as read_pretrained
 from data.text.shards import SHARD_TOKENS, ShardWriter, write_index
 from data.text.spool import Spool, Spooled
 from data.text.stats import Statistics
 from data.text.tokenizer import MOST_LOST, Tokenizer, TokenizerConfig, save, train
+from data.text.weights import find as find_pretrained
+from data.text.weights import read as read_pretrained
 
 Item = TypeVar("Item")
 Encoded = tuple[npt.NDArray[np.uint32], int]

@@ -1,10 +1,9 @@
 """What came with pretrained weights besides the weights: tokenizer, special tokens, chat template, stop tokens.
 
-    weights = find(Path("data/raw/smollm2/pretrained/files"))
-    read(weights).save(Path("data/prepared/smollm2"))
+    read_folder(Path("model")).save(Path("data/prepared/smollm2"))
 
-Weights are one GGUF file, or a Hugging Face folder. All of it is data: no code of theirs is run, and custom tokenizer
-classes are not supported. The weights themselves are `models.decoder.gguf`'s.
+Out of a Hugging Face folder here; a GGUF file's is read by `data.text.gguf_tokenizer`. All of it is
+data: no code of theirs is run, and custom tokenizer classes are not supported.
 """
 
 from dataclasses import dataclass, field
@@ -59,37 +58,6 @@ class Pretrained:
         if self.template is not None:
             write_text(folder / "chat_template.jinja", self.template)
         return path
-
-
-def is_gguf(path: Path) -> bool:
-    """Whether it is a GGUF file, by its ending in capitals or small letters."""
-    return path.suffix.lower() == ".gguf" and not path.is_dir()
-
-
-def find(folder: Path) -> Path:
-    """The one .gguf file in a fetched folder, or the folder in it that holds config.json. Raises MetrolineError."""
-    files = sorted(path for path in folder.rglob("*") if is_gguf(path))
-    if len(files) == 1:
-        return files[0]
-    if files:
-        raise MetrolineError(
-            f"{folder} has {len(files)} .gguf files, {files[0].name} and others",
-            hint="name one in pretrained.source (split GGUF files are not supported)",
-        )
-    configs = sorted(folder.rglob("config.json"), key=lambda path: (len(path.parts), path))
-    if not configs:
-        raise MetrolineError(
-            f"{folder} holds neither a .gguf file nor a config.json",
-            hint="fetch again, or name other files in pretrained.source",
-        )
-    return configs[0].parent
-
-
-def read(weights: Path) -> Pretrained:
-    """The text side of a .gguf file or a Hugging Face folder. Raises MetrolineError: missing, damaged, unsupported."""
-    from data.text import gguf_tokenizer
-
-    return gguf_tokenizer.read(weights) if is_gguf(weights) else read_folder(weights)
 
 
 def read_folder(folder: Path) -> Pretrained:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from base.errors import MetrolineError
 from data.text.gguf_file import GgufFile
-from data.text.pretrained import is_gguf
+from data.text.weights import is_gguf
 from models.decoder import huggingface
 from models.decoder.config import DecoderConfig
 from models.decoder.model import Decoder

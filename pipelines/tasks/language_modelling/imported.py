@@ -7,7 +7,7 @@ from pathlib import Path
 
 from base.errors import MetrolineError
 from base.progress import Progress
-from data.text.pretrained import find
+from data.text.weights import find
 from models.decoder.gguf import load
 from models.decoder.model import Decoder
 

@@ -12,8 +12,8 @@ from base.errors import MetrolineError
 from base.files import sha256
 from data.fetch.sources import HubSource, fetch
 from data.text.gguf_tokenizer import PRE_TOKENIZERS
-from data.text.pretrained import find, read
 from data.text.tokenizer import Tokenizer
+from data.text.weights import find, read
 from tests.decoders import KINDS, REFUSED, tokenizer
 from tests.gguf_files import TEMPLATE, TEXTS, add_tokenizer, finish, write_tokenizer
 

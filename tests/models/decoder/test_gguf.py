@@ -12,7 +12,7 @@ from gguf import GGMLQuantizationType as Kind
 from safetensors.torch import load_file, save_file
 
 from base.errors import MetrolineError
-from data.text import pretrained as text_side
+from data.text import weights as text_side
 from data.text.tokenizer import Tokenizer
 from models.decoder.gguf import load, unpermuted
 from models.decoder.huggingface import save_pretrained
@@ -220,6 +220,6 @@ def test_the_real_tokenizer_equals_that_of_llama_cpp(smollm2):
     theirs = llama_cpp.Llama(str(smollm2), vocab_only=True, verbose=False)
     ours = text_side.read(smollm2).inner
     ours.encode_special_tokens = True
-    code = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "data").glob("*.py"))]
+    code = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "data/text").glob("*.py"))]
     for text in [*TEXTS, *code, (ROOT / "README.md").read_text(encoding="utf-8")]:
         assert ours.encode(text).ids == theirs.tokenize(text.encode(), add_bos=False, special=False)

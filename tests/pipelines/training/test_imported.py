@@ -131,7 +131,7 @@ def test_evaluate_and_export_take_it_like_any_checkpoint(imported: tuple[Recipe,
 
 def hub(root: Path, weights: Path, change: Callable[[Tokenizers], None]) -> Path:
     """The same as a Hugging Face folder, whose tokenizer is changed."""
-    from data.text.pretrained import read
+    from data.text.weights import read
 
     save_pretrained(decoder(len(vocabulary()[0])), root)
     found = read(weights)
@@ -187,7 +187,7 @@ def test_a_tokenizer_that_was_saved_while_it_cut_and_filled_up_gives_equal_bytes
 
 
 def test_a_hugging_face_folder(weights: Path, tmp_path: Path) -> None:
-    from data.text.pretrained import read
+    from data.text.weights import read
 
     hub = tmp_path / "hub"
     model = decoder(len(vocabulary()[0]) + 8)  # embeddings are often padded
