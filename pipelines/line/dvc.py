@@ -26,6 +26,7 @@ from base.processes import stop_group
 from base.writable import check_writable
 from base.yaml_files import quoted, read_yaml, refuse_conflict
 from pipelines.line.stages import ERROR_MARKER, FORCED, OWNER
+from pipelines.recipe.code import FILE as CODE_HASHES
 from pipelines.recipe.load import RECIPES, listed_recipes
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.schema import Recipe
@@ -263,7 +264,8 @@ def _reasons(stage: "Stage") -> list[str]:
         for changes in item.values():
             for path, change in changes.items():
                 if isinstance(change, dict):  # {"pipelines/recipes/x.yaml": {"train": "modified"}}
-                    words.extend(f"recipe's {section} {how}" for section, how in change.items())
+                    whose = "code" if Path(path) == CODE_HASHES else "recipe"
+                    words.extend(f"{whose}'s {section} {how}" for section, how in change.items())
                 else:
                     words.append(f"{path} {change}")
     return words

@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
-    ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "constraints.txt", "data", "dvc.yaml", "kernels",
-    "models", "params.yaml", "pipelines", "prefect.yaml", "pyproject.toml", "serving",
+    ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "base", "constraints.txt", "data", "dvc.yaml",
+    "kernels", "models", "params.yaml", "pipelines", "prefect.yaml", "pyproject.toml", "serving",
 )  # fmt: skip
 
 

@@ -73,7 +73,8 @@ def test_dvc_alone_gives_the_same_bytes(clone: Path, twin: Path) -> None:
     call(twin, "metroline stage fetch tiny")  # in no Git repository; this tells DVC so
     call(twin, "dvc repro release@tiny")
     ours, theirs = (yaml.safe_load((folder / "dvc.lock").read_text())["stages"] for folder in (clone, twin))
-    assert set(ours) == {f"{stage}@tiny" for stage in ("fetch", "prepare", "train", "evaluate", "export", "release")}
+    stages = ("fetch", "prepare", "train", "evaluate", "export", "release")
+    assert set(ours) == {"code", *(f"{stage}@tiny" for stage in stages)}
     for stage in ours:
         assert ours[stage] == theirs[stage], stage
 
@@ -96,6 +97,30 @@ def test_an_edit_of_the_endpoint_trains_nothing_again(clone: Path) -> None:
     path.write_text(text + "\n# an edit\n")
     assert "nothing is stale" in call(clone, "metroline run tiny").stderr
     path.write_text(text)
+
+
+def test_a_new_task_and_a_new_model_make_nothing_stale(clone: Path) -> None:
+    """Nor is a training state orphaned; an edit of the decoder does both."""
+    states = sorted((clone / "artifacts/tiny/training/states").iterdir())
+    files = {
+        clone / "pipelines/tasks/poetry.py": "from base import errors\n\n\nclass Task:\n    engine = 'forward'\n",
+        clone / "models/rhyme.py": "from models.common.config import ModelConfig\n\nConfig = ModelConfig\n",
+    }
+    for path, text in files.items():
+        path.write_text(text)
+    assert "nothing is stale" in call(clone, "metroline run tiny").stderr
+    assert "up to date" in call(clone, "dvc status").stdout
+    for path in files:
+        path.unlink()
+    decoder = clone / "models/decoder/model.py"
+    text = decoder.read_text()
+    decoder.write_text(text + "\n# an edit\n")
+    shown = " ".join(call(clone, "metroline status tiny").stdout.split())
+    assert "train: code's train.tiny modified" in shown
+    assert "prepare:" not in shown
+    decoder.write_text(text)
+    assert "nothing is stale" in call(clone, "metroline run tiny").stderr
+    assert sorted((clone / "artifacts/tiny/training/states").iterdir()) == states
 
 
 def test_the_demo_answers_and_takes_the_next_port(clone: Path) -> None:
