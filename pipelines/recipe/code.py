@@ -39,7 +39,7 @@ PLUMBING = (
     "pipelines.recipe.kinds", "pipelines.recipe.load", "pipelines.recipe.schema", "pipelines.recipe.sections",
 )  # fmt: skip
 """Modules that decide where and how safely something is written or shown, not what; and the recipe's schema, whose
-values DVC compares by themselves."""
+values DVC compares by themselves (a task's `config.py` is such a schema too)."""
 
 
 @cache
@@ -56,7 +56,8 @@ def files(stage: str, task: str, model: str, root: Path = Path(".")) -> frozense
             entries.append(f"pipelines.exporting.{kinds.task(task).engine}")
         if stage != "prepare":
             entries.append(kinds.module_of(kinds.MODELS, model))
-    return frozenset(closure(*entries, root=root, without=PLUMBING, passed_over=passed_over))
+    schema = kinds.module_of(kinds.TASKS, task).rpartition(".")[0] + ".config"
+    return frozenset(closure(*entries, root=root, without=(*PLUMBING, schema), passed_over=passed_over))
 
 
 def all_files(task: str, model: str, root: Path = Path(".")) -> frozenset[Path]:

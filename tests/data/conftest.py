@@ -1,27 +1,14 @@
 """A server to download from, and folders as `fetch` leaves them."""
 
-import threading
-from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from data.fetch.sources import fetch, pin
-from tests.data.fetch.web_site import Site, handler
+from tests.data.fetch.web_site import site
 
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    found = Site()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(found))
-    found.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield found
-    server.shutdown()
-    server.server_close()
-    thread.join()
+__all__ = ["site"]
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from base.errors import MetrolineError, nearest
 from base.files import read_json
-from data.text.documents import DocumentsConfig
 from pipelines.tasks.interface import Card, Decode, Measured
 from pipelines.tasks.language_modelling.config import (
     EvaluateConfig,
@@ -20,6 +19,7 @@ from pipelines.tasks.language_modelling.config import (
 
 if TYPE_CHECKING:
     from data.signature import Signature
+    from data.text.documents import DocumentsConfig
     from pipelines.recipe.schema import Recipe
     from pipelines.tasks.language_modelling.learner import LanguageModelling
 
@@ -120,7 +120,7 @@ class Task:
         )
 
 
-def meta_names(documents: DocumentsConfig) -> list[str]:
+def meta_names(documents: "DocumentsConfig") -> list[str]:
     """The names that `documents` puts into the meta of a document."""
     groups = re.compile(documents.meta_pattern).groupindex if documents.meta_pattern else {}
     return sorted({*documents.meta_fields, *groups, *documents.bins})
