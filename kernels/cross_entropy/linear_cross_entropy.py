@@ -39,7 +39,8 @@ def linear_cross_entropy(
             waiting, the Triton kernel answers another number with a loss and gradients that are not-a-number.
         token_weights: float [...], a factor for each token's loss (no gradient flows to it).
         label_smoothing: share of the target that is spread evenly over the vocabulary.
-        reduction: the sum, the sum over the number of tokens that count, or (without gradients) each token's loss.
+        reduction: the sum, the sum over the number of tokens that count (0 where none does), or (without gradients)
+            each token's loss.
         backend: what makes losses and gradients of a chunk's logits; auto takes triton on a GPU that has it.
 
     Returns: [] or, for "none", [...]. Raises ValueError for shapes that do not fit, a target that is no word (on a
@@ -65,7 +66,9 @@ def linear_cross_entropy(
         raise ValueError(f"linear_cross_entropy: triton has no {kind} backend here")
     small = targets.numel() * weight.shape[0] <= _CHUNK_ELEMENTS
     if small and token_weights is None and backend == "auto":
-        return _plain(features, weight, targets, label_smoothing, reduction)  # nothing to gain, and a call saved
+        # Nothing to gain by chunks, and a call saved.
+        losses = _plain(features, weight, targets, label_smoothing, "none" if reduction == "none" else "sum")
+        return _mean(losses, targets) if reduction == "mean" else losses
     if torch.is_autocast_enabled(kind):
         features = features.to(torch.get_autocast_dtype(kind))
     flat_targets = targets.reshape(-1)
@@ -76,7 +79,11 @@ def linear_cross_entropy(
     )  # fmt: skip
     if reduction == "none":
         return losses.view(targets.shape)
-    return total if reduction == "sum" else total / (flat_targets != IGNORE).sum().clamp(min=1)
+    return _mean(total, flat_targets) if reduction == "mean" else total
+
+
+def _mean(total: Tensor, targets: Tensor) -> Tensor:
+    return total / (targets != IGNORE).sum().clamp(min=1)
 
 
 def _plain(features: Tensor, weight: Tensor, targets: Tensor, label_smoothing: float, reduction: str) -> Tensor:
