@@ -33,12 +33,12 @@ class TrainConfig(BaseModel):
     seed: int = Field(default=1, ge=0, lt=2**31)
 
     # The optimizer.
-    optimizer: Literal["muon", "adamw", "lamb"] = "adamw"
-    lr: float = Field(default=1e-3, gt=0, description="peak rate; with muon: that of the hidden matrices")
+    optimizer: Literal["muon", "adamw", "lamb", "sgd", "rmsprop", "adagrad"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0, description="peak rate; with muon: that of hidden matrices, convolutions")
     adam_lr: float | None = Field(default=None, gt=0, description="with muon: peak rate of all else (default: lr)")
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="decays of Adam's means; rmsprop: the second")
     eps: float = Field(default=1e-8, gt=0)
-    momentum: float = Field(default=0.95, ge=0, lt=1, description="of muon")
+    momentum: float = Field(default=0.95, ge=0, lt=1, description="of muon, sgd, rmsprop")
     weight_decay: float = Field(default=0.1, ge=0, description="on matrices only: not norms, biases, embeddings")
     clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: off")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

@@ -7,7 +7,7 @@ imports nothing heavy at its top: recipes are checked with it. docs/extending.md
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -35,7 +35,12 @@ class Batch:
 
 
 class Learner(Protocol):
-    """What the trainer needs to know. All of it is the same whenever it is asked again."""
+    """What the trainer needs to know. All of it is the same whenever it is asked again.
+
+    Random numbers may come from the global generators of PyTorch, NumPy and Python in `network`, `objective`, `batch`
+    and `validation` and in what these return: the trainer seeds them by the recipe's seed, the step and the process.
+    A learner may also say what it is `Judged` by, and have `words: Words`.
+    """
 
     data_hash: str
     """Identifies the prepared data."""
@@ -45,7 +50,9 @@ class Learner(Protocol):
     """Names of the network's weights that belong to the output, not to hidden layers."""
 
     def network(self, generator: "torch.Generator") -> "nn.Module":
-        """The network with its first weights; `layers` is the list of its blocks, where it has any."""
+        """The network with its first weights; `layers` is the list of its blocks, where it has any.
+
+        Its parameters and persistent buffers are what is saved; with several processes, buffers become their mean."""
 
     def objective(self, network: "nn.Module") -> "nn.Module":
         """A module whose forward(**batch.inputs, seed=...) is the sum of a batch's losses, float32 []."""
@@ -63,6 +70,35 @@ class Learner(Protocol):
 
     def save(self, network: "nn.Module", folder: Path) -> None:
         """Write the network with all that it takes to use it, `model.safetensors` among it."""
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """What a learner has that is not judged by its mean loss: the best weights and early stopping go by `value`."""
+
+    metric: str
+    """What the value is, such as `accuracy`; curves.jsonl has it as `valid_accuracy`."""
+    better: Literal["higher", "lower"]
+
+    def value(self, network: "nn.Module", device: "torch.device") -> float:
+        """Of the whole validation split; the network is in evaluation mode. Every process calls it, and the first
+        one's answer counts."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a learner's numbers read in curves, pictures and progress bars."""
+
+    targets: str = "targets"
+    """What is counted: tokens, images."""
+    loss: str = "mean per target"
+    """The loss's unit: nats per token."""
+
+
+def words(learner: Learner) -> Words:
+    """A learner's words, or those that fit any."""
+    found = getattr(learner, "words", None)
+    return found if isinstance(found, Words) else Words()
 
 
 @dataclass(frozen=True)

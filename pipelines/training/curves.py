@@ -10,8 +10,8 @@ def read_curves(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def draw(lines: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Write a PNG of `loss` and `valid_loss` over `step`, and of the learning rate below."""
+def draw(lines: list[dict[str, Any]], path: Path, title: str, unit: str) -> None:
+    """Write a PNG of `loss` and `valid_loss` (in `unit`) over `step`, and of the learning rate below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -22,7 +22,7 @@ def draw(lines: list[dict[str, Any]], path: Path, title: str) -> None:
         if points:
             loss.plot(*zip(*points, strict=True), style, label=label, linewidth=1.5, markersize=4)
     loss.set_title(title)
-    loss.set_ylabel("loss (nats per token)")
+    loss.set_ylabel(f"loss ({unit})")
     loss.grid(alpha=0.3)
     loss.legend()
     rate.plot([line["step"] for line in lines], [line["lr"] for line in lines], linewidth=1)

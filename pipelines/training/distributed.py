@@ -48,6 +48,27 @@ class Group:
         dist.broadcast(tensor, 0)
         return int(tensor)
 
+    @torch.no_grad()
+    def share(self, buffers: list[Tensor]) -> None:
+        """Make buffers equal on all processes, in place: floats the mean over them, others the first process's.
+
+        Running means become those of the whole batch. The mean is taken of differences from the first process, so that
+        what is equal already keeps its bits.
+        """
+        if self.size == 1 or not buffers:
+            return
+        flat = torch.cat([buffer.reshape(-1).to(self.device, torch.float64) for buffer in buffers])
+        first = flat.clone()
+        dist.broadcast(first, 0)
+        apart = torch.where(flat == first, 0.0, flat - first)
+        dist.all_reduce(apart)
+        mean = first + apart / self.size
+        at = 0
+        for buffer in buffers:
+            chosen = mean if buffer.is_floating_point() else first
+            buffer.copy_(chosen[at : at + buffer.numel()].view_as(buffer))
+            at += buffer.numel()
+
     def wait(self) -> None:
         """Until all are here."""
         if self.size > 1:
@@ -58,7 +79,7 @@ class Group:
         if self.size == 1:
             return objective
         if kind == "ddp":
-            # A mean over processes, which `Trainer` undoes. Buffers (RoPE's tables) are equal everywhere.
+            # A mean over processes, which `Trainer` undoes. Buffers: see `share`.
             return nn.parallel.DistributedDataParallel(objective, broadcast_buffers=False)
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
@@ -69,13 +90,20 @@ class Group:
         fully_shard(objective, mesh=mesh)
         return objective
 
+    def gather(self, wrapped: nn.Module) -> None:
+        """Let FSDP2 gather all weights, so that any part of the network can be called."""
+        for module in self._sharded(wrapped):
+            module.unshard()
+
     def forget_gathered(self, wrapped: nn.Module) -> None:
         """Free weights that FSDP2 gathered for a forward pass with no backward pass; else it would use them again."""
+        for module in self._sharded(wrapped):
+            module.reshard()
+
+    def _sharded(self, wrapped: nn.Module) -> Iterator[Any]:
         from torch.distributed.fsdp import FSDPModule
 
-        for module in wrapped.modules() if self.size > 1 else ():
-            if isinstance(module, FSDPModule):
-                module.reshard()
+        return (module for module in wrapped.modules() if self.size > 1 and isinstance(module, FSDPModule))
 
     @contextlib.contextmanager
     def accumulating(self, wrapped: nn.Module, last: bool) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """The training loop: steps, validation, averages, early stopping, saving and resuming. It knows no task.
 
-A step's batch, learning rate and dropout masks are functions of the recipe and the step's number, so what a resumed run
-needs is the tensors and counters of `pipelines.training.state`, and no generator.
+A step's batch, learning rate and random numbers are functions of the recipe and the step's number, so what a resumed
+run needs is the tensors and counters of `pipelines.training.state`, and no generator.
 """
 
 import contextlib
@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from base.errors import MetrolineError
 from pipelines.recipe.train_section import Phase, TrainConfig
-from pipelines.tasks.interface import Batch, Learner
+from pipelines.tasks.interface import Batch, Judged, Learner, words
 from pipelines.training import device as machine
 from pipelines.training.distributed import Group, gathered
 from pipelines.training.metrics import Clock, Metrics, Progress
 from pipelines.training.optimizers import build, set_rate
 from pipelines.training.order import Order
+from pipelines.training.randomness import BATCH, VALIDATION, piece_seed, reseed
 from pipelines.training.schedule import rate, shape
-from pipelines.training.snapshot import pack, unpack
+from pipelines.training.snapshot import pack, persistent_buffers, unpack
 from pipelines.training.state import Counters, States, read_tensors, write_tensors
 from pipelines.training.stop import Stopped, StopRequest
 from pipelines.training.validation import Interrupted, mean_loss
@@ -44,6 +45,7 @@ class Trainer:
                 raise MetrolineError(
                     f"a batch of {part.batch} sequences of {part.sequence} cannot be shared by {group.size} processes"
                 )
+        reseed(self.device, config.seed)  # for layers that draw their first weights without the generator
         self.network = task.network(torch.Generator().manual_seed(config.seed)).to(self.device)
         self.parameters = sum(weight.numel() for weight in self.network.parameters())
         self.objective = task.objective(self.network)
@@ -53,6 +55,7 @@ class Trainer:
         self.optimizers = build(config, self.network, task.outer, bf16_units=units)
         self.weights = dict(self.network.named_parameters())  # tied weights come once
         self.averages = {name: weight.detach().clone() for name, weight in self.weights.items()} if config.ema else {}
+        self.metric = task.metric if isinstance(task, Judged) else "loss"
         self.scaler = machine.scaler(self.device, self.precision)
         self.order = Order(task.examples, config.seed)
         self.counters = Counters()
@@ -73,12 +76,12 @@ class Trainer:
         piece = share
         if self.config.micro_batch:
             piece = max(1, self.config.micro_batch * plan.sequence // self.config.sequence)
-        stops = [min(at + piece, begin + share) for at in range(begin, begin + share, piece)]
-        starts = [begin, *stops[:-1]]
-        return [
-            self.task.batch(epochs[a:b], windows[a:b], plan.sequence, self.device)
-            for a, b in zip(starts, stops, strict=True)
-        ]
+        batches = []
+        for index, at in enumerate(range(begin, begin + share, piece)):
+            part = slice(at, min(at + piece, begin + share))
+            reseed(self.device, piece_seed(self.config.seed, step, self.group.rank, index), BATCH)
+            batches.append(self.task.batch(epochs[part], windows[part], plan.sequence, self.device))
+        return batches
 
     def step(self) -> None:
         """One optimizer step; the counters say what it did."""
@@ -86,14 +89,20 @@ class Trainer:
         batches = self.batches(number)
         self.clock.lap("data")
         (targets,) = self.group.sum(sum(batch.targets for batch in batches))
+        if not targets:
+            raise MetrolineError(
+                f"step {number + 1}: no target counts in its batch, {self.where()}",
+                hint="take out examples without targets when the data is prepared, or take a larger train.batch",
+            )
         set_rate(self.optimizers, rate(config, number))
         total = torch.zeros((), device=self.device)
         self.objective.train()
         for index, batch in enumerate(batches):
-            seed = torch.tensor(dropout_seed(config.seed, number, self.group.rank, index))
+            seed = piece_seed(config.seed, number, self.group.rank, index)
+            reseed(self.device, seed)
             with self.group.accumulating(self.wrapped, index == len(batches) - 1):
                 with machine.autocast(self.device, self.precision):
-                    loss = self.call(**batch.inputs, seed=seed)
+                    loss = self.call(**batch.inputs, seed=torch.tensor(seed))
                 # Divided by the targets of the whole batch, so that its pieces weigh by what they hold; times the
                 # number of processes, because sharing gradients takes their mean.
                 self.scaler.scale(loss * (self.group.size / targets)).backward()
@@ -107,6 +116,8 @@ class Trainer:
         self.scaler.update()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
+        if self.group.size > 1:
+            self.group.share(list(persistent_buffers(self.network).values()))
         if self.averages:
             decay = min(config.ema, (1 + number) / (10 + number))  # short at first: the first weights are random
             torch._foreach_lerp_(list(self.averages.values()), list(self.weights.values()), 1 - decay)
@@ -128,14 +139,17 @@ class Trainer:
     def diverged(self, loss: float, norm: float) -> "Diverged":
         """The error for a step whose loss or gradient is not a finite number."""
         number = self.counters.step
-        plan = shape(self.config, number)
-        where = self.task.describe(*self.order.take(plan.first, plan.windows))
         good = self.states.newest() if self.group.leads else None
         last = f"the last good state is step {good} in {self.states.folder}" if good else "no state was saved before it"
         return Diverged(
-            f"step {number + 1}: loss {loss}, gradient norm {norm}; the batch was {where}; {last}",
+            f"step {number + 1}: loss {loss}, gradient norm {norm}; the batch was {self.where()}; {last}",
             hint="lower train.lr, lengthen train.warmup, or take precision fp32",
         )
+
+    def where(self) -> str:
+        """Where in the data the batch of this step is."""
+        plan = shape(self.config, self.counters.step)
+        return self.task.describe(*self.order.take(plan.first, plan.windows))
 
     # What follows a step --------------------------------------------------------------------------------------------
 
@@ -149,7 +163,7 @@ class Trainer:
             validated = self.validate()
             self.clock.lap("validate")
         if validated is not None:
-            self.judge(validated)
+            self.keep_best(*validated)
             last = last or counters.finished
         counters.finished = last
         if last or validated is not None or counters.step % config.log_every == 0:
@@ -157,29 +171,44 @@ class Trainer:
         if last or counters.step % config.save_every == 0:
             self.save(metrics)
 
-    def validate(self) -> float | None:
-        """Loss over the whole validation split, of the averaged weights where there are any; None: no split."""
+    @torch.no_grad()
+    def validate(self) -> tuple[float, float] | None:
+        """Loss over the whole validation split and the value that it is judged by, which is the loss unless the learner
+        has its own; of the averaged weights where there are any. None: no split."""
+        reseed(self.device, piece_seed(self.config.seed, VALIDATION, self.group.rank, 0))
         with self.averaged(), machine.autocast(self.device, self.precision):
             loss = mean_loss(self.objective, self.task.validation(self.device), self.group, self.stopping)
+            value = loss
+            if loss is not None and isinstance(self.task, Judged):
+                self.group.gather(self.wrapped)
+                own = float(self.task.value(self.network, self.device))
+                (value,) = self.group.sum(own if self.group.leads else 0.0)
             self.group.forget_gathered(self.wrapped)
-        return loss
+        return None if loss is None or value is None else (loss, value)
 
-    def judge(self, loss: float) -> None:
-        """Keep the weights when the validation loss is the lowest so far; note when to stop early."""
-        counters = self.counters
+    def keep_best(self, loss: float, value: float) -> None:
+        """Keep the weights when `value` is the best so far; note when to stop early."""
+        counters, better = self.counters, self.task.better if isinstance(self.task, Judged) else "lower"
         if not math.isfinite(loss):
             raise self.diverged(loss, counters.gradient_norm)
-        counters.valid_loss = loss
-        if counters.best_loss is None or loss < counters.best_loss:
-            counters.best_loss, counters.best_step, counters.stale = loss, counters.step, 0
-            weights = {name: gathered(weight) for name, weight in (self.averages or self.weights).items()}
+        if not math.isfinite(value):
+            raise MetrolineError(
+                f"step {counters.step}: {self.metric} of the validation split is {value}",
+                hint="the task must give a number for every network, also for one that has learnt nothing",
+            )
+        counters.valid_loss, counters.valid_value = loss, value
+        best = counters.best_value
+        if best is None or (value > best if better == "higher" else value < best):
+            counters.best_loss, counters.best_value = loss, value
+            counters.best_step, counters.stale = counters.step, 0
+            weights = self.whole()
             if self.group.leads:
                 write_tensors(self.states.best(counters.step), weights)
         else:
             counters.stale += 1
             counters.finished = 0 < self.config.early_stopping <= counters.stale
 
-    def log(self, metrics: Metrics | None, validated: float | None) -> None:
+    def log(self, metrics: Metrics | None, validated: tuple[float, float] | None) -> None:
         """A line of the curves, one of timing, and the gauges."""
         counters, seconds = self.counters, self.clock.take()
         line: dict[str, Any] = {"step": counters.step, "tokens": counters.tokens}
@@ -188,7 +217,7 @@ class Trainer:
         line["lr"] = self.config.lr * rate(self.config, counters.step - 1)
         line["grad_norm"] = counters.gradient_norm
         if validated is not None:
-            line["valid_loss"] = validated
+            line["valid_loss"], line[f"valid_{self.metric}"] = validated
         counters.loss_sum, counters.loss_targets = 0.0, 0
         if metrics is None:
             return
@@ -196,8 +225,9 @@ class Trainer:
         steps = counters.step - self.logged
         self.logged = counters.step
         metrics.set(
-            step=counters.step, loss=line.get("loss"), valid_loss=validated, gradient_norm=counters.gradient_norm
-        )
+            step=counters.step, loss=line.get("loss"), valid_loss=line.get("valid_loss"),
+            valid_value=line.get(f"valid_{self.metric}"), gradient_norm=counters.gradient_norm,
+        )  # fmt: skip
         if steps:
             busy = sum(value for name, value in seconds.items() if name in ("data", "compute", "rest"))
             self.speed = self.since_log / busy
@@ -218,7 +248,7 @@ class Trainer:
         self.clock.lap("rest")
         if self.scaler.is_enabled():
             self.counters.scaler = dict(self.scaler.state_dict())
-        tensors = pack(self.weights, self.averages, self.optimizers)
+        tensors = pack(self.weights | persistent_buffers(self.network), self.averages, self.optimizers)
         if self.group.leads:
             if metrics is not None:
                 self.counters.curves_bytes = metrics.curves_bytes()
@@ -235,7 +265,7 @@ class Trainer:
                 self.states.forget_after(0, 0)
             return False
         self.counters, tensors, environment = self.states.load(found)
-        unpack(tensors, self.weights, self.averages, self.optimizers)
+        unpack(tensors, self.weights | persistent_buffers(self.network), self.averages, self.optimizers)
         if self.counters.scaler:
             self.scaler.load_state_dict(self.counters.scaler)
         self.saved = self.counters.step
@@ -280,9 +310,11 @@ class Trainer:
                     loss = self.counters.loss_sum / self.counters.loss_targets
                     self.follow(metrics)
                     if progress is not None:
-                        fields = {"loss": loss, "tokens_per_s": self.speed} if self.speed else {"loss": loss}
-                        if self.counters.valid_loss is not None:
-                            fields["valid_loss"] = self.counters.valid_loss
+                        fields = {"loss": loss}
+                        if self.speed:
+                            fields[f"{words(self.task).targets}_per_s"] = self.speed
+                        if self.counters.valid_value is not None:
+                            fields[f"valid_{self.metric}"] = self.counters.valid_value
                         progress.update(advance=1, **fields)
                     self.clock.lap("rest")
                     if self.stopping() and not self.counters.finished:
@@ -304,11 +336,16 @@ class Trainer:
         return bool(self.group.sum(self.stop.number)[0])
 
     def best(self) -> dict[str, Tensor]:
-        """The weights to keep, whole: those with the lowest validation loss, else the (averaged) last ones."""
-        if self.counters.best_loss is not None:
+        """The weights to keep, whole: those of the best validation, else the (averaged) last ones."""
+        if self.counters.best_value is not None:
             self.group.wait()
             return read_tensors(self.states.best(self.counters.best_step))
-        return {name: gathered(weight.detach()) for name, weight in (self.averages or self.weights).items()}
+        return self.whole()
+
+    def whole(self) -> dict[str, Tensor]:
+        """The (averaged) weights and the buffers of now, gathered; to be called on all processes."""
+        tensors = (self.averages or self.weights) | persistent_buffers(self.network)
+        return {name: gathered(tensor.detach()) for name, tensor in tensors.items()}
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -336,14 +373,6 @@ class Trainer:
 
 class Diverged(MetrolineError):
     """A loss or a gradient that is not a finite number."""
-
-
-def dropout_seed(seed: int, step: int, rank: int, index: int) -> int:
-    """A different seed for each piece of each step, below 2**62."""
-    value = seed
-    for part in (step, rank, index):
-        value = (value * 6_364_136_223_846_793_005 + part + 1_442_695_040_888_963_407) % 2**62
-    return value
 
 
 @torch.no_grad()

@@ -14,8 +14,9 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server, write
 from base.progress import Progress
 
 GAUGES = {
-    "loss": "training loss, nats per target, mean since the last line",
-    "valid_loss": "loss over the whole validation split, nats per target",
+    "loss": "training loss, mean per target since the last line",
+    "valid_loss": "loss over the whole validation split, mean per target",
+    "valid_value": "what the best step is chosen by: the validation loss, or the task's own value",
     "tokens_per_second": "targets trained on per second, all processes",
     "mfu_ratio": "floating-point operations of the model as a part of the machine's peak",
     "gradient_norm": "norm of the whole gradient before clipping",

@@ -1,24 +1,42 @@
 """Muon, as `torch.optim.Muon`, with equal-shaped matrices orthogonalised together.
 
-Update rule, hyperparameters and state are PyTorch's (Jordan et al. 2024, kellerjordan.github.io/posts/muon). Three
+Update rule, hyperparameters and state are PyTorch's (Jordan et al. 2024, kellerjordan.github.io/posts/muon). Four
 things differ: the Newton-Schulz products of matrices of one shape are one batched product; they run in float32 on CPUs
-without bf16 matrix units, where bf16 takes twice as long; and sharded (FSDP2) matrices are gathered first.
+without bf16 matrix units, where bf16 takes twice as long; sharded (FSDP2) matrices are gathered first; and kernels of a
+convolution, [out, in, ...], are rows of a matrix [out, in · ...], as in github.com/KellerJordan/cifar10-airbench.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5  # of the Newton-Schulz iteration
 
-class BatchedMuon(torch.optim.Muon):
-    """`torch.optim.Muon` for many small matrices; `dtype` is that of the Newton-Schulz products."""
 
-    def __init__(self, params: Any, *, dtype: torch.dtype = torch.bfloat16, **options: Any) -> None:
-        super().__init__(params, **options)
+class BatchedMuon(torch.optim.Optimizer):
+    """`torch.optim.Muon` for many small matrices; `dtype` is that of the Newton-Schulz products.
+
+    Raises ValueError: a weight that has fewer than two dimensions.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
+        super().__init__(params, defaults)
         self.dtype = dtype
+        for weight in (weight for group in self.param_groups for weight in group["params"]):
+            if weight.dim() < 2:
+                raise ValueError(f"BatchedMuon: a weight of shape {tuple(weight.shape)} is no matrix")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -42,14 +60,12 @@ class BatchedMuon(torch.optim.Muon):
                 state["momentum_buffer"] = torch.zeros_like(weight)
             buffers.append(state["momentum_buffer"])
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-        updates: Sequence[Tensor] = buffers
-        if group["nesterov"]:
-            updates = [gradient.clone() for gradient in gradients]  # in place: torch 2.11 shards no other _foreach_lerp
-            torch._foreach_lerp_(updates, buffers, group["momentum"])
+        updates = [gradient.clone() for gradient in gradients]  # in place: torch 2.11 shards no other _foreach_lerp
+        torch._foreach_lerp_(updates, buffers, group["momentum"])  # Nesterov's
         # The factor makes updates of tall and wide matrices equally large in root mean square.
-        rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
-        whole = torch.stack([gathered(update) for update in updates]).to(self.dtype)  # [N, rows, columns]
-        orthogonal = newton_schulz(whole, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1:].numel()))
+        whole = torch.stack([gathered(update).flatten(1) for update in updates]).to(self.dtype)  # [N, rows, columns]
+        orthogonal = newton_schulz(whole).reshape(-1, *shape)
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         parts = [
             sharded_like(update.to(weight.dtype), weight) for update, weight in zip(orthogonal, weights, strict=True)
@@ -57,17 +73,17 @@ class BatchedMuon(torch.optim.Muon):
         torch._foreach_add_(weights, parts, alpha=-rate)
 
 
-def newton_schulz(x: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+def newton_schulz(x: Tensor) -> Tensor:
     """Roughly U Vᵀ of each matrix's singular value decomposition U S Vᵀ: [N, rows, columns] → the same shape.
 
     The singular values end between about 0.7 and 1.2, as in `torch.optim.Muon`, whose iteration this is.
     """
-    a, b, c = coefficients
+    a, b, c = COEFFICIENTS
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
-    for _ in range(steps):
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x

@@ -1,7 +1,8 @@
 """Which optimizer updates which weights, and how fast.
 
 Matrices inside the network decay; norms, biases and embeddings do not, as is custom. With `muon` the hidden matrices
-go to Muon, and embeddings, the output head, norms and biases to AdamW with a rate of their own (`adam_lr`).
+and convolutions go to Muon, and all else to AdamW with a rate of its own (`adam_lr`). sgd, rmsprop and adagrad are
+PyTorch's, whose weight decay is added to the gradient.
 """
 
 from collections.abc import Collection
@@ -14,6 +15,8 @@ from pipelines.recipe.train_section import TrainConfig
 from pipelines.training.lamb import Lamb
 from pipelines.training.muon import BatchedMuon
 
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 PEAK = "peak_lr"
 """Key of a parameter group: its rate before the schedule's factor."""
 
@@ -22,9 +25,9 @@ def split(network: nn.Module, outer: Collection[str]) -> tuple[list[Tensor], lis
     """Trainable weights as (hidden matrices, embeddings and head, norms and biases); a tied weight comes once.
 
     `outer`: names of weights that are not hidden although they are matrices (an output head). Weights of nn.Embedding
-    need not be named.
+    and nn.EmbeddingBag need not be named.
     """
-    embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    embeddings = {id(module.weight) for module in network.modules() if isinstance(module, EMBEDDINGS)}
     hidden: list[Tensor] = []
     edge: list[Tensor] = []
     vectors: list[Tensor] = []
@@ -49,8 +52,9 @@ def build(
     rate = config.lr
     decaying, plain = hidden, edge + vectors
     if config.optimizer == "muon":
-        flat = [weight for weight in hidden if weight.dim() == 2]
-        decaying = [weight for weight in hidden if weight.dim() != 2]
+        convolutions = {id(module.weight) for module in network.modules() if isinstance(module, CONVOLUTIONS)}
+        flat = [weight for weight in hidden if weight.dim() == 2 or id(weight) in convolutions]
+        decaying = [weight for weight in hidden if weight.dim() != 2 and id(weight) not in convolutions]
         rate = config.adam_lr or config.lr
         if flat:
             dtype = torch.bfloat16 if bf16_units else torch.float32
@@ -62,15 +66,27 @@ def build(
     ]
     groups = [group for group in groups if group["params"]]
     if groups:
-        options = {"lr": rate, "betas": config.betas, "eps": config.eps}
-        if config.optimizer == "lamb":
-            optimizers.append(Lamb(groups, **options))
-        else:
-            optimizers.append(torch.optim.AdamW(groups, **options, fused=not any(map(_sharded, plain + decaying))))
+        optimizers.append(_rest(config, groups, rate))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group[PEAK] = group["lr"]
     return optimizers
+
+
+def _rest(config: TrainConfig, groups: list[dict[str, Any]], rate: float) -> torch.optim.Optimizer:
+    """The optimizer of what Muon does not take, which without `muon` is everything."""
+    second = config.betas[1]
+    match config.optimizer:
+        case "sgd":
+            return torch.optim.SGD(groups, lr=rate, momentum=config.momentum)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=rate, alpha=second, eps=config.eps, momentum=config.momentum)
+        case "adagrad":
+            return torch.optim.Adagrad(groups, lr=rate, eps=config.eps)
+        case "lamb":
+            return Lamb(groups, lr=rate, betas=config.betas, eps=config.eps)
+    fused = not any(_sharded(weight) for group in groups for weight in group["params"])
+    return torch.optim.AdamW(groups, lr=rate, betas=config.betas, eps=config.eps, fused=fused)
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], factor: float) -> None:

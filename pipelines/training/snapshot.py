@@ -1,14 +1,43 @@
-"""Weights, averages and optimizer moments as one dictionary of whole tensors, and back; sharded ones are gathered."""
+"""Weights, buffers, averages and optimizer moments as one dictionary of whole tensors, and back; shards are gathered.
+
+Buffers (BatchNorm's running statistics) are kept with the weights under the same prefix, unless their network registers
+them with persistent=False. Averaged weights go with the buffers of the same step, which are not averaged.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from base.errors import MetrolineError
 from pipelines.training.distributed import assign, gathered
 
 WEIGHT, AVERAGE = "weight", "average"
 """Prefixes of names; the others are the optimizers' own keys, such as `exp_avg`."""
+
+
+def persistent_buffers(network: nn.Module) -> dict[str, Tensor]:
+    """The buffers that belong to a network's checkpoint, each once, as they are now: a module may replace its own."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    kept = network.state_dict(keep_vars=True)
+    for name, buffer in network.named_buffers(remove_duplicate=False):
+        if name in kept:
+            found.setdefault(id(buffer), (name, buffer))
+    return dict(found.values())
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy weights and buffers, each once, into a network that has the very same. Raises MetrolineError: other ones."""
+    own = dict(network.named_parameters()) | persistent_buffers(network)
+    wrong = sorted(own.keys() ^ tensors.keys()) or [n for n in own if own[n].shape != tensors[n].shape]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise MetrolineError(
+            f"the saved weights are not those of the model: they differ in {wrong[0]}{more}",
+            hint="remove the training folder of this recipe below artifacts/ to train anew",
+        )
+    for name, tensor in own.items():
+        assign(tensor, tensors[name])
 
 
 def pack(

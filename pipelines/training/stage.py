@@ -23,11 +23,9 @@ from pipelines.recipe.code import files
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipelines.recipe.load import load as load_recipe
     from pipelines.recipe.schema import Recipe
     from pipelines.tasks.interface import Learner
     from pipelines.training.loop import Trainer
-    from pipelines.training.state import Counters
 
 PORT = "METROLINE_METRICS_PORT"
 """Variable: also serve the run's Prometheus metrics on this port, on loopback."""
@@ -86,20 +84,23 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, an
                 metrics.close(success=success)
         weights = trainer.best()
         if group.leads:
-            if overfitted := judgement(trainer.counters):
+            if overfitted := judgement(trainer):
                 say(overfitted)
             write_checkpoint(recipe, paths, trainer, weights)
         group.wait()
 
 
-def judgement(counters: "Counters") -> str:
-    """What to say of a run whose validation loss rose again before it ended; nothing of others."""
-    best, last = counters.best_loss, counters.valid_loss
-    if best is None or last is None or last < 1.02 * best:
+def judgement(trainer: "Trainer") -> str:
+    """What to say of a run whose validation got worse again before it ended; nothing of others."""
+    counters = trainer.counters
+    best, last = counters.best_value, counters.valid_value
+    if best is None or last is None or abs(last - best) <= 0.02 * abs(best):
         return ""
+    higher = last < best  # than the last is the best
     return (
-        f"the validation loss was lowest at step {counters.best_step} of {counters.step} ({best:.3f}) and rose to "
-        f"{last:.3f}: the weights of that step are kept, and more text or fewer steps would use the time better"
+        f"the validation {trainer.metric} was {'highest' if higher else 'lowest'} at step {counters.best_step} of "
+        f"{counters.step} ({best:.3f}) and {'fell' if higher else 'rose'} to {last:.3f}: the weights of that step are "
+        f"kept, and more data or fewer steps would use the time better"
     )
 
 
@@ -128,15 +129,17 @@ def write_checkpoint(recipe: "Recipe", paths: Paths, trainer: "Trainer", weights
 
     import torch
 
+    from pipelines.tasks.interface import words
     from pipelines.training.curves import draw, read_curves
+    from pipelines.training.snapshot import fill
 
     network = trainer.task.network(torch.Generator())
-    network.load_state_dict(weights, strict=False)
+    fill(network, weights)
     counters = trainer.counters
     with atomic_folder(paths.checkpoint) as folder:
         trainer.task.save(network, folder)
         shutil.copyfile(trainer.states.curves, folder / "curves.jsonl")
-        draw(read_curves(trainer.states.curves), folder / "curves.png", recipe.name)
+        draw(read_curves(trainer.states.curves), folder / "curves.png", recipe.name, words(trainer.task).loss)
         write_json(
             folder / "training.json",
             {
@@ -145,6 +148,7 @@ def write_checkpoint(recipe: "Recipe", paths: Paths, trainer: "Trainer", weights
                 "steps": counters.step,
                 "stopped_early": counters.step < recipe.train.steps,
                 "valid_loss": counters.best_loss,
+                f"valid_{trainer.metric}": counters.best_value,
                 "tokens": counters.tokens,
                 "parameters": trainer.parameters,
                 "data_hash": trainer.task.data_hash,
@@ -169,6 +173,7 @@ def main() -> None:
     import sys
 
     from base.terminal import print_anywhere
+    from pipelines.recipe.load import load as load_recipe
 
     parser = argparse.ArgumentParser(prog="python -m pipelines.training.stage", description="Train one recipe.")
     parser.add_argument("recipe", help="name of a file in pipelines/recipes/, without .yaml")

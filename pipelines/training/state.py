@@ -1,8 +1,8 @@
 """Training states on disk: what a killed run resumes from, to the last bit.
 
-    states/<fingerprint>/step-00000200.safetensors    weights, averages, the optimizers' moments
+    states/<fingerprint>/step-00000200.safetensors    weights, buffers, averages, the optimizers' moments
                          step-00000200.json           counters and hashes; written last, so it says "all of it is here"
-                         best-00000150.safetensors    the weights with the lowest validation loss
+                         best-00000150.safetensors    the weights of the best validation
                          curves.jsonl                 what the logged steps measured
 
 The fingerprint is a hash of everything that decides the numbers (recipe, data, code), so another recipe finds no
@@ -23,7 +23,7 @@ from torch import Tensor
 from base.errors import MetrolineError
 from base.files import atomic_path, read_json, sha256, write_json
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -40,10 +40,13 @@ class Counters:
     gradient_norm: float = 0.0
     best_step: int = 0
     best_loss: float | None = None
-    """The lowest validation loss and when it was; None before the first validation."""
+    best_value: float | None = None
+    """The best validation: its step, its loss, and the value that it was judged by, which is the loss unless the
+    learner has one of its own. None before the first."""
     stale: int = 0
     """Validations since."""
     valid_loss: float | None = None
+    valid_value: float | None = None
     """Of the latest validation."""
     pending: bool = False
     """Stopped between a step and what follows it (validation, logging)."""
@@ -80,7 +83,7 @@ class States:
         path = self._tensors(counters.step)
         try:
             write_tensors(path, tensors)
-            best = self.best(counters.best_step) if counters.best_loss is not None else None
+            best = self.best(counters.best_step) if counters.best_value is not None else None
             files = {file.name: sha256(file) for file in (path, best) if file is not None}
             value = {"format": FORMAT, "counters": asdict(counters), "environment": environment, "files": files}
             write_json(path.with_suffix(".json"), {**value, "check": _check(value)})

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import nn
 
 from pipelines.tasks.interface import Batch
@@ -13,11 +12,12 @@ class Interrupted(Exception):
     """A signal asked training to stop during validation."""
 
 
-@torch.no_grad()
 def mean_loss(
     objective: nn.Module, batches: Iterator[Batch], group: Group, stopping: Callable[[], bool]
 ) -> float | None:
-    """Mean loss of all targets, in evaluation mode; None when there are none. Raises Interrupted.
+    """Mean loss of all targets, in evaluation mode; None when there are none. Call it without gradients.
+
+    Raises Interrupted.
 
     Every process calls the objective equally often, though the last time for nothing, because FSDP2 gathers weights
     there.

@@ -35,8 +35,10 @@ def now() -> list[Panel]:
             words={"0": ("no", CALM), "1": ("yes", GOOD)},
         ),
         number("Step", "Optimizer steps done.", each("step"), unit="locale"),
-        number("Validation loss", "Nats a token, the latest.", each("valid_loss"), decimals=3),
-        number("Speed", "Tokens trained on a second.", each("tokens_per_second"), unit=TOKENS_PER_SECOND),
+        number("Validation loss", "Mean per target, the latest.", each("valid_loss"), decimals=3),
+        number(
+            "Speed", "Targets trained on a second: tokens, images.", each("tokens_per_second"), unit=TOKENS_PER_SECOND
+        ),
         number(
             "MFU",
             "Model FLOPs utilization: useful arithmetic as a share of the device's peak.",
@@ -68,7 +70,7 @@ def learning() -> list[Panel]:
     return [
         lines(
             "Loss",
-            "Nats a token: of the training batches, and of the validation split.",
+            "Mean per target: of the training batches, and of the validation split.",
             {"{{recipe}} training": each("loss"), "{{recipe}} validation": each("valid_loss")},
             width=12,
             zero=False,
@@ -87,7 +89,7 @@ def speed() -> list[Panel]:
     return [
         lines(
             "Tokens a second",
-            "Tokens trained on a second.",
+            "Targets trained on a second: tokens, images.",
             {"{{recipe}}": each("tokens_per_second")},
             unit=TOKENS_PER_SECOND,
         ),

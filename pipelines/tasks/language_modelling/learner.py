@@ -19,7 +19,7 @@ from data.text.shards import Shards
 from kernels import linear_cross_entropy
 from models.decoder.huggingface import save_pretrained
 from models.decoder.model import Decoder
-from pipelines.tasks.interface import Batch
+from pipelines.tasks.interface import Batch, Words
 from pipelines.tasks.language_modelling.imported import imported
 from pipelines.tasks.language_modelling.shift import epoch_shift
 
@@ -55,6 +55,7 @@ class LanguageModelling:
     """
 
     outer = ("lm_head.weight",)
+    words = Words(targets="tokens", loss="nats per token")
 
     def __init__(self, recipe: "Recipe", prepared: Path, first: Path | None = None) -> None:
         self.config, self.prepared, self.first = recipe.train, prepared, first

@@ -19,7 +19,7 @@ from pipelines.recipe.train_section import TrainConfig
         ({"lr": 0}, "greater than 0"),
         ({"lr": -0.1}, "greater than 0"),
         ({"adam_lr": -1}, "greater than 0"),
-        ({"optimizer": "sgd"}, "'muon', 'adamw' or 'lamb'"),
+        ({"optimizer": "adam"}, "'muon', 'adamw', 'lamb', 'sgd', 'rmsprop' or 'adagrad'"),
         ({"schedule": "cosin"}, "'cosine', 'linear', 'wsd' or 'constant'"),
         ({"betas": [0.9, 1.0]}, "betas must be in [0, 1)"),
         ({"betas": [0.9]}, "betas"),

@@ -4,10 +4,13 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
 from tokenizers import Tokenizer, models
@@ -15,6 +18,7 @@ from tokenizers import Tokenizer, models
 from data.text.shards import ShardWriter, write_index
 from pipelines.paths import Paths
 from pipelines.recipe.schema import Recipe
+from pipelines.training.loop import Trainer
 
 torch.set_num_threads(1)  # small products, and other tests run beside
 
@@ -98,6 +102,26 @@ def start(root: Path, *more: str, processes: int = 1, **environment: str) -> sub
         text=True,
         start_new_session=True,
     )
+
+
+class Killed(BaseException):
+    """Stands for a process that ends between two instructions: nothing may handle it."""
+
+
+@contextmanager
+def killed_after(number: int) -> Iterator[None]:
+    """Inside, a run ends between this step and the next."""
+    step = Trainer.step
+
+    def stop(self: Trainer) -> None:
+        if self.counters.step == number:
+            raise Killed
+        step(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", stop)
+        with pytest.raises(Killed):
+            yield
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import time
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -20,6 +19,7 @@ from pipelines.training import loop
 from pipelines.training.stage import train
 from pipelines.training.state import Counters, States
 from tests.pipelines.training import small_runs
+from tests.pipelines.training.small_runs import Killed, killed_after
 
 # Everything that has a state: averages, dropout, two optimizers, early stopping, more than one epoch, phases.
 HARD = {
@@ -48,10 +48,10 @@ def _equal_curves_drawn_once():
     """Half of a run's time here is its picture. That equal curves give equal bytes is proven in test_train_run.py."""
     draw, drawn = pictures.draw, {}
 
-    def draw_once(lines, path, title):
-        key = json.dumps([lines, title])
+    def draw_once(lines, path, *words):
+        key = json.dumps([lines, words])
         if key not in drawn:
-            draw(lines, path, title)
+            draw(lines, path, *words)
             drawn[key] = path.read_bytes()
         path.write_bytes(drawn[key])
 
@@ -78,26 +78,6 @@ def copy(root, folder):
     """The same run in another folder."""
     shutil.copytree(root, folder, dirs_exist_ok=True)
     return Paths("mini", folder)
-
-
-class Killed(BaseException):
-    """Stands for a process that ends between two instructions: nothing may handle it."""
-
-
-@contextmanager
-def killed_after(number):
-    """Inside, a run ends between this step and the next."""
-    step = loop.Trainer.step
-
-    def stop(self):
-        if self.counters.step == number:
-            raise Killed
-        step(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Trainer, "step", stop)
-        with pytest.raises(Killed):
-            yield
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw", "lamb"])
