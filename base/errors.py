@@ -55,3 +55,7 @@ def printable(text: str) -> str:
 
 class NetworkError(MetrolineError):
     """Somebody else's machine did not answer: the same may work later, so the flow tries again."""
+
+
+class BadItem(MetrolineError):
+    """One item (an image, a clip, a row) that cannot be used: a client is told why; prepare stops or drops it."""

@@ -4,9 +4,15 @@
 texts always share a split. `tail` cuts the corpus in reading order into test | train | valid, for a corpus that is
 one text: validation is its end and right behind train, as in nanoGPT, so that losses can be compared with what others
 report. What counts as a document is data/text/documents.py's.
+
+For records there are three more. `group` keeps together what belongs together (a speaker's clips, a patient's images):
+all of a group shares a split, by the hash of its name. `time` puts the newest last: train | gap | valid | gap | test.
+`given` takes the split that the data set itself has, told by its files or a column. Sharing records out is
+data/assign.py's, what must not be on two sides data/leaks.py's.
 """
 
 import hashlib
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -19,15 +25,54 @@ class SplitConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Literal["hash", "tail"] = Field(default="hash", description="by each document's hash, or by reading order")
+    method: Literal["hash", "tail", "group", "time", "given"] = Field(
+        default="hash",
+        description="by each document's hash, or by reading order; of records also: whole groups, by time, or as given",
+    )
     valid: float = Field(default=0.05, ge=0, lt=1, description="share of the validation split")
     test: float = Field(default=0.10, ge=0, lt=1, description="share of the test split")
-    salt: str = Field(default="metroline", description="another salt gives another split (`hash` only)")
+    salt: str = Field(default="metroline", description="another salt gives another split (`hash`, `group`)")
+    group: str | None = Field(
+        default=None, description="column or meta whose equal values must share a split; `group` splits by it"
+    )
+    by: str | None = Field(
+        default=None, description="`time`: the column of the time (numbers or ISO 8601); `given`: that of the split"
+    )
+    gap: int = Field(default=0, ge=0, description="`time`: steps left out between two splits, such as the horizon")
+    given: dict[Literal["train", "valid", "test"], str] = Field(
+        default={},
+        description="`given`: for a split a regular expression, found in the column `by` or in a file's path; what "
+        "matches none is train's unless train has one; empty: by the words train, valid, val, dev, test. When none "
+        "is valid, the share `valid` of train is, by hash",
+    )
+    duplicates: Literal["stop", "drop", "keep"] = Field(
+        default="stop",
+        description="equal inputs in two splits of records: stop, drop them from train (and from valid where test has "
+        "them), or keep",
+    )
 
     @model_validator(mode="after")
     def _train_is_left(self) -> "SplitConfig":
         if self.valid + self.test >= 1:
             raise ValueError("valid and test leave nothing for train: their sum must be below 1")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_fit_the_method(self) -> "SplitConfig":
+        for method, key in (("group", "group"), ("time", "by")):
+            if self.method == method and getattr(self, key) is None:
+                raise ValueError(f"method: {method} needs {key}, the name of a column")
+        if self.by is not None and self.method not in ("time", "given"):
+            raise ValueError(f"by has no effect with method: {self.method}")
+        if self.gap and self.method != "time":
+            raise ValueError(f"gap has no effect with method: {self.method}")
+        if self.given and self.method != "given":
+            raise ValueError(f"given has no effect with method: {self.method}")
+        for split, pattern in self.given.items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"given.{split} is not a regular expression: {error}") from None
         return self
 
 

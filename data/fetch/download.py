@@ -4,6 +4,7 @@ What has arrived of a file lies as `SHA256.part` in a folder of its own (`cache_
 after a kill or a reboot, goes on from there. Nothing else of the project ever sees a partial file.
 """
 
+import hashlib
 import os
 import random
 import shutil
@@ -43,7 +44,7 @@ def cache_folder() -> Path:
 
 def download(
     url: str,
-    sha256: str,
+    sha256: str | None,
     target: Path,
     *,
     name: str,
@@ -52,7 +53,8 @@ def download(
     report: Report = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Fetch `url`, check it, and copy it to `target`; it stays in the cache until `forget`.
+    """Fetch `url`, check it, and copy it to `target`; it stays in the cache until `forget`. Without a `sha256` (the
+    caller checks what is inside) it is not checked, not resumed and not kept.
 
     `name` (the recipe's) opens every error; `headers` go to the address's own host only. Raises MetrolineError: no
     network, refused address, wrong hash.
@@ -61,16 +63,19 @@ def download(
 
     folder = cache or cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    whole = folder / sha256
+    key = sha256 or hashlib.sha256(url.encode()).hexdigest()
+    whole = folder / key
     timeout = httpx.Timeout(30.0, connect=10.0)
     # Two processes that want the same file take turns; the second finds it whole.
-    with FileLock(folder / f"{sha256}.lock"), httpx.Client(follow_redirects=True, timeout=timeout) as client:
+    with FileLock(folder / f"{key}.lock"), httpx.Client(follow_redirects=True, timeout=timeout) as client:
         if not whole.exists():
-            _fill(client, url, sha256, folder / f"{sha256}.part", name, headers or {}, report, sleep)
-            (folder / f"{sha256}.part").replace(whole)
+            _fill(client, url, sha256, folder / f"{key}.part", name, headers or {}, report, sleep)
+            (folder / f"{key}.part").replace(whole)
         else:
             report(size(whole))
         shutil.copyfile(whole, target)
+        if sha256 is None:
+            whole.unlink()
 
 
 def forget(sha256: str, *, cache: Path | None = None) -> None:
@@ -83,7 +88,7 @@ def forget(sha256: str, *, cache: Path | None = None) -> None:
 def _fill(
     client: "httpx.Client",
     url: str,
-    sha256: str,
+    sha256: str | None,
     part: Path,
     name: str,
     headers: dict[str, str],
@@ -94,11 +99,15 @@ def _fill(
     import httpx
 
     jitter = random.Random()
+    if sha256 is None:
+        part.unlink(missing_ok=True)
     failures, most, resumed = 0, size(part), size(part) > 0
     while True:
         try:
             _attempt(client, url, headers, part, report)
         except (Again, httpx.TransportError) as error:
+            if sha256 is None:  # the next answer may be of other bytes
+                part.unlink(missing_ok=True)
             failures = 0 if size(part) > most else failures + 1
             most, resumed = max(most, size(part)), resumed or size(part) > 0
             if failures >= ATTEMPTS:
@@ -115,7 +124,7 @@ def _fill(
             raise MetrolineError(f"{name}: {url}: {error}", hint="check the address in the recipe's source") from None
         else:
             found = sha256_of(part)
-            if found == sha256:
+            if sha256 is None or found == sha256:
                 return
             part.unlink()
             if not resumed:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from base.errors import MetrolineError
 from base.files import atomic_folder, write_json
@@ -19,8 +19,10 @@ from base.files import sha256 as sha256_of
 from base.progress import Progress
 from data.fetch.archives import unpack
 from data.fetch.download import download, forget, wrong_hash
+from data.fetch.fetched import PACKED
 from data.fetch.names import one_line
 from data.fetch.own_files import SUFFIXES, copy_pinned, counted, digest, endings, own_files
+from data.fetch.packed import pack
 from data.fetch.wheels import fetch_wheel
 
 
@@ -62,9 +64,22 @@ class WebFile(_Section):
     """One file of the web."""
 
     url: Annotated[str, AfterValidator(_address)]
-    sha256: Sha256
+    sha256: Sha256 | None = None
     path: Inside | None = Field(default=None, description="its name here; null: the last part of the address")
     members: str | None = Field(default=None, description="for a .zip or .tar.*: glob over the paths inside to unpack")
+    members_sha256: Sha256 | None = Field(
+        default=None,
+        description="instead of sha256, for an archive that its host may pack anew: of what `sha256sum` prints for the "
+        "members, with paths below its one top folder, sorted by path; they stay in one file",
+    )
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "WebFile":
+        if (self.sha256 is None) == (self.members_sha256 is None):
+            raise ValueError("needs sha256, or members_sha256 for the members of an archive")
+        if self.members_sha256 is not None and self.members is None:
+            raise ValueError("members_sha256 needs members")
+        return self
 
     @property
     def name(self) -> str:
@@ -156,7 +171,8 @@ def fetch(
                 told = f"{len(entries):,} files, of which prepare leaves out {other}" if other else ""
         if isinstance(source, HttpsSource | HubSource):
             for file in source.files:
-                forget(file.sha256)
+                if file.sha256 is not None:
+                    forget(file.sha256)
     except OSError as error:
         raise MetrolineError(f"{name}: cannot write the fetched files: {error}") from None
     return told
@@ -210,14 +226,18 @@ def _download_all(
         target.parent.mkdir(parents=True, exist_ok=True)
         if mirrored := _in_mirror(file.url, mirror):
             shutil.copyfile(mirrored, target)
-            if (found := sha256_of(target)) != file.sha256:
+            if file.sha256 is not None and (found := sha256_of(target)) != file.sha256:
                 raise wrong_hash(name, mirrored, found, file.sha256)
             report(target.stat().st_size)
         else:
             download(file.url, file.sha256, target, name=name, headers=headers, report=report)
         if file.members is not None:
             archive = target.rename(files.parent / "archive")
-            unpack(archive, file.members, files, name=name, label=file.name)
+            if file.members_sha256 is not None:
+                packed = target.with_name(target.name + PACKED)
+                pack(archive, file.members, packed, file.members_sha256, name=name, label=file.name)
+            else:
+                unpack(archive, file.members, files, name=name, label=file.name)
             archive.unlink()
 
 

@@ -57,6 +57,10 @@ class Task:
             yield "data.tokenizer.kind: pretrained needs pretrained.source"
         if imported and (keys := sorted(recipe.model.model_fields_set - {"kind"})):
             yield f"model.{keys[0]}: has no effect with pretrained.source, whose files say what the model looks like"
+        if recipe.split.method not in ("hash", "tail"):
+            yield f"split.method: text is split by hash or tail, not by {recipe.split.method}"
+        if recipe.split.group is not None:
+            yield "split.group: has no effect on text"
         noted = meta_names(recipe.data.documents)
         if (group := recipe.evaluate.group_by) is not None and group not in noted:
             yield f"evaluate.group_by: documents have no meta {group!r}; {nearest(group, noted)}"

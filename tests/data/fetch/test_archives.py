@@ -97,3 +97,39 @@ def test_not_an_archive_or_a_damaged_one(tmp_path):
     for name in ("x.zip", "y.zip", "z.tar.gz"):
         with pytest.raises(MetrolineError, match=f"demo: cannot unpack {name}: "):
             unpack(tmp_path / name, "*", tmp_path / "out", name="demo")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("data.fetch.archives.LARGEST", 100_000)
+    body = bytes(10_000_000)
+    tar = make_tar(tmp_path / "x.tar.gz", [(tarfile.TarInfo("a.txt"), body)])
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", body)
+    for path in (tar, tmp_path / "x.zip"):
+        with pytest.raises(MetrolineError, match=r"demo: cannot unpack x\..*: it holds more than .* bytes"):
+            unpack(path, "*", tmp_path / "out", name="demo")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_that_lies_about_sizes(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", bytes(100_000))
+    raw = (tmp_path / "x.zip").read_bytes()
+    (tmp_path / "x.zip").write_bytes(raw.replace((100_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    with pytest.raises(MetrolineError, match=r"cannot unpack x\.zip"):
+        unpack(tmp_path / "x.zip", "*", tmp_path / "out", name="demo")
+
+
+def test_one_path_twice(tmp_path):
+    members = [(tarfile.TarInfo("a.txt"), b"one"), (tarfile.TarInfo("a.txt"), b"two")]
+    with pytest.raises(MetrolineError, match=r"x.tar.gz holds 'a.txt' twice"):
+        unpack(make_tar(tmp_path / "x.tar.gz", members), "*", tmp_path / "out", name="demo")
+
+
+def test_refuses_links_of_a_zip(tmp_path):
+    info = zipfile.ZipInfo("door.txt")
+    info.create_system, info.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(MetrolineError, match=r"door\.txt is not a plain file"):
+        unpack(tmp_path / "x.zip", "*", tmp_path / "out", name="demo")

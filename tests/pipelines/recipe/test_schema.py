@@ -79,6 +79,11 @@ BAD = {
         "train.sequence: 65 is longer than model",
     ),
     "nothing to evaluate on": (lambda r: r["split"].update(test=0), "split.test: evaluate needs a test split"),
+    "text by time": (
+        lambda r: r["split"].update(method="time", by="year"),
+        "split.method: text is split by hash or tail, not by time",
+    ),
+    "a group of text": (lambda r: r["split"].update(group="president"), "split.group: has no effect on text"),
     "unknown group": (
         lambda r: r["evaluate"].update(group_by="decades"),
         "group_by: documents have no meta 'decades'; did",

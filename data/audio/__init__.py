@@ -1,0 +1,1 @@
+"""Sound: encoded bytes as an array at one rate."""

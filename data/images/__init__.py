@@ -1,0 +1,1 @@
+"""Images: encoded bytes as an array, and the weights of a resize."""
