@@ -7,7 +7,7 @@ stamps: equal files, equal manifest. It reads none of the other files.
 import hashlib
 from collections.abc import Container, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from base.errors import MetrolineError
@@ -20,8 +20,9 @@ HASHED_AT_ONCE = 4  # files: a gigabyte takes a core a second
 
 
 def write(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Hash all files of `folder`, add `values`, write the manifest and return it."""
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != NAME}
+    """Hash all files in and below `folder`, add `values`, write the manifest and return it."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = {name: sha256(folder / name) for name in names if name != NAME}
     manifest = {**values, "format": FORMAT, "version": _version(files), "files": files}
     write_json(folder / NAME, manifest)
     return manifest
@@ -42,7 +43,7 @@ def verify(folder: Path, seals: Container[str] = ()) -> dict[str, Any]:
         raise MetrolineError(f"{folder}: the manifest lists no files", hint=REBUILD)
     names = sorted(files)
     for name in names:
-        if Path(name).name != name:
+        if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise MetrolineError(f"{folder}: the manifest lists {name!r}, which is outside the bundle")
         if not (folder / name).is_file():
             raise MetrolineError(f"{folder}: {name} is missing", hint=REBUILD)

@@ -17,7 +17,7 @@ import numpy as np
 
 from base.forms import GRAPHS
 from benchmarks.serving import PREFILL, STREAMS, THREADS
-from serving.bundle import Bundle
+from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.graph import Graph
 from serving.native import library
 
@@ -48,7 +48,7 @@ def measure(graph: Graph) -> dict[str, float]:
 
 def compare(folder: Path, precision: str) -> dict[str, tuple[float, float]]:
     """With and without the kernels, by what is measured."""
-    graphs = [Graph(Bundle.load(folder, precision), THREADS, STREAMS, native) for native in (True, False)]
+    graphs = [Graph(DecoderBundle.load(folder, precision), THREADS, STREAMS, native) for native in (True, False)]
     rounds = [[measure(graph) for graph in graphs] for _ in range(ROUNDS + 1)][1:]
     return {
         what: tuple(statistics.median(pair[i][what] for pair in rounds) for i in (0, 1))  # type: ignore[misc]

@@ -30,7 +30,7 @@ from benchmarks._serving_client import streams, together
 from benchmarks._serving_peers import baseline, further
 from benchmarks.serving_start import seconds_to_ready
 from serving.app.run import start
-from serving.bundle import Bundle
+from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.graph import Graph
 
 THREADS, STREAMS, PROMPT, TOKENS, PREFILL, REPEATS, ROUNDS = 2, 16, 64, 128, 512, 3, 3
@@ -42,7 +42,7 @@ ACCEPT = {
 }
 
 
-def body(bundle: Bundle, seed: int, size: int, tokens: int) -> dict[str, Any]:
+def body(bundle: DecoderBundle, seed: int, size: int, tokens: int) -> dict[str, Any]:
     """A request with a prompt of random token ids, greedy, of a fixed length."""
     prompt = np.random.default_rng(seed).integers(100, bundle.vocab_size - 100, size).tolist()
     return {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
@@ -51,7 +51,7 @@ def body(bundle: Bundle, seed: int, size: int, tokens: int) -> dict[str, Any]:
 class Raw:
     """The graph alone, in this process: what the endpoint cannot be faster than."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: DecoderBundle) -> None:
         self.graph = Graph(bundle, THREADS, STREAMS)
         for slot in range(STREAMS):
             self.graph.extend(slot, np.arange(PROMPT) + 100, 0, np.array([PROMPT - 1]))
@@ -76,7 +76,7 @@ def ours(folder: Path, precision: str) -> dict[str, float]:
     Before each of its rounds the raw graph has one, since a machine may be faster in one minute than in the next; what
     the engine and HTTP cost is the median over these pairs.
     """
-    bundle = Bundle.load(folder, precision)
+    bundle = DecoderBundle.load(folder, precision)
     found = {"float16": float(2 * 2 * bundle.layers * bundle.kv_heads * bundle.head_dim)}
     environment = {"METROLINE_PRECISION": precision, "METROLINE_THREADS": str(THREADS)}
     with tempfile.TemporaryDirectory() as name:
@@ -161,7 +161,7 @@ def main() -> int:
     if not (folder / "manifest.json").is_file():
         print(json.dumps({"name": "serving", "skipped": f"there is no bundle at {folder}: metroline run smollm2"}))
         return 0
-    files = Bundle.load(folder, "fp32").files
+    files = DecoderBundle.load(folder, "fp32").files
     precisions = [name for name in ("int8", "int4") if GRAPHS[name] in files] or ["fp32"]
     theirs: list[dict[str, float] | None] = []
     measured: dict[str, list[dict[str, float]]] = {precision: [] for precision in precisions}

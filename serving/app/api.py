@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from serving.http import openapi
 from serving.http.errors import ApiError, internal, unknown_route, wrong_method
 from serving.http.stream import ClientGoneError
+from serving.routes import described, inference_protocol, predict
 from serving.routes.chat import chat
 from serving.routes.chat_schema import ChatRequest
 from serving.routes.completion_schema import CompletionRequest
@@ -55,6 +56,13 @@ def build(runtime: Runtime) -> FastAPI:
         """Say that this model makes none."""
         return await embed(runtime, request)
 
+    @app.post(predict.PATH, openapi_extra=described.ANY)
+    async def predict_route(request: Request, model: str) -> Response:
+        """Answer an input, or a batch, of a model that answers in one call."""
+        return await predict.predict(runtime, request, model)
+
+    inference_protocol.add(app, runtime)
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """The models that are served; the first one answers where a request names none."""
@@ -89,7 +97,9 @@ def build(runtime: Runtime) -> FastAPI:
         """The playground's style sheet, script and icon."""
         return _web_file(name)
 
-    openapi.complete(app, (CompletionRequest, ChatRequest, EmbeddingsRequest))
+    openapi.complete(
+        app, (CompletionRequest, ChatRequest, EmbeddingsRequest), lambda made: described.add(made, runtime)
+    )
     return app
 
 
@@ -111,7 +121,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     fields = request.scope.get("metroline", {}).get("fields", {})
     fields["reason"], fields["code"] = error.reason, error.code
-    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
+    return JSONResponse(error.body(request.scope["path"]), status_code=error.status, headers=error.headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from serving.app.route_table import PROBES, Route, find
 from serving.http.access import Headers
 from serving.http.errors import ApiError, unavailable
 from serving.http.slow_clients import Message, Patience, Send
@@ -23,10 +24,6 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/schema.json")
-GENERATING = ("/v1/completions", "/v1/chat/completions")
-ROUTES = ("/", *GENERATING, "/v1/embeddings", "/v1/models", "/card", "/openapi.json",
-          "/web/style.css", "/web/playground.js", "/web/markdown.js", "/web/icon.svg")  # fmt: skip
 ABSOLUTE = re.compile(r"https?://[^/]*", re.IGNORECASE)
 """How a path begins where a client takes the endpoint for a proxy: `GET http://host/v1/models`."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -36,20 +33,9 @@ GONE = 499
 log = logging.getLogger("metroline.request")
 
 
-def template(path: str) -> str:
-    """The route of a path, one of a few fixed strings."""
-    if path in PROBES or path in ROUTES:
-        return path
-    if re.fullmatch(r"/v1/models/[^/]+", path):
-        return "/v1/models/{model}"
-    if re.fullmatch(r"/card/[^/]+", path):
-        return "/card/{name}"
-    return "/unknown"
-
-
-async def send_error(error: ApiError, send: Send) -> None:
-    """Answer with an error in OpenAI's schema."""
-    body = json.dumps(error.body()).encode()
+async def send_error(error: ApiError, path: str, send: Send) -> None:
+    """Answer with an error in the schema of the path."""
+    body = json.dumps(error.body(path)).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": raw})
@@ -77,7 +63,8 @@ class Guard:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status, complete = time.monotonic(), GONE, False
-        route = template(scope["path"])
+        found = find(scope["path"])
+        route = found.template
         headers, more = dict(scope["headers"]), self._runtime.access.cors(dict(scope["headers"]))
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = given if REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
@@ -104,11 +91,11 @@ class Guard:
                 await counted({"type": "http.response.start", "status": 204, "headers": []})
                 await counted({"type": "http.response.body", "body": b""})
                 return
-            more += self._admit(scope, headers, fields)
+            more += self._admit(scope, found, headers, fields)
             await self._app(scope, receive, counted)
         except ApiError as error:
             fields["reason"], fields["code"] = error.reason, error.code
-            await send_error(error, counted)
+            await send_error(error, scope["path"], counted)
         finally:
             seconds = time.monotonic() - started
             if caller := scope["metroline"].get("caller"):
@@ -119,7 +106,7 @@ class Guard:
                 # What is for no model in particular counts for the first, as does a request that names none.
                 metrics = scope["metroline"].get("served", models[0]).metrics
                 metrics.request(route, status)
-                if route in GENERATING and status == 200 and complete:
+                if found.answers and status == 200 and complete:
                     metrics.completion(seconds)
                 if reason := fields.get("reason"):
                     metrics.rejected(reason)
@@ -127,15 +114,15 @@ class Guard:
                 fields["client_gone"] = True
             log.info("request", extra={"fields": {**fields, "status": status, "seconds": round(seconds, 4)}})
 
-    def _admit(self, scope: Scope, headers: dict[bytes, bytes], fields: dict[str, Any]) -> Headers:
+    def _admit(self, scope: Scope, route: Route, headers: dict[bytes, bytes], fields: dict[str, Any]) -> Headers:
         """Let a request in. Returns headers for its answer. Raises ApiError: 503 while draining, 401, 429."""
         if self._runtime.draining:
             raise unavailable("draining")
-        if not scope["metroline"]["path"].startswith("/v1/"):
+        if not route.keyed:
             return []
         caller = scope["metroline"]["caller"] = self._runtime.access.caller(headers)
         fields["caller"] = caller.name
-        if scope["path"] in GENERATING and scope["method"] == "POST":
+        if route.answers and scope["method"] == "POST":
             self._runtime.check_room()
         return caller.request() if scope["method"] == "POST" else []
 

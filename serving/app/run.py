@@ -34,9 +34,10 @@ from base.endpoints import RELOAD, announced
 from base.errors import MetrolineError
 from base.processes import end_with_parent, free_port
 from serving.app import tracing
-from serving.bundle import SEALS, load_all, locate, seals
+from serving.bundle import SEALS, locate, seals
 from serving.http.keys import key_file
 from serving.http.settings import Settings
+from serving.runtime.bundles import load_all
 from serving.store import STORE
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -72,7 +72,8 @@ class Metroline:
     @bentoml.on_deployment
     def check() -> None:
         """Once, in the parent, before any worker: a damaged or missing bundle ends the start with one line."""
-        from serving.bundle import SEALS, load_all, locate, seals
+        from serving.bundle import SEALS, locate, seals
+        from serving.runtime.bundles import load_all
 
         try:
             tracing.check(settings.traces)

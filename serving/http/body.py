@@ -16,15 +16,20 @@ DISCARD = 64 << 20
 
 
 async def read_body(request: Request, limit: int, seconds: float) -> bytes:
-    """The request's body, as it was before a client compressed it.
-
-    Raises ApiError: 413 over `limit` bytes, 415 not JSON or compressed otherwise than by `CODINGS`, 400 damaged,
-    408 too slow; ClientGoneError.
-    """
+    """The request's JSON body. Raises ApiError, as `read_bytes` does, and 415 for what does not say that it is JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         # Also a guard: a web page of another site can post text, but not JSON, without being asked for permission.
         raise ApiError(415, "Send JSON, with Content-Type: application/json.", code="unsupported_media_type")
+    return await read_bytes(request, limit, seconds)
+
+
+async def read_bytes(request: Request, limit: int, seconds: float) -> bytes:
+    """The request's body, as it was before a client compressed it.
+
+    Raises ApiError: 413 over `limit` bytes, 415 compressed otherwise than by `CODINGS`, 400 damaged, 408 too slow;
+    ClientGoneError.
+    """
     coding = request.headers.get("content-encoding", "").strip().lower() or "identity"
     if coding not in CODINGS:
         message = f"Content-Encoding {coding[:100]!r} is not read here. Send gzip, deflate, or the body as it is."

@@ -32,8 +32,12 @@ class ApiError(Exception):
         self.param, self.code, self.reason = param and printable(param), code, reason
         self.headers = headers or {}
 
-    def body(self) -> dict[str, Any]:
-        """The JSON body of the answer."""
+    def body(self, path: str = "") -> dict[str, Any]:
+        """The JSON body of the answer. `path`: what was asked; below /v2 an error is a text alone (Open Inference
+        Protocol).
+        """
+        if path == "/v2" or path.startswith("/v2/"):
+            return {"error": self.message}
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
@@ -54,6 +58,12 @@ def unknown_model(model: str, served: list[str]) -> ApiError:
     return ApiError(404, message, param="model", code="model_not_found")
 
 
+def wrong_engine(model: str, path: str, instead: str) -> ApiError:
+    """400: the model is there, but answers at another address."""
+    message = f"{model} does not answer at {path[:200]}. Send its input to POST {instead}."
+    return invalid(message, "model", "wrong_route_for_model")
+
+
 def unknown_route(method: str, path: str) -> ApiError:
     """404: no such address."""
     return ApiError(404, f"Unknown address: {method} {path[:200]}", code="unknown_url")
@@ -71,9 +81,9 @@ def too_large(limit: int) -> ApiError:
     return ApiError(413, message, code="request_too_large", reason="too_large", headers={"Connection": "close"})
 
 
-def queue_full(waiting: int, retry_after: int) -> ApiError:
-    """429: as many completions wait as may."""
-    message = f"{waiting} completions are waiting already. Try again in {retry_after} s."
+def queue_full(waiting: int, retry_after: int, what: str = "completions") -> ApiError:
+    """429: as many of them wait as may."""
+    message = f"{waiting} {what} are waiting already. Try again in {retry_after} s."
     return ApiError(429, message, kind="rate_limit_error", code="queue_full", reason="queue_full",
                     headers={"Retry-After": str(retry_after)})  # fmt: skip
 

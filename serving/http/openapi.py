@@ -1,6 +1,6 @@
 """The service's own OpenAPI description: bodies that the routes read themselves, and the errors that all may give."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -33,8 +33,10 @@ def body(schema: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
 
 
-def complete(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> None:
-    """Make `app.openapi` describe these bodies and the error schema as well."""
+def complete(app: FastAPI, bodies: Sequence[type[BaseModel]], more: Callable[[dict[str, Any]], bool]) -> None:
+    """Make `app.openapi` describe these bodies and the error schema as well; `more` adds what the models bring, and
+    says whether that is all.
+    """
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -48,6 +50,8 @@ def complete(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> None:
                         "$ref": REFERENCE.format(model="Error")}}}}  # fmt: skip
                     operation["responses"].pop("422", None)
                     operation["responses"] |= {"4XX": answer, "5XX": answer}
+            if not more(made):
+                return made
             app.openapi_schema = made
         return app.openapi_schema
 

@@ -29,10 +29,11 @@ class Settings:
     kv_tokens: int = 0
     prefill_chunk: int = 64
     speculative: int = 0
-    queue: int = 4
+    queue: int | None = None
     deadline: float = 120.0
     drain: float = 20.0
     body_limit: int = 1 << 20
+    media_limit: int = 16 << 20
     body_seconds: float = 10.0
     send_seconds: float = 30.0
     keep_alive: int = 75
@@ -48,21 +49,21 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read METROLINE_PRECISION, METROLINE_THREADS, ... Raises MetrolineError for a value that makes no sense."""
         workers = _number(environment, "workers", 1, int, 1)
-        slots = _number(environment, "slots", 16, int, 1)
         return cls(
             precision=_precision(environment.get("METROLINE_PRECISION")),
             threads=_number(environment, "threads", 0, int, 0),
             native=_word(environment, "native", ("on", "off")) == "on",
             cores=max(1, cores() // workers),
             workers=workers,
-            slots=slots,
+            slots=_number(environment, "slots", 16, int, 1),
             kv_tokens=_number(environment, "kv_tokens", 0, int, 0),
             prefill_chunk=_number(environment, "prefill_chunk", 64, int, 2),
             speculative=_number(environment, "speculative", 0, int, 0),
-            queue=_number(environment, "queue", max(1, slots // 4), int, 0),
+            queue=_number(environment, "queue", 0, int, 0) if environment.get("METROLINE_QUEUE") else None,
             deadline=_number(environment, "deadline", 120.0, float, 0.1),
             drain=_number(environment, "drain", 20.0, float, 0.0),
             body_limit=_number(environment, "body_limit", 1 << 20, int, 1),
+            media_limit=_number(environment, "media_limit", 16 << 20, int, 1),
             body_seconds=_number(environment, "body_seconds", 10.0, float, 0.1),
             send_seconds=_number(environment, "send_seconds", 30.0, float, 0.1),
             keep_alive=_number(environment, "keep_alive", 75, int, 1),
@@ -80,6 +81,16 @@ class Settings:
         return replace(self, cores=max(1, self.cores // models), kv_tokens=max(1, self.kv_budget // models))
 
     @property
+    def waiting_completions(self) -> int:
+        """Completions that may wait for a model."""
+        return max(1, self.slots // 4) if self.queue is None else self.queue
+
+    @property
+    def waiting_items(self) -> int:
+        """Items that may wait for a model that answers in one call, beside those of the batch that runs."""
+        return 256 if self.queue is None else self.queue
+
+    @property
     def kv_budget(self) -> int:
         """Tokens that the key/value caches of this process may hold."""
         return self.kv_tokens or 1024 * self.slots
@@ -94,10 +105,11 @@ DESCRIPTIONS = {
     "METROLINE_KV_TOKENS": "tokens that a worker's key/value caches hold, shared out to its models; 0: 1,024 a slot",
     "METROLINE_PREFILL_CHUNK": "tokens of a prompt between two steps of running streams; four times that if none runs",
     "METROLINE_SPECULATIVE": "tokens that are guessed from the text so far while one sequence runs alone; 0: none",
-    "METROLINE_QUEUE": "completions that may wait for a model of a worker; more get 429; unset: a quarter of the slots",
+    "METROLINE_QUEUE": "completions or items that may wait for a model of a worker; more: 429; unset: slots/4, or 256",
     "METROLINE_DEADLINE": "seconds from arrival after which a request is stopped with 504",
     "METROLINE_DRAIN": "seconds that running requests get to finish after SIGTERM",
     "METROLINE_BODY_LIMIT": "bytes of a request body; more gets 413",
+    "METROLINE_MEDIA_LIMIT": "the same for a model that looks at images or listens",
     "METROLINE_BODY_SECONDS": "seconds in which a request body must arrive; slower gets 408",
     "METROLINE_SEND_SECONDS": "seconds in which a client must take the next part of its answer; slower is cut off",
     "METROLINE_KEEP_ALIVE": "seconds that a connection stays open between requests; more than a proxy keeps its own",

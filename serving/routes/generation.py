@@ -15,14 +15,14 @@ from fastapi.responses import JSONResponse
 from serving.engines.decode.sequence import FinishEvent, TokenEvent
 from serving.engines.decode.sequence import Request as EngineRequest
 from serving.http.body import read_body
-from serving.http.errors import invalid
+from serving.http.errors import invalid, wrong_engine
 from serving.http.stream import DONE, EventStream, TextEvents, event, while_connected
 from serving.routes.schema import GenerationRequest, Parsed, parse
 from serving.runtime.runtime import Runtime
 
 if TYPE_CHECKING:  # it brings ONNX Runtime, which is imported while the server already answers
     from serving.engines.decode.outbox import Stream
-    from serving.runtime.loaded_model import Served
+    from serving.runtime.decoder_model import DecoderModel
 
 
 class Answer(Protocol):
@@ -48,7 +48,7 @@ class Answer(Protocol):
 class Job:
     """A request that was checked and tokenized."""
 
-    served: "Served"
+    served: "DecoderModel"
     wanted: EngineRequest
     answer: Answer
     fields: dict[str, Any]
@@ -67,14 +67,18 @@ class Job:
         return self.tokens_in + len(self.wanted.prompts) * self.wanted.n * self.wanted.max_tokens
 
 
-async def read(runtime: Runtime, request: Request, schema: type[Parsed]) -> "tuple[Parsed, Served]":
+async def read(runtime: Runtime, request: Request, schema: type[Parsed]) -> "tuple[Parsed, DecoderModel]":
     """The request's body, checked, and the model that it is for. Raises ApiError."""
     settings = runtime.settings
     parsed = parse(await read_body(request, settings.body_limit, settings.body_seconds), schema)
     await runtime.until_ready()
-    served = runtime.pick(getattr(parsed, "model", None))
+    served = runtime.pick(getattr(parsed, "model", None), "decode")
     request.scope["metroline"]["served"] = served
-    request.scope["metroline"]["fields"]["model"] = served.bundle.name
+    request.scope["metroline"]["fields"]["model"] = served.name
+    from serving.runtime.decoder_model import DecoderModel
+
+    if not isinstance(served, DecoderModel):
+        raise wrong_engine(served.name, request.url.path, f"/v1/models/{served.name}/predict")
     return parsed, served
 
 
@@ -85,7 +89,7 @@ def check_count(runtime: Runtime, prompts: int, n: int | None) -> None:
 
 
 def engine_request(
-    served: "Served", request: GenerationRequest, prompts: tuple[tuple[int, ...], ...],
+    served: "DecoderModel", request: GenerationRequest, prompts: tuple[tuple[int, ...], ...],
     max_tokens: int, request_id: str, **more: Any,
 ) -> EngineRequest:  # fmt: skip
     """What the engine is asked for. Raises ApiError 400 for more than one request may ask for.

@@ -12,13 +12,13 @@ from base.errors import MetrolineError
 from serving.engines.decode.text import MOST_MARKS, too_many_marks
 from serving.http.errors import invalid, too_long
 from serving.routes.tool_calls import Arguments
-from serving.runtime.loaded_model import Served
+from serving.runtime.decoder_model import DecoderModel
 
 STAND_IN = re.compile("\ufdd0([0-9]{1,6})\ufdd1")
 """Between two code points that Unicode keeps out of text: the number of a special token that a message spells."""
 
 
-def text_tokens(served: Served, text: str, param: str) -> tuple[int, ...]:
+def text_tokens(served: DecoderModel, text: str, param: str) -> tuple[int, ...]:
     """Tokens of a text. Raises ApiError 400 for more than the context holds, and characters that have no token."""
     vocabulary = served.vocabulary
     text = _formed(served, text, param)
@@ -28,7 +28,7 @@ def text_tokens(served: Served, text: str, param: str) -> tuple[int, ...]:
     return fitting(served, (*vocabulary.first, *tokens), param)
 
 
-def fitting(served: Served, tokens: tuple[int, ...], param: str) -> tuple[int, ...]:
+def fitting(served: DecoderModel, tokens: tuple[int, ...], param: str) -> tuple[int, ...]:
     """The tokens themselves. Raises ApiError 400 for ids outside of the vocabulary, or more than the context holds."""
     bundle = served.bundle
     if not all(0 <= token < bundle.vocab_size for token in tokens):
@@ -38,7 +38,9 @@ def fitting(served: Served, tokens: tuple[int, ...], param: str) -> tuple[int, .
     return tokens
 
 
-def chat_tokens(served: Served, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> tuple[int, ...]:
+def chat_tokens(
+    served: DecoderModel, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
+) -> tuple[int, ...]:
     """Tokens of a chat up to where the assistant answers.
 
     Raises ApiError 400: no template, one that refuses these messages, more tokens than the context holds.
@@ -80,7 +82,7 @@ def chat_tokens(served: Served, messages: list[dict[str, Any]], tools: list[dict
     return fitting(served, tuple(tokens), "messages")
 
 
-def _formed(served: Served, text: str, param: str) -> str:
+def _formed(served: DecoderModel, text: str, param: str) -> str:
     """The text in the training text's form. Raises ApiError 400 for one that would hold up all streams while it is
     tokenized: a megabyte, or marks without end.
     """

@@ -1,39 +1,46 @@
-"""One model that this process serves: its bundle, tokenizer, chat template, metrics and running engine.
+"""One model that this process serves: its bundle, metrics and running engine, whichever that is. It knows no HTTP.
 
-`load` takes seconds and belongs in a thread. It knows no HTTP.
+The engines' own are `runtime.decoder_model` and `runtime.forward_model`; `runtime.loading` picks one.
 """
 
-import logging
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from serving.bundle import Bundle
-from serving.engines.decode.drift import Drift
-from serving.engines.decode.engine import Engine
-from serving.engines.decode.graph import Graph, threads_for
-from serving.engines.decode.text import Vocabulary
-from serving.http.settings import Settings
-from serving.runtime.memory import release_memory
-from serving.runtime.metrics import Metrics
-from serving.runtime.precision import settle
+from serving.http.errors import ApiError
+from serving.runtime.metrics import ModelMetrics
 
-if TYPE_CHECKING:
-    from data.text.templates import ChatTemplate
 
-log = logging.getLogger("metroline.runtime")
+class RunningEngine(Protocol):
+    """What the process asks of any engine."""
+
+    @property
+    def alive(self) -> bool:
+        """It runs, or starts again after a failure."""
+
+    @property
+    def ready(self) -> bool:
+        """It answers."""
+
+    def refusal(self) -> ApiError | None:
+        """The 429 that one more request would get now; None: it would be let in."""
+
+    def abort(self) -> None:
+        """End all requests at once, with an error that says why, and take no new ones."""
 
 
 @dataclass(frozen=True)
-class Served:
+class LoadedModel:
     """A loaded model."""
 
     bundle: Bundle
-    vocabulary: Vocabulary
-    template: "ChatTemplate | None"
-    """How its chats are written; None: it was not trained for chats."""
-    engine: Engine
-    metrics: Metrics
+    engine: RunningEngine
+    metrics: ModelMetrics
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        return self.bundle.name
 
     def describe(self) -> dict[str, Any]:
         """What /v1/models says about it."""
@@ -41,34 +48,12 @@ class Served:
         return {
             "id": bundle.name, "object": "model", "created": bundle.created, "owned_by": "metroline",
             "version": bundle.version, "precision": bundle.precision, "data_hash": bundle.data_hash,
-            "context": bundle.context, "max_tokens": bundle.max_tokens, "vocab_size": bundle.vocab_size,
-            "chat": self.template is not None,
+            "engine": bundle.engine, **_signature(bundle),
         }  # fmt: skip
 
 
-def load(bundle: Bundle, settings: Settings) -> Served:
-    """Load a verified bundle, answer once, and start its engine. Raises MetrolineError."""
-    started = time.monotonic()
-    vocabulary = Vocabulary(bundle.path / "tokenizer.json", bundle.vocab_size)
-    template = None
-    if "chat_template.jinja" in bundle.files:
-        from data.text.templates import ChatTemplate
-
-        template = ChatTemplate.load(bundle.path)
-    bundle = settle(bundle, settings.threads or settings.cores, settings.native)
-    threads = settings.threads or threads_for(bundle, settings.cores)
-    graph = Graph(bundle, threads, settings.slots, settings.native)
-    graph.warm_up()
-    release_memory()
-    metrics = Metrics(bundle)
-    engine = Engine(
-        graph, vocabulary, bundle.eos, metrics, Drift(bundle.reference, bundle.vocab_size),
-        queue=settings.queue, deadline=settings.deadline, chunk=settings.prefill_chunk,
-        kv_tokens=min(settings.slots * bundle.context, max(bundle.context, settings.kv_budget)),
-        speculative=settings.speculative,
-    )  # fmt: skip
-    engine.start()
-    fields = {"model": bundle.name, "version": bundle.version, "precision": bundle.precision,
-              "threads": threads, "native": graph.native, "seconds": round(time.monotonic() - started, 3)}  # fmt: skip
-    log.info("model loaded", extra={"fields": fields})
-    return Served(bundle, vocabulary, template, engine, metrics)
+def _signature(bundle: Bundle) -> dict[str, Any]:
+    if bundle.signature is None:
+        return {"task": "text-generation"}
+    described = bundle.signature.model_dump(mode="json")
+    return {key: described[key] for key in ("task", "inputs", "outputs")}

@@ -37,76 +37,65 @@ _families: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 """Registry → name → what was registered there."""
 
 
-class Metrics:
-    """The Prometheus series of one model in one worker."""
+class ModelMetrics:
+    """The Prometheus series of one model in one worker that every engine has."""
 
     def __init__(self, bundle: Bundle, registry: Any = None) -> None:
         """`registry`: prometheus_client's default when None, which BentoML's /metrics shows."""
-        from prometheus_client import REGISTRY, Gauge, Histogram
+        from prometheus_client import REGISTRY
+
+        self._registry = registry or REGISTRY
+        drop_dead_workers()
+        self._labels = {"model": bundle.name, "version": bundle.version}
+        self._requests = self.counter("requests_total", "Requests by route and HTTP status", ("route", "status"))
+        self._rejected = self.counter("rejected_total", "Requests refused, by reason", ("reason",))
+        self._cancelled = self.counter("cancelled_total", "Requests whose client went away before they were done")
+        self._request_seconds = self.histogram("request_seconds", "Whole answers, arrival to last byte", SECONDS)
+        self._queue_seconds = self.histogram("queue_seconds", "Wait before the model starts on a request", SECONDS)
+        self._active = self.gauge("active_streams", "Requests that are being answered", "livesum")
+        self._queued = self.gauge("queued_requests", "Requests that wait", "livesum")
+        self._batch = self.histogram("batch_size", "Sequences in one decode step, items in one forward pass", BATCHES)
+        self._restarts = self.counter("engine_restarts_total", "Times that the engine failed and started again")
+        self._loaded = self.gauge("model_loaded_timestamp_seconds", "When the model was loaded, Unix time", "livemax")
+        self._loaded.set_to_current_time()
+        info = self.gauge("model_info", "What is served; always 1", "livemax", ("data_hash", "precision"))
+        info.labels(**self._labels, data_hash=bundle.data_hash, precision=bundle.precision).set(1)
+        for reason in REASONS:  # so that rates are defined before the first one
+            self._rejected.labels(**self._labels, reason=reason)
+        for each in (self._active, self._queued):
+            each.set(0)
+
+    def counter(self, name: str, text: str, more: tuple[str, ...] = ()) -> Any:
+        """A counter; `more`: labels beside the model's."""
         from prometheus_client import Counter as Counts
 
-        registry = registry or REGISTRY
-        drop_dead_workers()
-        labels = {"model": bundle.name, "version": bundle.version}
-        names = list(labels)
+        return self._family(Counts, name, text, more)
 
-        families = _families.setdefault(registry, {})
+    def histogram(self, name: str, text: str, buckets: tuple[float, ...], more: tuple[str, ...] = ()) -> Any:
+        """A histogram."""
+        from prometheus_client import Histogram
 
-        def family(kind: Any, name: str, text: str, more: tuple[str, ...], **options: Any) -> Any:
-            if name not in families:  # the models of a process share them
-                families[name] = kind(f"metroline_{name}", text, [*names, *more], registry=registry, **options)
-            return families[name] if more else families[name].labels(**labels)
+        return self._family(Histogram, name, text, more, buckets=buckets)
 
-        def counter(name: str, text: str, more: tuple[str, ...] = ()) -> Any:
-            return family(Counts, name, text, more)
+    def gauge(self, name: str, text: str, mode: Any, more: tuple[str, ...] = ()) -> Any:
+        """A gauge; `mode`: how those of several workers add up."""
+        from prometheus_client import Gauge
 
-        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Any:
-            return family(Histogram, name, text, (), buckets=buckets)
+        return self._family(Gauge, name, text, more, multiprocess_mode=mode)
 
-        def gauge(name: str, text: str, mode: Any, more: tuple[str, ...] = ()) -> Any:
-            return family(Gauge, name, text, more, multiprocess_mode=mode)
-
-        self._labels = labels
-        self._requests = counter("requests_total", "Requests by route and HTTP status", ("route", "status"))
-        self._rejected = counter("rejected_total", "Requests refused, by reason", ("reason",))
-        self._cancelled = counter("cancelled_total", "Requests whose client went away before they were done")
-        self._tokens_in = counter("tokens_in_total", "Tokens of prompts")
-        self._tokens_out = counter("tokens_out_total", "Tokens generated")
-        self._request_seconds = histogram("request_seconds", "Whole completions, arrival to last byte", SECONDS)
-        self._queue_seconds = histogram("queue_seconds", "Wait before the model starts on a request", SECONDS)
-        self._first_seconds = histogram("time_to_first_token_seconds", "Arrival to first token", SECONDS)
-        self._step_seconds = histogram("time_per_token_seconds", "Time between tokens of one stream", STEP_SECONDS)
-        self._prompt_loss = histogram("prompt_loss", "Mean negative log-likelihood of a prompt, nats a token", NATS)
-        self._active = gauge("active_streams", "Requests that are being answered", "livesum")
-        self._queued = gauge("queued_requests", "Requests that wait", "livesum")
-        self._slots = gauge("slots", "Sequences that may run at once", "livesum")
-        self._running = gauge("running_sequences", "Sequences that run; a request may have several", "livesum")
-        self._kv_capacity = gauge("kv_tokens_capacity", "Tokens that the key/value cache may hold", "livesum")
-        self._kv_used = gauge("kv_tokens_used", "Tokens set aside in the key/value cache for what runs", "livesum")
-        self._batch = histogram("batch_size", "Sequences in one decode step", BATCHES)
-        self._prefix_lookups = counter("prefix_lookups_total", "Prompts whose beginning was looked up in the cache")
-        self._prefix_hits = counter("prefix_hits_total", "Prompts whose beginning was in the cache")
-        self._prefix_tokens = counter("prefix_tokens_total", "Tokens of prompts taken from the cache")
-        self._guessed = counter("speculated_tokens_total", "Tokens guessed by prompt lookup")
-        self._accepted = counter("speculated_accepted_total", "Guessed tokens that were right")
-        self._restarts = counter("engine_restarts_total", "Times that the engine failed and started again")
-        self._drift = gauge("drift_score", "|mean recent prompt loss - reference| / reference deviation", "livemax")
-        self._loaded = gauge("model_loaded_timestamp_seconds", "When the model was loaded, Unix time", "livemax")
-        self._loaded.set_to_current_time()
-        info = gauge("model_info", "What is served; always 1", "livemax", ("data_hash", "precision"))
-        info.labels(**labels, data_hash=bundle.data_hash, precision=bundle.precision).set(1)
-        for reason in REASONS:  # so that rates are defined before the first one
-            self._rejected.labels(**labels, reason=reason)
-        self._requests.labels(**labels, route="/v1/completions", status="200")
-        for each in (self._active, self._queued, self._running, self._kv_used, self._drift):
-            each.set(0)
+    def _family(self, kind: Any, name: str, text: str, more: tuple[str, ...], **options: Any) -> Any:
+        families = _families.setdefault(self._registry, {})
+        if name not in families:  # the models of a process share them
+            names = [*self._labels, *more]
+            families[name] = kind(f"metroline_{name}", text, names, registry=self._registry, **options)
+        return families[name] if more else families[name].labels(**self._labels)
 
     def request(self, route: str, status: int) -> None:
         """A request was answered. `route`: one of a few templates."""
         self._requests.labels(**self._labels, route=route, status=str(status)).inc()
 
     def completion(self, seconds: float) -> None:
-        """A request to /v1/completions was answered completely."""
+        """A request for an answer was answered completely."""
         self._request_seconds.observe(seconds)
 
     def rejected(self, reason: str) -> None:
@@ -120,6 +109,46 @@ class Metrics:
     def active(self, count: int) -> None:
         """See EngineMetrics."""
         self._active.set(count)
+
+    def restarted(self) -> None:
+        """See EngineMetrics."""
+        self._restarts.inc()
+
+    def cancelled(self) -> None:
+        """See EngineMetrics."""
+        self._cancelled.inc()
+
+
+class Metrics(ModelMetrics):
+    """The series of a decoder."""
+
+    def __init__(self, bundle: Bundle, registry: Any = None) -> None:
+        """See ModelMetrics."""
+        super().__init__(bundle, registry)
+        self._tokens_in = self.counter("tokens_in_total", "Tokens of prompts")
+        self._tokens_out = self.counter("tokens_out_total", "Tokens generated")
+        self._first_seconds = self.histogram("time_to_first_token_seconds", "Arrival to first token", SECONDS)
+        self._step_seconds = self.histogram("time_per_token_seconds", "Time between tokens of one stream", STEP_SECONDS)
+        self._prompt_loss = self.histogram(
+            "prompt_loss", "Mean negative log-likelihood of a prompt, nats a token", NATS
+        )
+        self._slots = self.gauge("slots", "Sequences that may run at once", "livesum")
+        self._running = self.gauge("running_sequences", "Sequences that run; a request may have several", "livesum")
+        self._kv_capacity = self.gauge("kv_tokens_capacity", "Tokens that the key/value cache may hold", "livesum")
+        self._kv_used = self.gauge("kv_tokens_used", "Tokens set aside in the key/value cache for what runs", "livesum")
+        self._prefix_lookups = self.counter(
+            "prefix_lookups_total", "Prompts whose beginning was looked up in the cache"
+        )
+        self._prefix_hits = self.counter("prefix_hits_total", "Prompts whose beginning was in the cache")
+        self._prefix_tokens = self.counter("prefix_tokens_total", "Tokens of prompts taken from the cache")
+        self._guessed = self.counter("speculated_tokens_total", "Tokens guessed by prompt lookup")
+        self._accepted = self.counter("speculated_accepted_total", "Guessed tokens that were right")
+        self._drift = self.gauge(
+            "drift_score", "|mean recent prompt loss - reference| / reference deviation", "livemax"
+        )
+        self._requests.labels(**self._labels, route="/v1/completions", status="200")
+        for each in (self._running, self._kv_used, self._drift):
+            each.set(0)
 
     def capacity(self, slots: int, tokens: int) -> None:
         """See EngineMetrics."""
@@ -143,10 +172,6 @@ class Metrics:
         self._guessed.inc(guessed)
         self._accepted.inc(accepted)
 
-    def restarted(self) -> None:
-        """See EngineMetrics."""
-        self._restarts.inc()
-
     def started(self, seconds: float, tokens_in: int) -> None:
         """See EngineMetrics."""
         self._queue_seconds.observe(seconds)
@@ -161,10 +186,6 @@ class Metrics:
         observe_all(self._batch, sizes)
         self._tokens_out.inc(len(seconds))
         observe_all(self._step_seconds, [each for each in seconds if each is not None])
-
-    def cancelled(self) -> None:
-        """See EngineMetrics."""
-        self._cancelled.inc()
 
     def prompt(self, loss: float, drift: float) -> None:
         """See EngineMetrics."""

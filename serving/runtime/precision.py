@@ -20,7 +20,7 @@ import numpy as np
 from base.errors import MetrolineError
 from base.files import read_json, write_json
 from base.forms import GRAPHS
-from serving.bundle import Bundle
+from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.graph import Graph
 from serving.native import library
 from serving.store import home
@@ -28,7 +28,9 @@ from serving.store import home
 STREAMS, PROMPT, CONTEXT, REPEATS = 8, 64, 128, 6
 
 
-def settle(bundle: Bundle, threads: int, native: bool = True, environment: Mapping[str, str] = os.environ) -> Bundle:
+def settle(
+    bundle: DecoderBundle, threads: int, native: bool = True, environment: Mapping[str, str] = os.environ
+) -> DecoderBundle:
     """The bundle with a graph chosen where its precision is `auto`. Raises MetrolineError when one cannot be loaded."""
     if bundle.precision != "auto":
         return bundle
@@ -45,7 +47,7 @@ def settle(bundle: Bundle, threads: int, native: bool = True, environment: Mappi
     return replace(bundle, precision=known[key])
 
 
-def speed(bundle: Bundle, threads: int, native: bool = True) -> float:
+def speed(bundle: DecoderBundle, threads: int, native: bool = True) -> float:
     """Tokens per second of one stream, of STREAMS streams and of a prompt, multiplied."""
     graph = Graph(replace(bundle, context=min(CONTEXT, bundle.context)), threads, STREAMS, native)
     length = min(PROMPT, graph.context - 1)

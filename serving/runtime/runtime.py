@@ -17,7 +17,7 @@ from serving.http.errors import unavailable, unknown_model
 from serving.http.settings import Settings
 
 if TYPE_CHECKING:  # imported in the loading thread: the parent process needs neither NumPy nor ONNX Runtime
-    from serving.runtime.loaded_model import Served
+    from serving.runtime.loaded_model import LoadedModel
 
 log = logging.getLogger("metroline.runtime")
 
@@ -36,7 +36,7 @@ class Runtime:
         self.draining = False  # new requests get 503
         self.leaving = False  # connections are closed after their answer
         self.requests = 0
-        self.models: tuple[Served, ...] = ()
+        self.models: tuple[LoadedModel, ...] = ()
         self._settled = asyncio.Event()
 
     def start(self, settings: Settings) -> None:
@@ -59,8 +59,9 @@ class Runtime:
         threading.Thread(target=load, name="metroline-load", daemon=True).start()
 
     def _load(self) -> None:
-        from serving.bundle import load_all, locate
-        from serving.runtime.loaded_model import load
+        from serving.bundle import locate
+        from serving.runtime.bundles import load_all
+        from serving.runtime.loading import load
 
         settings = self.settings
         bundles = load_all(locate(), settings.precision)
@@ -79,10 +80,15 @@ class Runtime:
     def _all_alive(self) -> bool:
         return all(served.engine.alive for served in self.models)
 
-    def pick(self, model: str | None) -> "Served":
-        """The model that a request names, as name or name:version; the first one for None. Raises ApiError 404."""
+    def pick(self, model: str | None, engine: str | None = None) -> "LoadedModel":
+        """The model that a request names, as name or name:version; for None the first one, of `engine` if there is one.
+
+        Raises ApiError 404.
+        """
+        if model is None:
+            return next((each for each in self.models if each.bundle.engine == engine), self.models[0])
         for served in self.models:
-            if model in (None, served.bundle.name, f"{served.bundle.name}:{served.bundle.version}"):
+            if model in (served.bundle.name, f"{served.bundle.name}:{served.bundle.version}"):
                 return served
         raise unknown_model(str(model), [served.bundle.name for served in self.models])
 

@@ -11,7 +11,7 @@ import pytest
 from serving.app.run import Server, start
 from serving.engines.decode import drift
 from serving.engines.decode.engine import Engine
-from tests.serving import tiny_bundle
+from tests.serving import forward_bundles, tiny_bundle
 from tests.serving.engines.decode import engines
 
 
@@ -28,6 +28,36 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = tiny_bundle.bytes_of(tiny_bundle.SCRIPT, tokenizer)
     folder = tmp_path_factory.mktemp("scripted") / "bundle"
     return tiny_bundle.build(folder, name="scripted", context=1024, max_tokens=1000, script=script, delay_nodes=8)
+
+
+@pytest.fixture(scope="session")
+def flower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of a table → one of three labels."""
+    return forward_bundles.table(tmp_path_factory.mktemp("flower") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of any size → one of four labels."""
+    return forward_bundles.image(tmp_path_factory.mktemp("shapes") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def mood(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts → one of two labels."""
+    return forward_bundles.texts(tmp_path_factory.mktemp("mood") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def several(
+    tmp_path_factory: pytest.TempPathFactory, flower: Path, shapes: Path, mood: Path, bundle: Path,
+    serve: "Callable[..., Server]",
+) -> Server:  # fmt: skip
+    """One server with a model of every kind: flower, shapes, mood, price, vector, and the decoder tiny."""
+    folder = tmp_path_factory.mktemp("more")
+    price = forward_bundles.table(folder / "price", "price", forward_bundles.PRICE)
+    vector = forward_bundles.texts(folder / "vector", "vector", forward_bundles.VECTOR)
+    return serve(flower, shapes, mood, price, vector, bundle, body_seconds="2", cors="https://page.example")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,9 @@ import pytest
 from base import manifest
 from base.errors import MetrolineError
 from data.text.text_form import TextForm
-from serving.bundle import SEALS, Bundle, load_all, locate, seals
+from serving.bundle import SEALS, locate, seals
+from serving.engines.decode.bundle import DecoderBundle
+from serving.runtime.bundles import load_all
 from tests.serving import tiny_bundle
 
 
@@ -45,11 +47,11 @@ def without(folder: Path, name: str) -> None:
 
 
 def test_a_good_bundle(bundle):
-    loaded = Bundle.load(bundle)
+    loaded = DecoderBundle.load(bundle)
     assert (loaded.name, loaded.precision, loaded.context, loaded.eos) == ("tiny", "int8", 64, (0,))
     assert loaded.graph.name == "model.int8.onnx"
     assert loaded.reference == {"loss_mean": 5.5, "loss_std": 0.5, "tokens": 64}
-    assert Bundle.load(bundle, "fp32").graph.name == "model.onnx"
+    assert DecoderBundle.load(bundle, "fp32").graph.name == "model.onnx"
 
 
 BAD = {
@@ -91,22 +93,22 @@ def test_a_bad_bundle_is_refused(copy, case):
     damage, message = BAD[case]
     damage(copy)
     with pytest.raises(MetrolineError) as caught:
-        Bundle.load(copy)
+        DecoderBundle.load(copy)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_the_form_of_text(copy):
-    assert Bundle.load(copy).form == TextForm()  # an older bundle says nothing
+    assert DecoderBundle.load(copy).form == TextForm()  # an older bundle says nothing
     change(copy / "serving.json", clean={"unicode": "none", "newlines": False})
     relist(copy)
-    assert Bundle.load(copy).form == TextForm(unicode="none", newlines=False)
+    assert DecoderBundle.load(copy).form == TextForm(unicode="none", newlines=False)
 
 
 def test_several_ends(copy):
     change(copy / "serving.json", eos=[0, 5])
     tiny_bundle.write_manifest(copy, "tiny", json.loads((copy / "manifest.json").read_text())["model"])
-    assert Bundle.load(copy).eos == (0, 5)
+    assert DecoderBundle.load(copy).eos == (0, 5)
 
 
 def test_which_bundles(tmp_path):
@@ -123,7 +125,7 @@ def test_folders_of_any_name(bundle, tmp_path, name):
     folder = tmp_path / name
     shutil.copytree(bundle, folder)
     (found,) = locate({"METROLINE_BUNDLES": json.dumps([str(folder)])})
-    assert Bundle.load(found).path == folder
+    assert DecoderBundle.load(found).path == folder
 
 
 @pytest.mark.parametrize("text", ["[", "[1]", "[[]]", "[null]"])
@@ -139,10 +141,10 @@ def test_two_bundles_of_one_name(bundle, tmp_path):
 
 
 def test_processes_that_start_later_do_not_hash_again_what_has_not_changed(copy, monkeypatch):
-    monkeypatch.setenv(SEALS, seals([Bundle.load(copy)]))
+    monkeypatch.setenv(SEALS, seals([DecoderBundle.load(copy)]))
     with monkeypatch.context() as patch:
         patch.setattr(manifest, "sha256", lambda _: pytest.fail("hashed again"))
-        Bundle.load(copy)
+        DecoderBundle.load(copy)
     (copy / "model.onnx").write_bytes((copy / "model.onnx").read_bytes()[:-1])
     with pytest.raises(MetrolineError, match=r"model\.onnx is not the file that was exported"):
-        Bundle.load(copy)
+        DecoderBundle.load(copy)

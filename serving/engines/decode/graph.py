@@ -15,28 +15,19 @@ import onnxruntime as ort
 
 from base.errors import MetrolineError
 from base.processor import saturates
-from serving.bundle import Bundle
+from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.cache import KeyValueCache, Part
 from serving.native import register
-
-SMALL = 16 << 20
-"""Bytes of a graph whose steps are too short to be shared between threads: two were a third slower than one
-(2.6 M parameters in int8, 0.40 and 0.30 ms a token), while at 25 M they were twice as fast."""
 
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8, "tensor(uint8)": np.uint8}
 
 Array = np.ndarray
 
 
-def threads_for(bundle: Bundle, cores: int) -> int:
-    """How many threads serve this bundle best, of those that are there."""
-    return 1 if bundle.graph.stat().st_size < SMALL else cores
-
-
 class Graph:
     """The model. The logits that both calls return are overwritten by the next call of the same kind."""
 
-    def __init__(self, bundle: Bundle, threads: int, slots: int = 1, native: bool = True) -> None:
+    def __init__(self, bundle: DecoderBundle, threads: int, slots: int = 1, native: bool = True) -> None:
         """Load the graph and reserve a cache for `slots` sequences of the model's whole context.
 
         `native`: run a quantized graph's operators by the C kernels, where these are built.
@@ -144,7 +135,7 @@ def _shared(array: Array) -> ort.OrtValue:
     return ort.OrtValue.ortvalue_from_numpy(array)
 
 
-def _parts(bundle: Bundle, inputs: list[Any]) -> dict[str, Part]:
+def _parts(bundle: DecoderBundle, inputs: list[Any]) -> dict[str, Part]:
     """The cache's parts by name, from the graph's inputs [batch, heads, past, width]."""
     found = {value.name: value for value in inputs}
     names = [f"{i}.{part}" for i in range(bundle.layers) for part in ("key", "value")]

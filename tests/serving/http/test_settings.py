@@ -13,7 +13,8 @@ def test_defaults():
     assert settings.precision is None
     assert settings.threads == 0
     assert settings.cores >= 1
-    assert (settings.workers, settings.queue, settings.deadline, settings.body_limit) == (1, 4, 120.0, 1 << 20)
+    assert (settings.workers, settings.waiting_completions, settings.deadline) == (1, 4, 120.0)
+    assert (settings.body_limit, settings.media_limit) == (1 << 20, 16 << 20)
     assert (settings.slots, settings.kv_tokens, settings.prefill_chunk, settings.speculative) == (16, 0, 64, 0)
 
 
@@ -28,8 +29,11 @@ def test_values():
 
 
 def test_the_queue_follows_the_slots():
-    queues = [Settings.from_environment({"METROLINE_SLOTS": slots}).queue for slots in ("1", "7", "64")]
+    queues = [Settings.from_environment({"METROLINE_SLOTS": slots}).waiting_completions for slots in ("1", "7", "64")]
     assert queues == [1, 1, 16]
+    assert Settings.from_environment({}).waiting_items == 256
+    given = Settings.from_environment({"METROLINE_QUEUE": "9"})
+    assert (given.waiting_completions, given.waiting_items) == (9, 9)
 
 
 def test_cores_are_shared_out():

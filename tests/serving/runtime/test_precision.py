@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from base.errors import MetrolineError
-from serving.bundle import Bundle
+from serving.engines.decode.bundle import DecoderBundle
 from serving.runtime import precision
 from serving.runtime.precision import settle, speed
 from tests.serving.engines.decode import exported_bundle
@@ -23,7 +23,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The precisions that are measured from now on."""
     measured: list[str] = []
 
-    def count(bundle: Bundle, threads: int, native: bool) -> float:
+    def count(bundle: DecoderBundle, threads: int, native: bool) -> float:
         measured.append(bundle.precision)
         return speed(bundle, threads, native)
 
@@ -33,7 +33,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_auto_is_measured_once(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured, environment = counted(monkeypatch), {"BENTOML_HOME": str(tmp_path)}
-    bundle = Bundle.load(exported, "auto")
+    bundle = DecoderBundle.load(exported, "auto")
     chosen = settle(bundle, 1, environment=environment)
     assert chosen.precision in ("int8", "int4")
     assert chosen.graph.is_file()
@@ -50,7 +50,7 @@ def test_the_fastest_is_taken(exported: Path, tmp_path: Path, monkeypatch: pytes
     for number, fastest in enumerate(("int8", "int4")):
         monkeypatch.setattr(precision, "speed", lambda bundle, *_, wanted=fastest: bundle.precision == wanted)
         environment = {"BENTOML_HOME": str(tmp_path / str(number))}
-        assert settle(Bundle.load(exported, "auto"), 1, environment=environment).precision == fastest
+        assert settle(DecoderBundle.load(exported, "auto"), 1, environment=environment).precision == fastest
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[1]", '{"x": 1}'])
@@ -62,17 +62,17 @@ def test_a_damaged_note_is_written_again(
     note.write_text(content)
     measured, environment = counted(monkeypatch), {"BENTOML_HOME": str(tmp_path)}
     for _ in range(2):
-        settle(Bundle.load(exported, "auto"), 1, environment=environment)
+        settle(DecoderBundle.load(exported, "auto"), 1, environment=environment)
     assert len(measured) == 2
 
 
 def test_what_is_asked_for_is_what_answers(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = counted(monkeypatch)
     for name in ("fp32", "int8", "int4"):
-        assert settle(Bundle.load(exported, name), 1).precision == name
-    only = replace(Bundle.load(exported, "auto"), files=frozenset({"model.onnx"}))
+        assert settle(DecoderBundle.load(exported, name), 1).precision == name
+    only = replace(DecoderBundle.load(exported, "auto"), files=frozenset({"model.onnx"}))
     assert settle(only, 1).precision == "fp32"
     assert settle(replace(only, files=frozenset({"model.onnx", "model.int8.onnx"})), 1).precision == "int8"
     assert measured == []
     with pytest.raises(MetrolineError, match=r"unknown precision 'int3' \(auto, fp32, int8 or int4\)"):
-        Bundle.load(exported, "int3")
+        DecoderBundle.load(exported, "int3")

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from serving.bundle import Bundle
+from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.drift import Drift
 from serving.engines.decode.engine import Engine
 from serving.engines.decode.graph import Graph
@@ -31,7 +31,7 @@ class Recorder:
 
 def build(folder: Path, precision: str, *, slots: int, threads: int = 1, **options) -> Engine:
     """An engine that has not been started, and that reports to a Recorder."""
-    loaded = Bundle.load(folder, precision)
+    loaded = DecoderBundle.load(folder, precision)
     vocabulary = Vocabulary(loaded.path / "tokenizer.json", loaded.vocab_size)
     options = {"queue": 8, "deadline": 20.0, "chunk": 16} | options
     graph = Graph(loaded, threads, slots)

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from serving.bundle import Bundle
+from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.engine import Engine
 from serving.engines.decode.graph import Graph
 from serving.engines.decode.sampling import SamplingParameters
@@ -110,7 +110,7 @@ def test_the_graph_works_on_each_row_by_itself(exported, precision):
 
     And however a prompt is cut, single tokens apart.
     """
-    graph = Graph(Bundle.load(exported, precision), 2, 16)
+    graph = Graph(DecoderBundle.load(exported, precision), 2, 16)
     tokens = np.random.default_rng(0).integers(1, 260, 100)
 
     def prefill(slot: int, chunk: int) -> np.ndarray:

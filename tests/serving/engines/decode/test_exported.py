@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from serving.bundle import Bundle
+from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.graph import Graph
 from tests.serving.engines.decode import exported_bundle
 
@@ -24,7 +24,7 @@ def test_logits_are_the_models(exported, precision, tolerance, prompt, native):
     tokens = np.random.default_rng(0).integers(1, 260, 48)
     with torch.inference_mode():
         expected = model(torch.tensor(tokens)[None])[0].numpy()
-    graph = Graph(Bundle.load(folder, precision), threads=1, slots=3, native=native)
+    graph = Graph(DecoderBundle.load(folder, precision), threads=1, slots=3, native=native)
     rows = list(graph.extend(1, tokens[:prompt], 0, np.arange(prompt)).copy())
     rows += [graph.decode(0, [5, token, 6], [0, prompt + i, 1])[1].copy() for i, token in enumerate(tokens[prompt:])]
     error = np.array(rows) - expected

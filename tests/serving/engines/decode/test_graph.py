@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from base.errors import MetrolineError
-from serving.bundle import Bundle
-from serving.engines.decode import graph as graphs
+from serving.engines import threads
+from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.graph import Graph
 from tests.serving import tiny_bundle
 
@@ -20,7 +20,7 @@ def expected(bundle):
 
 
 def load(bundle, precision: str = "fp32", slots: int = 3) -> Graph:
-    return Graph(Bundle.load(bundle, precision), 1, slots)
+    return Graph(DecoderBundle.load(bundle, precision), 1, slots)
 
 
 def rows_of(graph: Graph, slot: int, prompt: int, chunk: int) -> np.ndarray:
@@ -99,17 +99,17 @@ def test_the_whole_context_fits(bundle):
 
 
 def test_small_graphs_get_one_thread(bundle, monkeypatch):
-    loaded = Bundle.load(bundle)
-    assert graphs.threads_for(loaded, 8) == 1
-    monkeypatch.setattr(graphs, "SMALL", 1)
-    assert graphs.threads_for(loaded, 8) == 8
+    loaded = DecoderBundle.load(bundle)
+    assert threads.threads_for(loaded, 8) == 1
+    monkeypatch.setattr(threads, "SMALL", 1)
+    assert threads.threads_for(loaded, 8) == 8
 
 
 def test_a_file_that_is_no_graph(bundle, tmp_path):
     import dataclasses
 
     (tmp_path / "model.onnx").write_bytes(b"no graph")
-    broken = dataclasses.replace(Bundle.load(bundle, "fp32"), path=tmp_path)
+    broken = dataclasses.replace(DecoderBundle.load(bundle, "fp32"), path=tmp_path)
     with pytest.raises(MetrolineError, match="cannot load it"):
         Graph(broken, threads=1)
 
@@ -118,7 +118,7 @@ def test_a_graph_of_another_shape(bundle):
     import dataclasses
 
     with pytest.raises(MetrolineError, match=r"past_key_values\.2\.key"):
-        Graph(dataclasses.replace(Bundle.load(bundle, "fp32"), layers=3), threads=1)
+        Graph(dataclasses.replace(DecoderBundle.load(bundle, "fp32"), layers=3), threads=1)
 
 
 def test_a_cache_of_a_type_that_is_not_known(bundle, tmp_path):
@@ -135,4 +135,4 @@ def test_a_cache_of_a_type_that_is_not_known(bundle, tmp_path):
             value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(MetrolineError, match=r"double|cannot load it"):
-        Graph(dataclasses.replace(Bundle.load(bundle, "fp32"), path=tmp_path), threads=1)
+        Graph(dataclasses.replace(DecoderBundle.load(bundle, "fp32"), path=tmp_path), threads=1)

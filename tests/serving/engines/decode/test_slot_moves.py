@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from serving.bundle import Bundle
+from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.engine import PATIENCE
 from serving.engines.decode.graph import Graph
 from serving.engines.decode.scheduler import Running
@@ -27,7 +27,7 @@ def test_one_that_has_not_begun_keeps_the_beginning_that_its_slot_held_before(bu
         engine._close_up()
     assert waiting.slot == 1
     assert slots.match(waiting.window, 1) == (1, 32)
-    wanted = Graph(Bundle.load(bundle, "fp32"), 1, 1)
+    wanted = Graph(DecoderBundle.load(bundle, "fp32"), 1, 1)
     wanted.extend(0, np.array(HELD), 0, np.array([31]))
     for name, array in graph.cache.arrays.items():
         assert (array[1, :, :32] == wanted.cache.arrays[name][0, :, :32]).all()

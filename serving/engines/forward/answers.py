@@ -1,0 +1,56 @@
+"""Outputs of the graph → answers in the words of Hugging Face's tasks.
+
+Labels: [{"label", "score"}], the answer first, then by score. Numbers: {name: number}. Vectors: a list of numbers.
+Schemas: https://github.com/huggingface/huggingface.js/tree/main/packages/tasks/src/tasks
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data.signature import LabelsOutput, NumbersOutput, Output, Signature
+from serving.engines.forward.graph import Array
+from serving.http.errors import ApiError
+
+
+def chosen(output: LabelsOutput, scores: Array) -> int:
+    """The index of the label that is the answer."""
+    if output.threshold is not None and len(output.labels) == 2:
+        return int(float(scores[1]) >= output.threshold)
+    return int(scores.argmax())
+
+
+def worded(output: Output, array: Array, top: int | None = None) -> Any:
+    """One output of one item; `top`: so many labels."""
+    numbers = [float(number) for number in array.reshape(-1)]
+    if isinstance(output, LabelsOutput):
+        answer = chosen(output, array)
+        order = sorted(range(len(numbers)), key=lambda i: (i != answer, -numbers[i], i))
+        return [{"label": output.labels[i], "score": numbers[i]} for i in order[:top]]
+    if isinstance(output, NumbersOutput):
+        return dict(zip(output.names, numbers, strict=True))
+    return numbers
+
+
+def all_worded(signature: Signature, arrays: Sequence[Array], top: int | None = None) -> Any:
+    """The answer to one item: of the one output, or by the names of several."""
+    if len(signature.outputs) == 1:
+        return worded(signature.outputs[0], arrays[0], top)
+    return {output.name: worded(output, array, top) for output, array in zip(signature.outputs, arrays, strict=True)}
+
+
+def plain(output: Output, array: Array) -> Any:
+    """The answer to a row of a table, as Hugging Face's tabular tasks give it: the label, the number."""
+    if isinstance(output, LabelsOutput):
+        return output.labels[chosen(output, array)]
+    numbers = [float(number) for number in array.reshape(-1)]
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def check_finite(signature: Signature, arrays: Sequence[Array]) -> None:
+    """Raise ApiError 400 for an answer that is no number: JSON has no word for it."""
+    for output, array in zip(signature.outputs, arrays, strict=True):
+        if not np.isfinite(array).all():
+            message = f"The model's {output.name} is not finite for this input. Check it for extreme values."
+            raise ApiError(400, message, param="inputs", code="answer_not_finite")

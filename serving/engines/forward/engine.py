@@ -1,0 +1,147 @@
+"""The engine: raw items in, arrays out, by way of a pool of threads that decode and the batcher's one that runs.
+
+    outputs = await engine.answer([(png,), (jpeg,)], "req-1")
+
+What an item gets does not depend on its neighbours, to the last bit (see graph.py). It knows neither HTTP nor BentoML.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from base.errors import BadItem
+from data.signature import LabelsOutput, NumbersOutput, Signature
+from serving.engines.forward.answers import check_finite, chosen
+from serving.engines.forward.batcher import Batcher, BatchGraph, Job
+from serving.engines.forward.drift import ForwardDrift
+from serving.engines.forward.graph import Array, Prepared
+from serving.engines.forward.metrics import ForwardEngineMetrics
+from serving.engines.forward.preparation import Preparation
+from serving.http.errors import ApiError, deadline_passed, invalid, queue_full, unavailable
+
+
+class ForwardEngine:
+    """Runs items on one graph. All public methods are for the event loop's thread."""
+
+    def __init__(
+        self, signature: Signature, prepare: Preparation, graph: BatchGraph, metrics: ForwardEngineMetrics,
+        drift: ForwardDrift, *, queue: int = 256, deadline: float = 120.0, decoders: int = 1,
+    ) -> None:  # fmt: skip
+        """`queue`: items that may wait beside a batch; `deadline`: seconds that a request may take, waiting included;
+        `decoders`: threads that decode."""
+        self.signature, self._prepare, self._metrics, self._drift = signature, prepare, metrics, drift
+        self.most, self._deadline = queue + graph.largest, deadline
+        self._batcher = Batcher(graph, self._ran)
+        self._pool = ThreadPoolExecutor(decoders, "metroline-decode")
+        self._inside = 0  # items that are decoded, wait or run
+        self._ended = False
+        self._seconds = 0.01  # rolling mean of the graph's time for an item, for Retry-After
+
+    def start(self) -> None:
+        """Start the batcher's thread."""
+        self._batcher.start()
+
+    @property
+    def alive(self) -> bool:
+        """The batcher's thread runs."""
+        return self._batcher.alive
+
+    @property
+    def ready(self) -> bool:
+        """It answers."""
+        return self.alive and not self._ended
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is inside."""
+        return self._inside == 0
+
+    def refusal(self, items: int = 1) -> ApiError | None:
+        """The 429 that so many more items would get now; None: they would be let in."""
+        if self._inside + items <= self.most:
+            return None
+        wait = self._seconds * self._inside
+        return queue_full(self._inside, max(1, min(60, round(wait))), "items")
+
+    def abort(self) -> None:
+        """End all requests at once, with an error that says why, and take no new ones."""
+        self._ended = True
+        self._batcher.abort()
+
+    async def answer(
+        self, items: Sequence[tuple[bytes, ...]], request_id: str, seconds: float | None = None
+    ) -> list[tuple[Array, ...]]:
+        """The outputs of each item. `seconds`: its own deadline, where that is nearer.
+
+        Raises ApiError: 400 an item cannot be read, 429 there is no room, 503 after `abort`, 504 the deadline.
+        """
+        if self._ended:
+            raise unavailable("draining")
+        if len(items) > self.most:
+            raise invalid(f"At most {self.most} items in one request, not {len(items)}. Send several.", "inputs")
+        if refusal := self.refusal(len(items)):
+            raise refusal
+        limit = min(self._deadline, seconds or self._deadline)
+        self._count(len(items))
+        try:
+            async with asyncio.timeout(limit):
+                return await self._through(items, request_id)
+        except TimeoutError:
+            raise deadline_passed(limit) from None
+        except asyncio.CancelledError:
+            self._metrics.cancelled()
+            raise
+        finally:
+            self._count(-len(items))
+
+    async def _through(self, items: Sequence[tuple[bytes, ...]], request_id: str) -> list[tuple[Array, ...]]:
+        loop = asyncio.get_running_loop()
+        decoding = [loop.run_in_executor(self._pool, self._decode, item) for item in items]
+        jobs: list[Job] = []
+        try:
+            for number, ready in enumerate(decoding):
+                try:
+                    jobs.append(Job(await ready, request_id))
+                except BadItem as error:
+                    where = f"Item {number}: " if len(items) > 1 else ""
+                    raise invalid(f"{where}{error}", "inputs", "invalid_input") from None
+            self._batcher.submit(jobs)
+            self._metrics.queued(self._batcher.waiting)
+            outputs = [await job.answer for job in jobs]
+        finally:
+            for each in decoding:
+                each.cancel()
+            for job in jobs:
+                job.dropped = True
+        for arrays in outputs:
+            check_finite(self.signature, arrays)
+        for job, arrays in zip(jobs, outputs, strict=True):
+            self._note(job.item, arrays)
+        return outputs
+
+    def _decode(self, item: tuple[bytes, ...]) -> Prepared:
+        started = time.monotonic()
+        ready = self._prepare(item)
+        self._metrics.decoded(time.monotonic() - started)
+        return ready
+
+    def _ran(self, batch: list[Job], seconds: float) -> None:
+        self._seconds += 0.1 * (seconds / len(batch) - self._seconds)
+        self._metrics.batch([job.started - job.submitted for job in batch], seconds)
+        self._metrics.queued(self._batcher.waiting)
+
+    def _count(self, items: int) -> None:
+        self._inside += items
+        self._metrics.active(self._inside)
+
+    def _note(self, item: Prepared, outputs: Sequence[Array]) -> None:
+        """Count an answer, and look at drift now and then."""
+        for output, array in zip(self.signature.outputs, outputs, strict=True):
+            if isinstance(output, LabelsOutput):
+                self._metrics.label(output.name, output.labels[chosen(output, array)])
+            elif isinstance(output, NumbersOutput):
+                for name, value in zip(output.names, array.reshape(-1), strict=True):
+                    self._metrics.number(output.name, name, float(value))
+        for side, scores in (self._drift.add(item.decoded, outputs) or {}).items():
+            self._metrics.drift(side, scores)

@@ -1,0 +1,131 @@
+"""The bundle's ONNX graph behind one call: decoded items in, their outputs out, the same bits in any company.
+
+The sum of a matrix product may be taken in another order when the batch has another size, and a graph that is quantized
+with a range for the whole batch gives a row what its neighbours make of it. So at the start the graph is run on the
+golden items, with strangers between them, in each of `SIZES`; only sizes that give every row the same bits are used,
+and a batch is filled up to one of them. Where none agree, items run one by one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from base.errors import MetrolineError
+from data.signature import Signature
+
+SIZES = (1, 2, 4, 8, 16, 32)
+"""Batches that are run; the last one is the largest."""
+PROBES = 2
+"""Golden items of a shape with which the sizes are tried."""
+LENGTHS = "lengths"
+"""The graph's input int64 [B] that says how many tokens of each text are no padding."""
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An item as the graph takes it, without the batch."""
+
+    decoded: tuple[Array, ...]
+    """Before padding or resizing: what drift is judged by."""
+    arrays: tuple[Array, ...]
+    length: int = 0
+    """Tokens of its text."""
+
+    @property
+    def shape(self) -> tuple[tuple[int, ...], ...]:
+        """Items of equal shape may share a batch."""
+        return tuple(array.shape for array in self.arrays)
+
+
+class ForwardGraph:
+    """The model. One caller at a time."""
+
+    def __init__(self, path: Path, signature: Signature, threads: int) -> None:
+        """Raises MetrolineError: ONNX Runtime cannot load it, or it has not the signature's inputs and outputs."""
+        self._session = session(path, threads)
+        given = [value.name for value in self._session.get_inputs()]
+        self._lengths = LENGTHS in given and LENGTHS not in {each.name for each in signature.inputs}
+        self._names = [name for name in given if name != LENGTHS or not self._lengths]
+        made = self._session.get_outputs()
+        if len(self._names) != len(signature.inputs) or len(made) != len(signature.outputs):
+            raise MetrolineError(
+                f"{path}: {len(self._names)} inputs and {len(made)} outputs, but the signature has "
+                f"{len(signature.inputs)} and {len(signature.outputs)}", hint="export the model again",
+            )  # fmt: skip
+        self.sizes: tuple[int, ...] = SIZES
+
+    @property
+    def largest(self) -> int:
+        """Items in one call, at most."""
+        return self.sizes[-1]
+
+    def run(self, items: Sequence[Prepared]) -> list[tuple[Array, ...]]:
+        """Outputs of each item, in order. All of one shape, `largest` at most."""
+        size = next(size for size in self.sizes if size >= len(items))
+        return self._call([*items, *[items[-1]] * (size - len(items))])[: len(items)]
+
+    def settle(self, items: Sequence[Prepared]) -> None:
+        """Find the sizes that give each of these items the same bits, whoever its neighbours are."""
+        probes: dict[tuple[tuple[int, ...], ...], list[Prepared]] = {}
+        for item in items:
+            probes.setdefault(item.shape, []).append(item)
+        kept = set(SIZES)
+        for group in probes.values():
+            for item in group[:PROBES]:
+                kept &= set(self._agreeing(item, [*_strangers(item), *group]))
+        self.sizes = tuple(sorted(kept)) or (1,)
+
+    def _agreeing(self, item: Prepared, others: Sequence[Prepared]) -> list[int]:
+        """The most sizes that give this item equal bits, among its like and at both ends of a batch of others."""
+        found: dict[bytes, list[int]] = {}
+        for size in SIZES:
+            alike = {_bits(row) for row in self._call([item] * size)}
+            if size > 1:
+                between = [others[place % len(others)] for place in range(size - 2)]
+                mixed = self._call([item, *between, item])
+                alike |= {_bits(mixed[0]), _bits(mixed[-1])}
+                if size == 2:
+                    alike |= {_bits(self._call([item, other])[0]) for other in others[:2]}
+            if len(alike) == 1:
+                found.setdefault(alike.pop(), []).append(size)
+        return max(found.values(), key=lambda sizes: (len(sizes), sizes[-1]))
+
+    def _call(self, items: Sequence[Prepared]) -> list[tuple[Array, ...]]:
+        feeds = {name: np.stack([item.arrays[i] for item in items]) for i, name in enumerate(self._names)}
+        if self._lengths:
+            feeds[LENGTHS] = np.array([item.length for item in items], np.int64)
+        outputs = self._session.run(None, feeds)
+        return [tuple(output[row] for output in outputs) for row in range(len(items))]
+
+
+def session(path: Path, threads: int) -> ort.InferenceSession:
+    """An ONNX Runtime session on the CPU. Raises MetrolineError."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common public base
+        raise MetrolineError(f"{path}: ONNX Runtime cannot load it: {error}") from None
+
+
+def _bits(row: tuple[Array, ...]) -> bytes:
+    return b"".join(array.tobytes() for array in row)
+
+
+def _strangers(item: Prepared) -> tuple[Prepared, Prepared]:
+    """Two items of the same shape, as far from it as its datatype lets them be."""
+    nought = tuple(np.zeros_like(array) for array in item.arrays)
+    far = tuple(
+        np.full_like(array, 255) if array.dtype == np.uint8
+        else array[::-1].copy() if array.dtype.kind == "i"
+        else np.nan_to_num(array) * 8 + 1
+        for array in item.arrays
+    )  # fmt: skip
+    return Prepared((), nought, max(1, item.length)), Prepared((), far, item.length)

@@ -1,0 +1,47 @@
+"""Raw bytes of a client → the arrays that the graph takes. Runs in threads: Pillow and ONNX Runtime release the lock.
+
+Bytes become arrays by `data.codecs`, which prepare uses too; images are resized by the bundle's pre.onnx, text is
+tokenized by its tokenizer.json and padded, to a length that depends on itself alone.
+"""
+
+import numpy as np
+
+from data.codecs import decode
+from data.signature import Input, TextInput
+from data.text.tokenizer import Tokenizer
+from serving.engines.forward.bundle import ForwardBundle
+from serving.engines.forward.graph import Array, Prepared, session
+
+SHORTEST = 16
+"""Tokens; shorter texts are padded to it, longer ones to the next power of two."""
+
+
+class Preparation:
+    """Makes items ready. Safe to call from several threads."""
+
+    def __init__(self, bundle: ForwardBundle) -> None:
+        self._inputs = bundle.typed.inputs
+        kinds = {each.kind for each in self._inputs}
+        self._resize = session(bundle.path / "pre.onnx", 1) if "image" in kinds else None
+        self._tokenizer = Tokenizer.load(bundle.path / "tokenizer.json") if "text" in kinds else None
+
+    def __call__(self, raw: tuple[bytes, ...]) -> Prepared:
+        """One item, an input for each of the signature's. Raises BadItem for what cannot be read."""
+        decoded = tuple(decode(each, one, self._tokenizer) for each, one in zip(self._inputs, raw, strict=True))
+        arrays = tuple(self._fitted(each, array) for each, array in zip(self._inputs, decoded, strict=True))
+        length = next((array.size for each, array in zip(self._inputs, decoded, strict=True)
+                       if isinstance(each, TextInput)), 0)  # fmt: skip
+        return Prepared(decoded, arrays, length)
+
+    def _fitted(self, declared: Input, array: Array) -> Array:
+        if declared.kind == "image":
+            assert self._resize
+            (resized,) = self._resize.run(None, {self._resize.get_inputs()[0].name: array[None]})
+            return np.asarray(resized[0])
+        if isinstance(declared, TextInput):
+            free = not declared.shape or declared.shape[0] == -1
+            size = (
+                min(declared.length, max(SHORTEST, 1 << (array.size - 1).bit_length())) if free else declared.shape[0]
+            )
+            return np.pad(array, (0, size - array.size))
+        return array

@@ -1,0 +1,71 @@
+"""A decoder that this process serves: beside what all models have, its tokenizer and chat template."""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from serving.engines.decode.bundle import DecoderBundle
+from serving.engines.decode.drift import Drift
+from serving.engines.decode.engine import Engine
+from serving.engines.decode.graph import Graph
+from serving.engines.decode.text import Vocabulary
+from serving.engines.threads import threads_for
+from serving.http.settings import Settings
+from serving.runtime.loaded_model import LoadedModel
+from serving.runtime.memory import release_memory
+from serving.runtime.metrics import Metrics
+from serving.runtime.precision import settle
+
+if TYPE_CHECKING:
+    from data.text.templates import ChatTemplate
+
+log = logging.getLogger("metroline.runtime")
+
+
+@dataclass(frozen=True)
+class DecoderModel(LoadedModel):
+    """A loaded decoder."""
+
+    bundle: DecoderBundle
+    engine: Engine
+    metrics: Metrics
+    vocabulary: Vocabulary
+    template: "ChatTemplate | None"
+    """How its chats are written; None: it was not trained for chats."""
+
+    def describe(self) -> dict[str, Any]:
+        """What /v1/models says about it."""
+        bundle = self.bundle
+        return super().describe() | {
+            "context": bundle.context, "max_tokens": bundle.max_tokens, "vocab_size": bundle.vocab_size,
+            "chat": self.template is not None,
+        }  # fmt: skip
+
+
+def load(bundle: DecoderBundle, settings: Settings) -> DecoderModel:
+    """Load a verified bundle, answer once, and start its engine. Raises MetrolineError."""
+    started = time.monotonic()
+    vocabulary = Vocabulary(bundle.path / "tokenizer.json", bundle.vocab_size)
+    template = None
+    if "chat_template.jinja" in bundle.files:
+        from data.text.templates import ChatTemplate
+
+        template = ChatTemplate.load(bundle.path)
+    bundle = settle(bundle, settings.threads or settings.cores, settings.native)
+    threads = settings.threads or threads_for(bundle, settings.cores)
+    graph = Graph(bundle, threads, settings.slots, settings.native)
+    graph.warm_up()
+    release_memory()
+    metrics = Metrics(bundle)
+    engine = Engine(
+        graph, vocabulary, bundle.eos, metrics, Drift(bundle.reference, bundle.vocab_size),
+        queue=settings.waiting_completions, deadline=settings.deadline, chunk=settings.prefill_chunk,
+        kv_tokens=min(settings.slots * bundle.context, max(bundle.context, settings.kv_budget)),
+        speculative=settings.speculative,
+    )  # fmt: skip
+    engine.start()
+    fields = {"model": bundle.name, "version": bundle.version, "precision": bundle.precision,
+              "threads": threads, "native": graph.native, "seconds": round(time.monotonic() - started, 3)}  # fmt: skip
+    log.info("model loaded", extra={"fields": fields})
+    return DecoderModel(bundle, engine, metrics, vocabulary, template)
