@@ -1,4 +1,7 @@
-"""The forms of a model of engine `decode`, each held against the checkpoint over and without a cache."""
+"""The forms of a model of engine `decode`, each held against the checkpoint over and without a cache.
+
+Those of a model with a state of fixed size are `stepwise.py`'s.
+"""
 
 import tempfile
 from pathlib import Path
@@ -10,8 +13,9 @@ from base.errors import MetrolineError
 from base.files import read_json
 from base.forms import FORMS
 from base.progress import Progress
+from models.common.stateful import Stepper
 from models.decoder.cached import CachedDecoder
-from pipelines.exporting import parity, pt2, runners, torchscript
+from pipelines.exporting import parity, pt2, runners, stepwise, torchscript
 from pipelines.exporting.onnx import fp32 as onnx_fp32
 from pipelines.exporting.quantize import int4 as onnx_int4
 from pipelines.exporting.quantize import int8 as onnx_int8
@@ -38,19 +42,23 @@ def facts(exportable: "Decode", folder: Path) -> tuple[dict[str, Any], dict[str,
     shape = exportable.model.model.config
     eos = read_json(folder / "generation_config.json")["eos_token_id"]
     model = {
-        "layers": shape.layers,
-        "kv_heads": shape.kv_heads,
-        "head_dim": shape.head_dim,
         "vocab_size": shape.vocab_size,
         "context": shape.context,
         "eos": read_json(exportable.prepared / "index.json")["eos"],
     }
+    if isinstance(exportable.model, Stepper):
+        model["cache"] = "state"
+    else:
+        shape = exportable.model.model.config
+        model |= {"cache": "kv", "layers": shape.layers, "kv_heads": shape.kv_heads, "head_dim": shape.head_dim}
     return {"context": shape.context, "eos": eos, **exportable.settings}, model
 
 
 def write(exportable: "Decode", folder: Path, config: "ExportConfig", progress: Progress) -> dict[str, Any]:
     """Write and compare all forms. Returns the contents of parity.json; raises MetrolineError when one is off."""
     model, prepared = exportable.model, exportable.prepared
+    if isinstance(model, Stepper):
+        return stepwise.write(model, folder, config, progress)
     wanted = {"onnx": True, "int8": True, "int4": config.int4, "pt2": config.pt2, "torchscript": config.torchscript}
     files = {form: folder / FORMS[form].file for form, asked in wanted.items() if asked}
     onnx_fp32.export(model, files["onnx"])

@@ -7,6 +7,7 @@ in one file, of `pipelines/tasks/KIND.py`); `model: {kind: decoder}` has its key
 
 import importlib
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,5 +59,4 @@ def model_config(kind: str) -> type[BaseModel]:
 
 
 def _defines(file: Path, name: str) -> bool:
-    text = file.read_text(encoding="utf-8")
-    return any(f"\n{line}" in text for line in (f"class {name}:", f"class {name}(ModelConfig):", f"{name} = "))
+    return re.search(rf"^(class {name}[:(]|{name} = )", file.read_text(encoding="utf-8"), re.MULTILINE) is not None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from data.signature import Signature
+    from models.common.stateful import Stepper
     from models.decoder.cached import CachedDecoder
     from pipelines.recipe.schema import Recipe
 
@@ -156,7 +157,7 @@ class Forward:
 class Decode:
     """A checkpoint as the `decode` engine runs it, and the data that its forms are calibrated and judged on."""
 
-    model: "CachedDecoder"
+    model: "CachedDecoder | Stepper"
     prepared: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What serving.json says besides what every decoder's says."""

@@ -9,6 +9,7 @@ from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.drift import Drift
 from serving.engines.decode.engine import Engine
 from serving.engines.decode.graph import Graph
+from serving.engines.decode.state import StateGraph
 from serving.engines.decode.text import Vocabulary
 from serving.engines.threads import threads_for
 from serving.http.settings import Settings
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from data.text.templates import ChatTemplate
 
 log = logging.getLogger("metroline.runtime")
+
+GRAPHS = {"kv": Graph, "state": StateGraph}
+"""What runs a bundle, by what its sequences are remembered by."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def load(bundle: DecoderBundle, settings: Settings) -> DecoderModel:
         template = ChatTemplate.load(bundle.path)
     bundle = settle(bundle, settings.threads or settings.cores, settings.native)
     threads = settings.threads or threads_for(bundle, settings.cores)
-    graph = Graph(bundle, threads, settings.slots, settings.native)
+    graph = GRAPHS[bundle.cache](bundle, threads, settings.slots, settings.native)
     graph.warm_up()
     release_memory()
     metrics = Metrics(bundle)

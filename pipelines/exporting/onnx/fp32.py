@@ -13,6 +13,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from models.common.stateful import Stepper
 from models.decoder.cached import CachedDecoder
 from pipelines.exporting.onnx.fusion import fuse
 
@@ -20,8 +21,8 @@ OPSET = 23  # the first with RMSNormalization: one node instead of seven, and de
 IR_VERSION = 11  # the one that came with it
 
 
-def export(model: CachedDecoder, path: Path) -> None:
-    """Write the graph; its inputs and outputs are those of `CachedDecoder`, with dynamic batch, sequence and past."""
+def export(model: CachedDecoder | Stepper, path: Path) -> None:
+    """Write the graph; its inputs and outputs are the model's, and so are the dimensions that vary."""
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,

@@ -20,7 +20,8 @@ def card(
     """The parts of the card. `folder`: the bundle with the checkpoint's files; `evaluation`: what `evaluate` wrote."""
     config = read_json(folder / "config.json")
     pictures = frozenset(path.name for path in folder.glob("*.png"))
-    vocabulary = int(config.get("vocab_size") or config["decoder"]["vocab_size"])
+    shape = config if "vocab_size" in config else config.get("model") or config["decoder"]
+    vocabulary = int(shape["vocab_size"])
     return Card(
         library="metroline" if own(config) else "transformers",
         architecture=config["architectures"][0],

@@ -35,7 +35,7 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -
     from base.progress import Progress
     from data.text.shards import Shards
     from data.text.tokenizer import Tokenizer
-    from models.decoder.huggingface import load
+    from models.checkpoint import load
     from pipelines.tasks.language_modelling import baselines, groups, reference, samples, scoring
 
     config = recipe.evaluate

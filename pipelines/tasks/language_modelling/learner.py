@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from base.errors import MetrolineError
 from data.text.shards import Shards
 from kernels import linear_cross_entropy
-from models.decoder.huggingface import save_pretrained
+from models.checkpoint import LanguageModel, build, save
 from models.decoder.model import Decoder
 from pipelines.tasks.interface import Batch, Words
 from pipelines.tasks.language_modelling.imported import imported
@@ -32,7 +32,7 @@ VALIDATION_TOKENS = 8192  # in one forward pass over the validation split
 class NextToken(nn.Module):
     """Token ids and targets [B, S] → the summed cross-entropy of the targets, float32 [], logits never held whole."""
 
-    def __init__(self, model: Decoder, label_smoothing: float) -> None:
+    def __init__(self, model: LanguageModel, label_smoothing: float) -> None:
         super().__init__()
         self.model, self.label_smoothing = model, label_smoothing
 
@@ -48,7 +48,7 @@ class NextToken(nn.Module):
 
 
 class LanguageModelling:
-    """`pipelines.tasks.interface.Learner` for a decoder on token shards.
+    """`pipelines.tasks.interface.Learner` for a language model of any kind on token shards.
 
     Raises MetrolineError: no prepared data, damaged shards, a vocabulary or sequence that does not fit the model, a
     train split smaller than one batch (these two when it is asked for its objective).
@@ -82,19 +82,20 @@ class LanguageModelling:
         self._flops: dict[int, int] = {}
         self.data_hash = self.train.data_hash
 
-    def network(self, generator: torch.Generator) -> Decoder:
-        """The decoder with its first weights: drawn, or those of `first`."""
+    def network(self, generator: torch.Generator) -> LanguageModel:
+        """The network with its first weights: drawn, or those of `first`."""
         if self._imported is not None:
-            model = copy.deepcopy(self._imported)
+            model: LanguageModel = copy.deepcopy(self._imported)
         else:
             with torch.random.fork_rng(devices=[]):  # PyTorch's modules draw weights of their own first
-                model = Decoder(self.model_config, generator)
-        model.activation_checkpointing = self.config.activation_checkpointing
+                model = build(self.model_config, generator)
+        if isinstance(model, Decoder):
+            model.activation_checkpointing = self.config.activation_checkpointing
         return model
 
     def objective(self, network: nn.Module) -> NextToken:
         """See `NextToken`. Raises MetrolineError: a train split that is smaller than one batch."""
-        assert isinstance(network, Decoder)
+        assert isinstance(network, LanguageModel)
         sequence = self.config.sequence
         if sequence > self.model_config.context:
             raise MetrolineError(f"train.sequence {sequence} is longer than model.context {self.model_config.context}")
@@ -152,10 +153,10 @@ class LanguageModelling:
         return f"{len(starts)} windows of {self.config.sequence} tokens at train tokens {few}"
 
     def save(self, network: nn.Module, folder: Path) -> None:
-        """Write a Hugging Face folder: weights, configuration, tokenizer."""
-        assert isinstance(network, Decoder)
+        """Write weights, configuration, tokenizer; a decoder as a Hugging Face folder."""
+        assert isinstance(network, LanguageModel)
         eos = self.train.eos if self.first is None else None  # imported weights have their own stop tokens
-        save_pretrained(network, folder, tokenizer=self.prepared / "tokenizer.json", eos=eos)
+        save(network, folder, tokenizer=self.prepared / "tokenizer.json", eos=eos)
 
 
 def borders(tokens: NDArray[np.int64], eos: int) -> NDArray[np.int32]:

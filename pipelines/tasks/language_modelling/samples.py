@@ -8,7 +8,7 @@ from data.text.shards import Shards
 
 if TYPE_CHECKING:
     from data.text.tokenizer import Tokenizer
-    from models.decoder.model import Decoder
+    from models.checkpoint import LanguageModel
 
 BEGINNING = 8  # tokens of a test document that a sample starts from
 
@@ -27,7 +27,7 @@ def beginnings(test: Shards, tokenizer: "Tokenizer", count: int) -> list[str]:
 
 @torch.inference_mode()
 def continue_text(
-    model: "Decoder", tokenizer: "Tokenizer", prompt: str, *, tokens: int, temperature: float, seed: int, eos: int
+    model: "LanguageModel", tokenizer: "Tokenizer", prompt: str, *, tokens: int, temperature: float, seed: int, eos: int
 ) -> str:
     """At most `tokens` tokens after `prompt`, drawn at `temperature` (0: the likeliest), stopping at end-of-text.
 

@@ -50,6 +50,7 @@ class Task:
         recipe = self.recipe
         if recipe.train.sequence > recipe.model.context:
             yield f"train.sequence: {recipe.train.sequence} is longer than model.context ({recipe.model.context})"
+        yield from self._problems_of_kind()
         kind, imported = recipe.data.tokenizer.kind, recipe.pretrained.source is not None
         if imported and kind != "pretrained":
             yield f"data.tokenizer.kind: with pretrained.source it must be pretrained, not {kind}"
@@ -64,6 +65,21 @@ class Task:
         noted = meta_names(recipe.data.documents)
         if (group := recipe.evaluate.group_by) is not None and group not in noted:
             yield f"evaluate.group_by: documents have no meta {group!r}; {nearest(group, noted)}"
+
+    def _problems_of_kind(self) -> Iterator[str]:
+        """What only a decoder can do."""
+        recipe = self.recipe
+        if recipe.model.kind == "decoder":
+            return
+        only = f"and model.kind is {recipe.model.kind}"
+        if recipe.pretrained.source is not None:
+            yield f"model.kind: weights are imported as decoder, {only}"
+        if recipe.serving.precision not in ("fp32", "auto"):
+            yield f"serving.precision: {recipe.serving.precision} is made of decoders only, {only}; write fp32"
+        if recipe.export.int4:
+            yield f"export.int4: it is made of decoders only, {only}"
+        if recipe.train.activation_checkpointing:
+            yield f"train.activation_checkpointing: it is for decoders only, {only}"
 
     def prepare(self, raw: Path, out: Path, pretrained: Path | None) -> None:
         """Raw text → token shards, tokenizer and statistics."""
@@ -94,12 +110,17 @@ class Task:
 
     def exportable(self, checkpoint: Path, prepared: Path) -> Decode:
         """The checkpoint as the `decode` engine runs it."""
+        from models.checkpoint import load
+        from models.common.stateful import Stepper
         from models.decoder.cached import CachedDecoder
-        from models.decoder.huggingface import load
+        from models.decoder.model import Decoder
 
+        model = load(checkpoint).eval()
+        settings = {"clean": self.recipe.data.clean.model_dump(include={"unicode", "newlines"})}
+        if not isinstance(model, Decoder):
+            return Decode(Stepper(model), prepared, settings)
         try:
-            clean = self.recipe.data.clean.model_dump(include={"unicode", "newlines"})
-            return Decode(CachedDecoder(load(checkpoint).eval()), prepared, {"clean": clean})
+            return Decode(CachedDecoder(model), prepared, settings)
         except ValueError as error:  # a shape that ONNX Runtime has no attention for
             raise MetrolineError(f"export: {error}") from None
 

@@ -1,4 +1,4 @@
-"""A bundle of a decoder: what the `decode` engine needs of manifest.json and serving.json."""
+"""A bundle of a language model: what the `decode` engine needs of manifest.json and serving.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +13,18 @@ from serving.bundle import Bundle, demand
 
 @dataclass(frozen=True)
 class DecoderBundle(Bundle):
-    """A verified bundle of a decoder. Lengths are in tokens."""
+    """A verified bundle of a language model. Lengths are in tokens."""
 
     context: int
     max_tokens: int
     eos: tuple[int, ...]
     """The tokens that end a text."""
+    cache: str
+    """What a sequence is remembered by: `kv`, keys and values of all its tokens, or `state`, of a fixed size."""
     layers: int
     kv_heads: int
     head_dim: int
+    """Of the key/value cache, else 0."""
     vocab_size: int
     form: TextForm
     """How the text is written that it was trained on, and so its prompts."""
@@ -33,13 +36,16 @@ class DecoderBundle(Bundle):
         """See Bundle."""
         demand(path, listed, "tokenizer.json")
         model = manifest["model"]
+        cache = str(model.get("cache", "kv"))
+        if cache not in ("kv", "state"):
+            raise ValueError(f"model.cache: {cache!r} is neither kv nor state")
+        shape = ("layers", "kv_heads", "head_dim")
         return {
             "context": int(serving.get("context") or model["context"]),
             "max_tokens": int(serving["max_tokens"]),
             "eos": _tokens(serving["eos"]),
-            "layers": int(model["layers"]),
-            "kv_heads": int(model["kv_heads"]),
-            "head_dim": int(model["head_dim"]),
+            "cache": cache,
+            **{name: int(model[name]) if cache == "kv" else 0 for name in shape},
             "vocab_size": int(model["vocab_size"]),
             "form": _form(serving.get("clean", {})),
         }

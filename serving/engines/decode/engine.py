@@ -28,6 +28,7 @@ from serving.engines.decode.outbox import Outbox, Stream
 from serving.engines.decode.scheduler import Running, Scheduler
 from serving.engines.decode.sequence import DoneEvent, ErrorEvent, Request, score
 from serving.engines.decode.speculative import Lookup
+from serving.engines.decode.state import StateGraph
 from serving.engines.decode.text import Vocabulary
 from serving.http.errors import ApiError, internal, queue_full, unavailable
 
@@ -51,7 +52,8 @@ class Engine:
     """Runs requests on one graph. `submit` is for the event loop's thread; the rest is done in the engine's own."""
 
     def __init__(
-        self, graph: Graph, vocabulary: Vocabulary, eos: int | Iterable[int], metrics: EngineMetrics, drift: Drift,
+        self, graph: Graph | StateGraph, vocabulary: Vocabulary, eos: int | Iterable[int], metrics: EngineMetrics,
+        drift: Drift,
         *, queue: int = 64, deadline: float = 120.0, chunk: int = 64, kv_tokens: int = 0, speculative: int = 0,
     ) -> None:  # fmt: skip
         """`queue`: completions that may wait; `deadline`: seconds that a request may take, waiting included.
@@ -62,9 +64,11 @@ class Engine:
         """
         ends = (eos,) if isinstance(eos, int) else tuple(eos)
         self._graph, self._metrics, self._drift, self._deadline = graph, metrics, drift, deadline
-        self._chunk, self._speculative = min(chunk, graph.context), speculative
+        self._chunk = min(chunk, graph.context)
+        self._speculative = speculative if graph.rewinds else 0
         budget = kv_tokens or graph.slots * graph.context
-        self._slots = Slots(graph.slots, graph.context, self._chunk, budget)
+        shared = self._chunk if graph.rewinds else graph.context  # in multiples of the whole context: never
+        self._slots = Slots(graph.slots, graph.context, shared, budget)
         self._scheduler = Scheduler(self._slots, queue, vocabulary, frozenset(ends))
         self._grammars = Grammars(vocabulary, ends)
         self._compiler = ThreadPoolExecutor(1, "metroline-grammar")
@@ -323,10 +327,10 @@ class Engine:
     def _decode(self, decoding: list[Running]) -> None:
         """One token for each of them, from one call over the slots from the first to the last."""
         low, count = decoding[0].slot, decoding[-1].slot + 1 - decoding[0].slot
-        tokens, positions = [0] * count, [self._slots.held(slot) for slot in range(low, low + count)]
+        tokens, positions = [-1] * count, [self._slots.held(slot) for slot in range(low, low + count)]
         for run in self._scheduler.running:  # rows of others write where nothing is kept yet
             if 0 <= run.slot - low < count:
-                tokens[run.slot - low] = run.token
+                tokens[run.slot - low] = run.token if run.ready else -1
                 positions[run.slot - low] = max(run.length, positions[run.slot - low] if not run.begun else 0)
         logits = self._graph.decode(low, tokens, positions)
         self._batches.append(len(decoding))

@@ -27,6 +27,9 @@ Array = np.ndarray
 class Graph:
     """The model. The logits that both calls return are overwritten by the next call of the same kind."""
 
+    rewinds = True
+    """Tokens can be taken back, and a slot's first tokens stand for themselves: guessing and shared beginnings work."""
+
     def __init__(self, bundle: DecoderBundle, threads: int, slots: int = 1, native: bool = True) -> None:
         """Load the graph and reserve a cache for `slots` sequences of the model's whole context.
 
@@ -74,6 +77,8 @@ class Graph:
     def decode(self, first: int, tokens: list[int], positions: list[int]) -> Array:
         """Put one token into each of the slots from `first` on, at `positions` [B], all below the context.
 
+        A negative token: it is nobody's turn; what is then written at its position is overwritten later.
+
         Returns logits [B, V] of the tokens that follow.
         """
         count = len(tokens)
@@ -84,7 +89,7 @@ class Graph:
                 binding.bind_ortvalue_input(name, _shared(array[:count]))
             binding.bind_ortvalue_output("logits", _shared(self._logits[:count]))
             self._steps[first, count] = binding
-        self._tokens[:count, 0] = tokens
+        np.maximum(tokens, 0, out=self._tokens[:count, 0])
         self._lengths[:count] = positions
         self._total[...] = max(positions) + 1
         self._session.run_with_iobinding(binding)

@@ -6,10 +6,10 @@ from pathlib import Path
 from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.drift import Drift
 from serving.engines.decode.engine import Engine
-from serving.engines.decode.graph import Graph
 from serving.engines.decode.sampling import SamplingParameters
 from serving.engines.decode.sequence import Request, TokenEvent
 from serving.engines.decode.text import Vocabulary
+from serving.runtime.decoder_model import GRAPHS
 from tests.serving import tiny_bundle
 
 GREEDY = SamplingParameters(temperature=0)
@@ -34,7 +34,7 @@ def build(folder: Path, precision: str, *, slots: int, threads: int = 1, **optio
     loaded = DecoderBundle.load(folder, precision)
     vocabulary = Vocabulary(loaded.path / "tokenizer.json", loaded.vocab_size)
     options = {"queue": 8, "deadline": 20.0, "chunk": 16} | options
-    graph = Graph(loaded, threads, slots)
+    graph = GRAPHS[loaded.cache](loaded, threads, slots)
     return Engine(graph, vocabulary, loaded.eos, Recorder(), Drift(loaded.reference), **options)  # type: ignore[arg-type]
 
 
