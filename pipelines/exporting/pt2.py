@@ -8,7 +8,7 @@ import torch
 from models.common.stateful import Stepper
 from models.decoder.cached import CachedDecoder
 from pipelines.exporting import archives
-from pipelines.exporting.onnx.fp32 import quiet
+from pipelines.exporting.onnx.tidy import quiet
 
 
 def export(model: CachedDecoder | Stepper, path: Path) -> None:

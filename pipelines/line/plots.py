@@ -24,11 +24,12 @@ def write_curves(paths: Paths) -> None:
 
 
 def write_groups(paths: Paths) -> None:
-    """`plots/groups.csv`: the test loss per group of documents; only a head line for a recipe without groups."""
-    groups = read_json(paths.metrics).get("groups", {})
-    write_table(
-        paths.plots / "groups.csv", ("group", "loss"), sorted((name, group["loss"]) for name, group in groups.items())
-    )
+    """`plots/groups.csv`: the loss, or else the primary value, per group of the test split; only a head line for a
+    recipe without groups."""
+    metrics = read_json(paths.metrics)
+    main = metrics["primary"]["metric"].removeprefix("test.")
+    rows = sorted((name, group.get("loss", group.get(main))) for name, group in metrics.get("groups", {}).items())
+    write_table(paths.plots / "groups.csv", ("group", "loss"), rows)
 
 
 def write_table(path: Path, head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:

@@ -91,7 +91,7 @@ def page() -> str:
     for kind in kinds.names(kinds.TASKS):
         parts += [f"# Task `{kind}`\n", f"The keys of `{'`, `'.join(kinds.task(kind).sections)}`, in this order.\n"]
         for section in kinds.task(kind).sections.values():
-            parts += _section(section, done)
+            parts += [line for model in members(section) for line in _section(model, done)]
     for kind in kinds.names(kinds.MODELS):
         parts += [f"# Model `{kind}`\n", *_section(kinds.model_config(kind), done)]
     return "\n".join(parts)

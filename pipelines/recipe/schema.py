@@ -73,10 +73,16 @@ def schema(task: str, model: str) -> type[Recipe]:
     """The schema of recipes with this kind of task and of model. Raises MetrolineError for one that is not there."""
     sections = {**kinds.task(task).sections, "model": kinds.model_config(model)}
     fields: dict[str, Any] = {
-        name: (section, Field(default_factory=section, description=Recipe.model_fields[name].description))
-        for name, section in sections.items()
+        name: (section, _field(section, Recipe.model_fields[name].description)) for name, section in sections.items()
     }
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **fields)
+
+
+def _field(section: Any, description: str | None) -> Any:
+    """A section's field: its defaults where it has them; a union of kinds (`data` of tables or images) must be there."""
+    if isinstance(section, type):
+        return Field(default_factory=section, description=description)
+    return Field(description=description)
 
 
 def check_name(name: str) -> str:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel
-
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -146,11 +144,15 @@ class Forward:
     """For images of any size: uint8 [1, H, W, C] → the input of `model`, uint8 [1, height, width, C]."""
     golden: "tuple[tuple[bytes, ...], ...]"
     """Raw test items, one tuple of inputs each, as a client would send them."""
+    decode: "Callable[[tuple[bytes, ...]], dict[str, NDArray[Any]]]"
+    """Raw inputs → decoded ones, each with a batch of 1 in front; images of any size."""
     examples: Callable[[str, int], Iterator[dict[str, "NDArray[Any]"]]]
     """(split, most) → batches of decoded inputs: for parity, and to calibrate int8 on `valid`."""
     quality: Callable[[Predict, int], dict[str, float]]
     """A form's values on at most so many items of the test split, the primary metric's name first."""
     primary: Primary
+    signature: "Signature"
+    """The task's, with what only a trained model tells: the threshold between two labels."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,8 @@ class Task(Protocol):
 
     engine: ClassVar[Literal["forward", "decode"]]
     """What runs its models: `pipelines/exporting/ENGINE.py` exports, `serving/engines/ENGINE` serves."""
-    sections: ClassVar[Mapping[str, type[BaseModel]]]
+    sections: ClassVar[Mapping[str, Any]]
+    """Models of pydantic; `data` may be a union of them, told apart by `kind`."""
     measured: ClassVar[tuple[str, ...]]
     """Names of values in metrics.json that every recipe of this task has, so that gates are checked before a run."""
 

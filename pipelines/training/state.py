@@ -1,6 +1,6 @@
 """Training states on disk: what a killed run resumes from, to the last bit.
 
-    states/<fingerprint>/step-00000200.safetensors    weights, buffers, averages, the optimizers' moments
+    states/<fingerprint>/step-00000200.safetensors    weights, averages, the optimizers' moments
                          step-00000200.json           counters and hashes; written last, so it says "all of it is here"
                          best-00000150.safetensors    the weights of the best validation
                          curves.jsonl                 what the logged steps measured

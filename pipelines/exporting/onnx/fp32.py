@@ -3,11 +3,6 @@
 The same weights give the same bytes: everything that only says how the graph came about is removed.
 """
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -16,9 +11,9 @@ import torch
 from models.common.stateful import Stepper
 from models.decoder.cached import CachedDecoder
 from pipelines.exporting.onnx.fusion import fuse
+from pipelines.exporting.onnx.tidy import quiet, strip
 
 OPSET = 23  # the first with RMSNormalization: one node instead of seven, and decoding in about half the time
-IR_VERSION = 11  # the one that came with it
 
 
 def export(model: CachedDecoder | Stepper, path: Path) -> None:
@@ -44,18 +39,6 @@ def export(model: CachedDecoder | Stepper, path: Path) -> None:
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def strip(proto: onnx.ModelProto) -> None:
-    """Remove what is not computed: traces of source files, names of modules, the exporter's version."""
-    proto.ir_version = IR_VERSION
-    proto.producer_name, proto.producer_version, proto.doc_string = "metroline", "", ""
-    graph = proto.graph
-    del proto.metadata_props[:], graph.metadata_props[:]
-    graph.doc_string = ""
-    for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
-
-
 def fold_transposes(graph: onnx.GraphProto) -> None:
     """Store transposed weights (the tied head's) as weights of their own, which int8 quantization can then take."""
     weights = {weight.name: weight for weight in graph.initializer}
@@ -68,20 +51,3 @@ def fold_transposes(graph: onnx.GraphProto) -> None:
         array = onnx.numpy_helper.to_array(weights[node.input[0]]).transpose(order)
         graph.initializer.append(onnx.numpy_helper.from_array(array, node.output[0]))
         graph.node.remove(node)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Within it, exporters print nothing: their progress, warnings about axis names and optional packages."""
-    names = ("", "torch", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "onnxruntime.quantization")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

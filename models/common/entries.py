@@ -1,0 +1,83 @@
+"""How raw arrays enter a network: standardised by constants that prepare fitted on the train split, kept as buffers.
+
+So they are in the checkpoint's hash and inside every exported graph, and nobody who serves it can get them wrong.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.signature import Column, Signature
+
+MOST = 16  # numbers that a category is embedded as
+
+
+class TableEntry(nn.Module):
+    """float32 [B, columns] with NaN and codes → float32 [B, width]: standardised numbers, their place among the
+    quantiles of train (Gorishniy et al. 2022, arXiv:2203.05556), flags of missing ones, embedded categories.
+    """
+
+    def __init__(self, columns: Sequence[Column], fitted: Mapping[str, Any], generator: torch.Generator) -> None:
+        super().__init__()
+        self.numbers = [i for i, column in enumerate(columns) if column.kind == "number"]
+        self.codes = [i for i, column in enumerate(columns) if column.kind == "category"]
+        self.register_buffer("mean", torch.tensor(fitted["mean"], dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(fitted["std"], dtype=torch.float32))
+        edges = torch.tensor(fitted["edges"], dtype=torch.float32).reshape(len(self.numbers), -1)  # [N, bins + 1]
+        self.register_buffer("edges", edges)
+        self.embeddings = nn.ModuleList()
+        for i in self.codes:
+            count = len(columns[i].categories) + 1
+            table = nn.Embedding(count, min(MOST, (count + 1) // 2))
+            nn.init.normal_(table.weight, std=0.3, generator=generator)
+            self.embeddings.append(table)
+        bins = max(0, edges.shape[1] - 1)
+        self.width = len(self.numbers) * (2 + bins) + sum(table.embedding_dim for table in self.embeddings)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """See the class."""
+        parts = []
+        if self.numbers:
+            values = rows[:, self.numbers]
+            missing = torch.isnan(values)
+            values = torch.where(missing, self.mean, values)
+            parts += [((values - self.mean) / self.std).clamp(-8, 8), missing.to(rows.dtype)]
+            if self.edges.shape[1] > 1:
+                low, high = self.edges[:, :-1], self.edges[:, 1:]
+                places = (values.unsqueeze(2) - low) / (high - low).clamp(min=1e-12)  # [B, N, bins]
+                parts.append(places.clamp(0, 1).flatten(1))
+        for i, table in zip(self.codes, self.embeddings, strict=True):
+            parts.append(table(rows[:, i].to(torch.int64)))
+        return torch.cat(parts, 1)
+
+
+class ImageEntry(nn.Module):
+    """uint8 [B, H, W, C] → float32 [B, C, H, W], each channel with mean 0 and standard deviation 1 over train."""
+
+    def __init__(self, fitted: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(fitted["mean"], dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(fitted["std"], dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """See the class."""
+        return (pixels.to(torch.float32).permute(0, 3, 1, 2) - self.mean) / self.std
+
+
+def entry(
+    signature: Signature, fitted: Mapping[str, Any], generator: torch.Generator
+) -> tuple[nn.Module, tuple[int, ...]]:
+    """The entry for a signature's one input, and the shape of an item behind it: [width], [C, H, W] or, of token ids,
+    [length, vocabulary].
+    """
+    first = signature.inputs[0]
+    if first.kind == "table":
+        table = TableEntry(first.columns, fitted, generator)
+        return table, (table.width,)
+    if first.kind == "image":
+        return ImageEntry(fitted), (first.channels, first.height, first.width)
+    if first.kind == "text":
+        return nn.Identity(), (first.length, int(fitted["vocabulary"]))
+    raise ValueError(f"no entry for {first.kind}")

@@ -1,0 +1,48 @@
+"""LeNet: two convolutions with pooling, then linear layers (LeCun et al. 1998), with ReLU and BatchNorm as of today."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.common.config import ModelConfig
+from models.common.dropout import dropout
+from models.common.layers import ConvNorm, draw, head
+
+
+class Config(ModelConfig):
+    """Two convolutions of 5 x 5, max-pooling, two linear layers."""
+
+    kind: Literal["lenet"] = "lenet"
+    widths: tuple[int, int] = Field(default=(16, 32), description="channels of the two convolutions")
+    hidden: int = Field(default=84, ge=1, description="units of the linear layer")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class LeNet(nn.Module):
+    """[B, C, H, W] → [B, outputs]"""
+
+    def __init__(self, config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        channels, height, width = shape
+        first, second = config.widths
+        self.first, self.second = ConvNorm(channels, first, 5), ConvNorm(first, second, 5)
+        self.hidden = nn.Linear(second * (height // 4) * (width // 4), config.hidden)
+        self.rate = config.dropout
+        draw(self, generator)
+        self.head = head(config.hidden, outputs)
+
+    def forward(self, x: Tensor, seed: Tensor | None = None) -> Tensor:
+        """See the class."""
+        x = functional.max_pool2d(functional.relu(self.first(x)), 2)
+        x = functional.max_pool2d(functional.relu(self.second(x)), 2)
+        x = functional.relu(self.hidden(dropout(x.flatten(1), self.rate, seed, 0)))
+        logits: Tensor = self.head(dropout(x, self.rate, seed, 1))
+        return logits
+
+
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> LeNet:
+    """The network with its first weights, for images [C, H, W]."""
+    return LeNet(config, shape, outputs, generator)

@@ -1,0 +1,62 @@
+"""A residual network for small images (He et al. 2016, arXiv:1512.03385): three stages, each half the size."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.common.config import ModelConfig
+from models.common.layers import ConvNorm, draw, head
+
+
+class Config(ModelConfig):
+    """Stages of residual blocks of two 3 x 3 convolutions, mean over the image, one linear layer."""
+
+    kind: Literal["resnet"] = "resnet"
+    widths: tuple[int, ...] = Field(default=(16, 32, 64), min_length=1, description="channels of the stages")
+    blocks: int = Field(default=3, ge=1, description="residual blocks of a stage")
+
+
+class Residual(nn.Module):
+    """[B, C, H, W] → [B, C', H / stride, W / stride]"""
+
+    def __init__(self, width_in: int, width_out: int, stride: int) -> None:
+        super().__init__()
+        self.one, self.two = ConvNorm(width_in, width_out, 3, stride), ConvNorm(width_out, width_out)
+        same = width_in == width_out and stride == 1
+        self.short: nn.Module = nn.Identity() if same else ConvNorm(width_in, width_out, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return functional.relu(self.short(x) + self.two(functional.relu(self.one(x))))
+
+
+class ResNet(nn.Module):
+    """[B, C, H, W] → [B, outputs]"""
+
+    def __init__(self, config: Config, channels: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        widths = (config.widths[0], *config.widths)
+        self.stem = ConvNorm(channels, widths[0])
+        self.layers = nn.ModuleList(
+            Residual(before if i == 0 else width, width, 2 if stage and i == 0 else 1)
+            for stage, (before, width) in enumerate(zip(widths, widths[1:], strict=False))
+            for i in range(config.blocks)
+        )
+        draw(self, generator)
+        self.head = head(widths[-1], outputs)
+
+    def forward(self, x: Tensor, seed: Tensor | None = None) -> Tensor:
+        """See the class."""
+        x = functional.relu(self.stem(x))
+        for layer in self.layers:
+            x = layer(x)
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> ResNet:
+    """The network with its first weights, for images [C, H, W]."""
+    return ResNet(config, shape[0], outputs, generator)

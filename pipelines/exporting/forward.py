@@ -1,0 +1,146 @@
+"""The forms of a model of engine `forward`, each held against the checkpoint over test items, random ones, and the
+golden items' raw bytes.
+
+model.onnx takes decoded inputs with any batch; pre.onnx, of images, brings one of any size to the network's. int8 is
+judged by the task's primary value. A form that is off is not written, and neither is the bundle.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from base.errors import MetrolineError
+from base.forms import FORMS
+from base.progress import Progress
+from data import golden
+from data.signature import LabelsOutput, Signature
+from pipelines.exporting import graphs
+from pipelines.exporting.cases import cases
+from pipelines.exporting.quantize import generic
+
+if TYPE_CHECKING:
+    from pipelines.tasks.interface import Forward, Predict
+    from pipelines.tasks.supervised.config import ExportConfig
+
+NEEDED = ("config.json",)
+"""Files of the checkpoint without which it cannot be served."""
+PRE = "pre.onnx"
+
+
+def steps(config: "ExportConfig") -> int:
+    """How often `write` reports progress."""
+    return 2 * (1 + config.int8 + config.pt2) + 1
+
+
+def facts(exportable: "Forward", folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What serving.json and the manifest's `model` say besides what every bundle says."""
+    settings = {} if (folder / FORMS["int8"].file).is_file() else {"precision": "fp32"}
+    parameters = sum(weight.numel() for weight in exportable.model.parameters())
+    return settings, {"engine": "forward", "parameters": parameters}
+
+
+def write(exportable: "Forward", folder: Path, config: "ExportConfig", progress: Progress) -> dict[str, Any]:
+    """Write and compare all forms. Returns the contents of parity.json; raises MetrolineError when one is off."""
+    if any(part.training for part in exportable.model.modules()):
+        raise MetrolineError("export: a part of the network is in training mode", hint="a fault of the task")
+    signature = exportable.signature
+    signature.save(folder)
+    example = next(exportable.examples("test", 3))
+    graphs.export(exportable.model, signature, example, folder / FORMS["onnx"].file)
+    progress.update(advance=1, form="onnx")
+    if exportable.pre is not None:
+        graphs.export_pre(exportable.pre, signature, folder / PRE)
+    found = {"onnx": _compared(exportable, folder, config, "onnx")}
+    progress.update(advance=1, parity="onnx")
+    _golden(exportable, folder)
+    progress.update(advance=1, parity="golden")
+    if config.pt2:
+        graphs.export_pt2(exportable.model, signature, example, folder / FORMS["pt2"].file)
+        found["pt2"] = _compared(exportable, folder, config, "pt2")
+        progress.update(advance=2, form="pt2")
+    if config.int8:
+        calibration = list(exportable.examples("valid", config.calibration_items))
+        generic.int8(folder / FORMS["onnx"].file, folder / FORMS["int8"].file, calibration)
+        progress.update(advance=1, form="int8")
+        found["int8"] = _compared(exportable, folder, config, "int8") | _judged(exportable, folder, config)
+        progress.update(advance=1, parity="int8")
+    return found
+
+
+def _compared(exportable: "Forward", folder: Path, config: "ExportConfig", form: str) -> dict[str, Any]:
+    """The largest differences to the checkpoint over all cases. Raises MetrolineError when one is too large."""
+    path, signature = folder / FORMS[form].file, exportable.signature
+    run, own = graphs.runner(path, signature), graphs.module_runner(exportable.model, signature)
+    rows = []
+    for case, inputs in cases(exportable, config):
+        expected, given = own(inputs), run(inputs)
+        rows.append({**case, "max_abs": _distance(signature, expected, given)})
+    worst = max(rows, key=lambda row: row["max_abs"])
+    if form != "int8" and not worst["max_abs"] <= config.tolerance:
+        raise MetrolineError(
+            f"export: {form} does not compute what the checkpoint computes: off by {worst['max_abs']:.3g} with {worst}",
+            hint=f"export.tolerance is {config.tolerance:g}",
+        )
+    if not np.isfinite(worst["max_abs"]):
+        raise MetrolineError(f"export: {form} gives answers that are not finite")
+    return {"max_abs": worst["max_abs"], "cases": rows, "bytes": path.stat().st_size}
+
+
+def _distance(signature: Signature, expected: dict[str, NDArray[Any]], given: dict[str, NDArray[Any]]) -> float:
+    """The largest difference of any output; of numbers relative to their median size, as golden items compare."""
+    worst = 0.0
+    for output in signature.outputs:
+        wanted, got = expected[output.name], given[output.name]
+        if wanted.shape != got.shape:
+            return float("inf")
+        scale = 1.0 if isinstance(output, LabelsOutput) else float(np.median(np.abs(wanted))) or 1.0
+        difference = float(np.abs(wanted - got).max()) / scale
+        worst = max(worst, difference if np.isfinite(difference) else float("inf"))
+    return worst
+
+
+def _golden(exportable: "Forward", folder: Path) -> None:
+    """Write golden/: what the checkpoint says of raw items; then hold the graphs against it, as serving will."""
+    signature, model, pre = exportable.signature, exportable.model, exportable.pre
+    own, answers = graphs.module_runner(model, signature), []
+    run = graphs.runner(folder / FORMS["onnx"].file, signature)
+    resize = graphs.pre_runner(folder / PRE, signature) if pre is not None else None
+    for raw in exportable.golden:
+        inputs = exportable.decode(raw)
+        if pre is not None:
+            name = signature.inputs[0].name
+            with torch.no_grad():
+                inputs = {name: pre(torch.from_numpy(inputs[name].copy())).numpy()}
+        answers.append({name: value[0] for name, value in own(inputs).items()})
+    golden.write(folder, signature, exportable.golden, answers)
+    for item in golden.load(folder, signature):
+        inputs = exportable.decode(item.inputs)
+        if resize is not None:
+            inputs = resize(inputs)
+        got = {name: value[0] for name, value in run(inputs).items()}
+        if problem := golden.compare(signature, item, got):
+            raise MetrolineError(f"export: a golden item is answered otherwise by the graph: {problem}")
+
+
+def _judged(exportable: "Forward", folder: Path, config: "ExportConfig") -> dict[str, Any]:
+    """int8's primary value beside fp32's. Raises MetrolineError when it is worse by more than the tolerance."""
+    signature = exportable.signature
+
+    def values(form: str) -> dict[str, float]:
+        run: Predict = graphs.runner(folder / FORMS[form].file, signature)
+        return exportable.quality(run, config.int8_items)
+
+    fp32, int8 = values("onnx"), values("int8")
+    name = next(iter(fp32))
+    delta = (int8[name] - fp32[name]) / (abs(fp32[name]) or 1.0)
+    worse = -delta if exportable.primary.better == "higher" else delta
+    if not worse <= config.int8_tolerance:
+        raise MetrolineError(
+            f"export: int8 makes {name} worse by {100 * worse:.2f} % ({fp32[name]:.4g} → {int8[name]:.4g}), more than "
+            f"export.int8_tolerance ({100 * config.int8_tolerance:g} %)",
+            hint="raise it, or leave int8 out: export: {int8: false}, serving: {precision: fp32}",
+        )
+    return {f"{name}_delta": delta, name: int8[name], "items": int8["items"]}

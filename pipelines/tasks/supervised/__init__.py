@@ -1,0 +1,1 @@
+"""What classification and regression share: one input, one output, prepared records."""

@@ -1,0 +1,82 @@
+"""The keys of a recipe that classification and regression share: where examples are, how a model is judged, exported."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.folders import FoldersConfig
+from data.tables.config import RowsConfig
+from data.text.tokenizer import TokenizerConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TableData(_Section):
+    """Rows of columns; an example is a row, its input all columns but the target."""
+
+    kind: Literal["table"] = "table"
+    rows: RowsConfig = RowsConfig()
+    target: str = Field(description="the column to predict")
+    labels: tuple[str, ...] = Field(default=(), description="in order; empty: those of train, naturally sorted")
+    drop: tuple[str, ...] = Field(default=(), description="columns that are no input, such as a row's number")
+    kinds: dict[str, Literal["number", "category"]] = Field(default={}, description="of columns, where they mislead")
+    bins: int = Field(default=0, ge=0, le=256, description="quantiles of train that each number is also coded by")
+
+
+class ImagesData(_Section):
+    """PNG and JPEG files and the label that their path tells."""
+
+    kind: Literal["images"] = "images"
+    folders: FoldersConfig = FoldersConfig()
+    labels: tuple[str, ...] = Field(default=(), description="in order; empty: those of train, naturally sorted")
+    height: int = Field(default=32, ge=1, description="pixels that the network sees")
+    width: int = Field(default=32, ge=1)
+    channels: Literal[1, 3] = 3
+    flip: bool = Field(default=False, description="training mirrors every other image")
+    shift: int = Field(default=0, ge=0, description="most pixels by which training moves an image")
+    cutout: int = Field(default=0, ge=0, description="side of the square that training blanks")
+    jitter: float = Field(default=0.0, ge=0, lt=1, description="most relative change of brightness in training")
+
+
+class TextData(_Section):
+    """One text and its label a row."""
+
+    kind: Literal["text"] = "text"
+    rows: RowsConfig = RowsConfig()
+    text: str = Field(default="text", description="the column with the text")
+    target: str = Field(default="label", description="the column to predict")
+    labels: tuple[str, ...] = Field(default=(), description="in order; empty: those of train, naturally sorted")
+    lowercase: bool = Field(default=False, description="the tokenizer makes no difference of case")
+    length: int = Field(default=128, ge=1, description="most tokens of a text")
+    tokenizer: TokenizerConfig = TokenizerConfig(vocabulary=4096)
+
+
+DataConfig = Annotated[TableData | ImagesData | TextData, Field(discriminator="kind")]
+
+
+class EvaluateConfig(_Section):
+    """How the test split is scored."""
+
+    primary: str = Field(default="", description="the value of `test.` that says how good a model is; empty: the "
+                                                 "task's own")  # fmt: skip
+    groups: tuple[str, ...] = Field(default=(), description="also give the values per group: columns of the table")
+    resamples: int = Field(default=200, ge=10, description="bootstrap samples of the groups' intervals")
+    references: bool = Field(default=True, description="also fit stronger models of scikit-learn, for the card")
+    reference_rows: int = Field(default=20_000, ge=100, description="most rows of train that these are fitted on")
+
+
+class ExportConfig(_Section):
+    """Which forms are exported and how closely they must agree with the checkpoint."""
+
+    int8: bool = Field(default=True, description="also write model.int8.onnx")
+    pt2: bool = Field(default=False, description="also write model.pt2 (torch.export)")
+    batch_sizes: tuple[int, ...] = Field(default=(1, 3, 64), min_length=1, description="batch sizes of parity cases")
+    lengths: tuple[int, ...] = Field(default=(1, 7, 40), min_length=1, description="tokens of the parity cases of text")
+    tolerance: float = Field(default=1e-4, gt=0, description="largest difference of a probability or, relative to the "
+                                                             "target's spread, of a number")  # fmt: skip
+    int8_tolerance: float = Field(default=0.01, gt=0, description="largest loss of the primary metric through int8")
+    int8_items: int = Field(default=2000, ge=16, description="items of the test split that int8 is judged on")
+    calibration_items: int = Field(default=256, ge=16, description="items of valid that int8 is calibrated on")
+    golden: int = Field(default=16, ge=1, description="raw test items with their answers that the bundle holds")

@@ -1,0 +1,89 @@
+"""The examples of a split, decoded once: the arrays that a network is given, and targets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from base.errors import MetrolineError
+from data.codecs import decode
+from data.records import Records
+from data.signature import ImageInput, Signature
+from data.text.tokenizer import Tokenizer
+
+
+class Examples:
+    """One split. Raises MetrolineError: not prepared, damaged."""
+
+    def __init__(self, prepared: Path, split: str, most: int | None = None) -> None:
+        self.records = Records(prepared, split)
+        self.index: dict[str, Any] = dict(self.records.index)
+        self.signature = Signature.model_validate(self.index["signature"])
+        count = len(self.records) if most is None else min(most, len(self.records))
+        self.targets = np.asarray(self.records.targets[:count])
+        kind = self.signature.inputs[0].kind
+        self.tokenizer = Tokenizer.load(prepared / "tokenizer.json") if kind == "text" else None
+        self.inputs = self._decoded(prepared, count)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def raw(self, number: int) -> tuple[bytes, ...]:
+        """An example as a client would send it."""
+        return self.records.inputs(number)
+
+    def group(self, name: str) -> list[str]:
+        """What is noted about each example under a name; empty where nothing is."""
+        return [str(self.records.meta(number).get(name, "")) for number in range(len(self))]
+
+    def place(self, numbers: Sequence[int]) -> str:
+        """Where examples came from, the first few."""
+        few = ", ".join(self.records.id(number) for number in numbers[:4])
+        return f"{len(numbers)} {self.records.split} examples: {few}{', …' if len(numbers) > 4 else ''}"
+
+    def decode(self, raw: bytes) -> NDArray[Any]:
+        """One input as serving decodes it: an image in its own size, text as long as it is."""
+        declared = self.signature.inputs[0]
+        return decode(declared, raw, self.tokenizer)
+
+    def _decoded(self, prepared: Path, count: int) -> NDArray[Any]:
+        declared = self.signature.inputs[0]
+        raws = (self.records.inputs(number)[0] for number in range(count))
+        if self.tokenizer is not None:
+            return padded(self.tokenizer.encode_batch([raw.decode() for raw in raws]))  # all of it at once is faster
+        arrays = [decode(declared, raw) for raw in raws]
+        if isinstance(declared, ImageInput):
+            arrays = resized(declared, arrays)
+        if not arrays:
+            return np.zeros((0, 1), np.float32)
+        try:
+            return np.stack(arrays)
+        except ValueError:
+            raise MetrolineError(f"{prepared}: inputs of {self.records.split} differ in shape") from None
+
+
+def padded(rows: list[list[int]]) -> NDArray[np.int64]:
+    """Token rows → int64 [rows, longest], zeros behind the end of each."""
+    found = np.zeros((len(rows), max([1, *map(len, rows)])), np.int64)
+    for place, row in zip(found, rows, strict=True):
+        place[: len(row)] = row
+    return found
+
+
+def resized(declared: ImageInput, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Images of any size → the size that the network sees, by the graph that also serves (`Resize`)."""
+    size = (declared.height, declared.width)
+    if all(array.shape[:2] == size for array in arrays):
+        return arrays
+    import torch
+
+    from models.common.resize import Resize
+
+    resize = Resize(*size)
+    with torch.no_grad():
+        return [
+            array if array.shape[:2] == size else resize(torch.from_numpy(array.copy())[None])[0].numpy()
+            for array in arrays
+        ]

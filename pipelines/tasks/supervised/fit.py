@@ -1,0 +1,89 @@
+"""What is fitted on the train split and nothing else: columns, scales, quantiles, means of pixels, the tokenizer.
+
+The numbers go into index.json below `fitted`; the network keeps them as buffers.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import normalizers
+
+from data.codecs import decode
+from data.signature import ImageInput, Input, TableInput, TextInput
+from data.tables import columns as table_columns
+from data.tables.codec import plain_row
+from data.tables.rows import Row
+from data.text import tokenizer as tokenizers
+from pipelines.tasks.supervised.config import ImagesData, TableData
+from pipelines.tasks.supervised.examples import resized
+from pipelines.tasks.supervised.read import Data, Item
+
+
+def fit(data: Data, train: Sequence[Item], folder: Path) -> tuple[Input, dict[str, Any]]:
+    """The signature's input and the fitted numbers; a tokenizer goes into `folder`."""
+    if isinstance(data, TableData):
+        return _table(data, train)
+    if isinstance(data, ImagesData):
+        return _images(data, train)
+    lower = (lambda text: text.lower()) if data.lowercase else (lambda text: text)
+    made = tokenizers.train((lower(item.raw.decode()) for item in train), data.tokenizer)
+    if data.lowercase:
+        made.inner.normalizer = normalizers.Lowercase()
+    tokenizers.save(made, folder / "tokenizer.json")
+    return TextInput(name="text", shape=(-1,), length=data.length), {"vocabulary": made.vocab_size}
+
+
+def raw_of(declared: Input, item: Item) -> bytes:
+    """An item's input as a client would send it."""
+    if not isinstance(declared, TableInput):
+        return item.raw
+    return json.dumps(plain_row(declared.columns, item.row), ensure_ascii=False).encode()
+
+
+def _table(data: TableData, train: Sequence[Item]) -> tuple[Input, dict[str, Any]]:
+    names = list(train[0].row)
+    columns = table_columns.fit((Row(item.id, dict(item.row)) for item in train), names, data.kinds)
+    declared = TableInput(name="row", shape=(len(columns),), columns=columns)
+    rows = np.stack([decode(declared, raw_of(declared, item)) for item in train]).astype(np.float64)
+    numbers = rows[:, [i for i, column in enumerate(columns) if column.kind == "number"]]
+    return declared, _scales(numbers, data.bins)
+
+
+def _scales(numbers: np.ndarray, bins: int) -> dict[str, Any]:
+    """Mean, spread and quantiles of each column of [rows, columns] with NaN; a constant one has spread 1."""
+    if not numbers.shape[1]:
+        return {"mean": [], "std": [], "edges": []}
+    std = np.nanstd(numbers, 0)
+    edges = np.nanquantile(numbers, np.linspace(0, 1, bins + 1), axis=0).T if bins else np.zeros((numbers.shape[1], 0))
+    return {
+        "mean": np.nanmean(numbers, 0).tolist(),
+        "std": np.where(std > 1e-9, std, 1.0).tolist(),
+        "edges": edges.tolist(),
+    }
+
+
+def _images(data: ImagesData, train: Sequence[Item]) -> tuple[Input, dict[str, Any]]:
+    declared = ImageInput(
+        name="image",
+        shape=(data.height, data.width, data.channels),
+        height=data.height,
+        width=data.width,
+        channels=data.channels,
+    )
+    total, squares, count = np.zeros(data.channels), np.zeros(data.channels), 0
+    for item in train:
+        pixels = resized(declared, [decode(declared, item.raw)])[0].astype(np.float64)
+        total, squares = total + pixels.sum((0, 1)), squares + (pixels**2).sum((0, 1))
+        count += pixels.shape[0] * pixels.shape[1]
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return declared, {"mean": mean.tolist(), "std": np.where(std > 1e-6, std, 1.0).tolist()}
+
+
+def spread_of(targets: Sequence[float]) -> dict[str, Any]:
+    """Mean and standard deviation of a regression's targets."""
+    values = np.asarray(targets, np.float64)
+    return {"target_mean": [float(values.mean())], "target_std": [float(values.std()) or 1.0]}

@@ -1,0 +1,104 @@
+"""What a model is held against: floors that it must beat, and references of scikit-learn that are only reported."""
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.tasks.supervised import metrics
+from pipelines.tasks.supervised.examples import Examples
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+Judge = Callable[[NDArray[Any]], dict[str, float]]
+PIXELS = 5000  # rows of train that a linear model of images is fitted on, at most
+
+
+def classification_floor(train: Examples, test: Examples) -> dict[str, float]:
+    """The values of an answer that knows no input: how often each label is in train."""
+    labels = len(test.signature.outputs[0].labels)  # type: ignore[union-attr]
+    shares = np.bincount(train.targets, minlength=labels) / max(1, len(train))
+    return metrics.classification(np.tile(np.maximum(shares, 1e-9), (len(test), 1)), test.targets)
+
+
+def regression_floor(train: Examples, test: Examples) -> dict[str, float]:
+    """The values of the mean of train as every answer."""
+    return metrics.regression(np.full(len(test), train.targets.mean()), test.targets)
+
+
+def references(train: Examples, test: Examples, most: int, judge: Judge) -> dict[str, dict[str, float]]:
+    """Values of stronger models, fitted on at most `most` rows of train, the first ones of a seeded shuffle."""
+    kind, labels = test.signature.inputs[0].kind, test.index["target"] == "int64"
+    most = min(most, PIXELS) if kind == "image" else most
+    rows = np.random.Generator(np.random.Philox(key=1)).permutation(len(train))[:most]
+    made = {"table": _tables, "text": _texts, "image": _images}[kind](train, labels)
+    found = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # not converged: it is a reference as it is
+        for name, (model, given) in made.items():
+            model.fit(given(train, rows), train.targets[rows])
+            inputs = given(test, np.arange(len(test)))
+            found[name] = judge(model.predict_proba(inputs) if labels else model.predict(inputs))
+    return found
+
+
+Reference = tuple[Any, Callable[[Examples, NDArray[np.int64]], Any]]
+"""A model of scikit-learn, and what it is given of some rows."""
+
+
+def _tables(train: Examples, labels: bool) -> dict[str, Reference]:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    columns = train.signature.inputs[0].columns  # type: ignore[union-attr]
+    codes = [i for i, column in enumerate(columns) if column.kind == "category"]
+    few = [i for i in codes if len(columns[i].categories) < 255]
+    boosted = HistGradientBoostingClassifier if labels else HistGradientBoostingRegressor
+    linear = _pipeline(codes, LogisticRegression(max_iter=200) if labels else Ridge())
+    trees = boosted(categorical_features=few or None, random_state=0)
+    return {"linear": (linear, _inputs), "boosted_trees": (trees, _inputs)}
+
+
+def _inputs(examples: Examples, chosen: NDArray[np.int64]) -> NDArray[Any]:
+    return examples.inputs[chosen]
+
+
+def _pipeline(codes: list[int], last: "BaseEstimator") -> Any:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    split = ColumnTransformer([("codes", OneHotEncoder(handle_unknown="ignore"), codes)], remainder=numbers)
+    return make_pipeline(split, last)
+
+
+def _texts(train: Examples, labels: bool) -> dict[str, Reference]:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+
+    def texts(examples: Examples, chosen: NDArray[np.int64]) -> list[str]:
+        return [examples.raw(int(number))[0].decode() for number in chosen]
+
+    model = make_pipeline(words, LogisticRegression(C=10, max_iter=200) if labels else Ridge())
+    return {"tfidf_linear": (model, texts)}
+
+
+def _images(train: Examples, labels: bool) -> dict[str, Reference]:
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def pixels(examples: Examples, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        images = examples.inputs[chosen]
+        return images.reshape(len(images), -1).astype(np.float32)
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=30) if labels else Ridge())
+    return {"linear": (model, pixels)}

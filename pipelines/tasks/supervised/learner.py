@@ -1,0 +1,116 @@
+"""What the trainer needs for classification and regression: batches of decoded examples, a loss summed over items."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from base.errors import MetrolineError
+from pipelines.tasks.interface import Batch
+from pipelines.tasks.supervised import threshold
+from pipelines.tasks.supervised.augment import augmented
+from pipelines.tasks.supervised.examples import Examples
+from pipelines.tasks.supervised.network import Network, build, save
+
+if TYPE_CHECKING:
+    from pipelines.recipe.schema import Recipe
+
+VALIDATION = 512  # items in one forward pass over the validation split
+
+
+class Loss(nn.Module):
+    """Inputs and targets → the sum over items of cross-entropy (nats) or of squared errors in units of the spread."""
+
+    def __init__(self, network: Network, label_smoothing: float) -> None:
+        super().__init__()
+        self.network, self.label_smoothing = network, label_smoothing
+
+    def forward(self, inputs: Tensor, targets: Tensor, seed: Tensor | None = None) -> Tensor:
+        """`targets`: int64 [B] of labels, or float32 [B, names]. Smoothing and dropout apply in training mode only."""
+        raw = self.network(inputs, seed if self.training else None).float()
+        if targets.dtype == torch.int64:
+            smoothing = self.label_smoothing if self.training else 0.0
+            return functional.cross_entropy(raw, targets, reduction="sum", label_smoothing=smoothing)
+        scaled = (targets - self.network.center) / self.network.spread
+        return (raw - scaled).square().mean(1).sum()
+
+
+class Supervised:
+    """`pipelines.tasks.interface.Learner` on records. Raises MetrolineError: no prepared data, damaged, too little."""
+
+    outer = ("body.head.weight",)
+
+    def __init__(self, recipe: "Recipe", prepared: Path) -> None:
+        self.recipe, self.prepared = recipe, prepared
+        self.train, self.valid = Examples(prepared, "train"), Examples(prepared, "valid")
+        self.train.records.verify()
+        self.valid.records.verify()
+        if len(self.train) < recipe.train.batch:
+            raise MetrolineError(
+                f"the train split has {len(self.train):,} examples, less than one batch ({recipe.train.batch})",
+                hint="take more data, or a smaller train.batch",
+            )
+        self.data_hash, self.examples = self.train.records.data_hash, len(self.train)
+        self._flops = 0.0
+
+    def network(self, generator: torch.Generator) -> Network:
+        """The network with its first weights."""
+        with torch.random.fork_rng(devices=[]):  # PyTorch's modules draw weights of their own first
+            return build(self.recipe.model, self.train.index, generator)
+
+    def objective(self, network: nn.Module) -> Loss:
+        """See `Loss`."""
+        assert isinstance(network, Network)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network.eval()(torch.from_numpy(self.train.inputs[:1]).to(network.center.device))
+        self._flops = 3.0 * counter.get_total_flops()  # backward takes twice as many
+        return Loss(network, self.recipe.train.label_smoothing)
+
+    def batch(
+        self, epochs: NDArray[np.int64], examples: NDArray[np.int64], sequence: int, device: torch.device
+    ) -> Batch:
+        """These examples, images augmented; text without the columns that only longer texts need."""
+        inputs = self.train.inputs[examples]
+        data = self.recipe.data
+        if data.kind == "images":
+            inputs = augmented(inputs, data, self.recipe.train.seed, epochs, examples)
+        return self._batch(inputs, self.train.targets[examples], device)
+
+    def validation(self, device: torch.device) -> Iterator[Batch]:
+        """All of the validation split."""
+        for at in range(0, len(self.valid), VALIDATION):
+            yield self._batch(self.valid.inputs[at : at + VALIDATION], self.valid.targets[at : at + VALIDATION], device)
+
+    def _batch(self, inputs: NDArray[Any], targets: NDArray[Any], device: torch.device) -> Batch:
+        if inputs.dtype == np.int64:
+            inputs = inputs[:, : max(1, int((inputs != 0).sum(1).max()))]
+        arrays = {"inputs": inputs, "targets": targets if targets.dtype == np.int64 else as_numbers(targets)}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in arrays.items()}
+        return Batch(tensors, len(targets), self._flops * len(targets))
+
+    def describe(self, epochs: NDArray[np.int64], examples: NDArray[np.int64]) -> str:
+        """Where the examples came from."""
+        return self.train.place(examples.tolist())
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        """Write weights, the probabilities' temperature among them, and config.json with the threshold; both are
+        chosen on the validation split."""
+        assert isinstance(network, Network)
+        task, facts = self.recipe.task, dict[str, Any]()
+        if task.kind == "classification":
+            facts = threshold.fit(network.eval(), self.valid, choose=task.threshold == "f1")
+        save(network, folder, model=self.recipe.model.model_dump(mode="json"), **facts)
+        tokenizer = self.prepared / "tokenizer.json"
+        if tokenizer.is_file():
+            (folder / tokenizer.name).write_bytes(tokenizer.read_bytes())
+
+
+def as_numbers(targets: NDArray[Any]) -> NDArray[np.float32]:
+    """float64 [B] or [B, names] → float32 [B, names]."""
+    return targets.reshape(len(targets), -1).astype(np.float32)

@@ -1,0 +1,78 @@
+"""Judge a checkpoint on the test split: values, floors, references, groups, pictures, the drift reference."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from base.files import write_json
+from data.drift import reference
+from data.signature import LabelsOutput
+from pipelines.tasks.interface import Measured, Primary
+from pipelines.tasks.supervised import floors, metrics, pictures
+from pipelines.tasks.supervised.examples import Examples
+from pipelines.tasks.supervised.network import Answers, load
+from pipelines.tasks.supervised.predict import predict
+
+if TYPE_CHECKING:
+    from pipelines.recipe.schema import Recipe
+
+
+def primary(recipe: "Recipe", usual: str) -> Primary:
+    """The recipe's primary value, its direction and its floor."""
+    name = recipe.evaluate.primary or usual
+    return Primary(f"test.{name}", "higher" if name in metrics.HIGHER else "lower", f"baselines.floor_{name}")
+
+
+def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path, usual: str) -> Measured:
+    """See the module. `usual`: the primary value where the recipe names none."""
+    train, test = Examples(prepared, "train"), Examples(prepared, "test")
+    network, facts = load(recipe.model, test.index, checkpoint)
+    output = test.signature.outputs[0]
+    labels = isinstance(output, LabelsOutput)
+    answers = predict(Answers(network, labels).eval(), test.inputs)
+    threshold = facts.get("threshold")
+
+    def judge(given: NDArray[Any], rows: Any = slice(None), only: str = "") -> dict[str, float]:
+        if labels:
+            own = threshold if given is answers else None
+            return metrics.classification(given[rows], test.targets[rows], own, only)
+        return metrics.regression(given[rows], test.targets[rows])
+
+    chosen = primary(recipe, usual)
+    name = chosen.metric.removeprefix("test.")
+    floor = (floors.classification_floor if labels else floors.regression_floor)(train, test)
+    baselines = {f"floor_{key}": value for key, value in floor.items()}
+    if recipe.evaluate.references:
+        found = floors.references(train, test, recipe.evaluate.reference_rows, judge)
+        baselines |= {f"{model}_{name}": values[name] for model, values in found.items() if name in values}
+    groups = {}
+    for column in recipe.evaluate.groups:
+        values = metrics.by_group(
+            group(test, column), lambda rows: judge(answers, rows, name)[name], recipe.evaluate.resamples
+        )
+        groups |= {f"{column}={value}": {name: each.pop("value"), **each} for value, each in values.items()}
+    if isinstance(output, LabelsOutput):
+        pictures.confusion(folder / "confusion.png", metrics.decide(answers, threshold), test.targets, output.labels)
+        pictures.reliability(folder / "reliability.png", answers, test.targets)
+    else:
+        pictures.scatter(folder / "scatter.png", answers[:, 0], test.targets, recipe.data.target)
+    write_json(folder / "reference.json", reference(test.signature, seen(test), ((row,) for row in answers)))
+    return Measured({**judge(answers), "items": len(test)}, chosen, baselines, groups)
+
+
+def seen(test: Examples) -> Iterator[tuple[NDArray[Any]]]:
+    """Each input as serving decodes it: text without padding, images in their own size."""
+    for number in range(len(test)):
+        yield (test.decode(test.raw(number)[0]),)
+
+
+def group(test: Examples, column: str) -> list[str]:
+    """The value of a column in each row of a table, or what is noted about it under that name."""
+    if test.signature.inputs[0].kind == "table" and any(
+        each.name == column for each in test.signature.inputs[0].columns
+    ):
+        return [str(json.loads(test.raw(number)[0])[column]) for number in range(len(test))]
+    return test.group(column)
