@@ -21,7 +21,8 @@ from data.fetch.archives import unpack
 from data.fetch.download import download, forget, wrong_hash
 from data.fetch.names import one_line
 from data.fetch.own_files import SUFFIXES, copy_pinned, counted, digest, endings, own_files
-from data.fetch.packed import PACKED, pack
+from data.fetch.fetched import PACKED
+from data.fetch.packed import pack
 from data.fetch.wheels import fetch_wheel
 
 

@@ -12,6 +12,7 @@ from base.errors import MetrolineError
 from base.files import read_json, write_json
 from pipelines.line import dvc as line
 from pipelines.paths import Paths
+from pipelines.release.smoke import smoke
 from pipelines.release.store import Store
 
 PATIENCE = 60.0
@@ -86,7 +87,7 @@ def roll_back(recipe: str, root: Path = Path(".")) -> str:
     for endpoint in endpoints(Store.of(root).home, recipe):
         endpoint.reload()
         try:
-            release.smoke(endpoint.url, tag, PATIENCE)
+            smoke(endpoint.url, tag, PATIENCE, Store.of(root).folder(tag))
         except MetrolineError as error:
             raise MetrolineError(f"{tag} is live, but {endpoint.url} does not serve it: {error}") from None
     return tag

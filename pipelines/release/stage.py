@@ -7,17 +7,16 @@ It measures nothing: gates look at what `evaluate` and `export` wrote into the b
 asks one that runs already.
 """
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from base import manifest
-from base.endpoints import authorization
 from base.errors import MetrolineError
 from base.files import write_json
 from pipelines.paths import Paths
 from pipelines.recipe import gates
+from pipelines.release.smoke import smoke
 from pipelines.release.store import Pointers, Store
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def deploy(
     try:
         if reload is not None:
             reload()
-        smoke(base_url, live, timeout)
+        smoke(base_url, live, timeout, Store.of(root).folder(live))
         return live
     except MetrolineError as problem:
         failure = problem
@@ -110,40 +109,9 @@ def deploy(
     try:
         if reload is not None:
             reload()
-        smoke(base_url, back, timeout)
+        smoke(base_url, back, timeout, Store.of(root).folder(back))
     except MetrolineError as problem:
         raise MetrolineError(
             f"{live} does not serve: {failure}; {back} is live again, but does not serve either: {problem}"
         ) from None
     raise MetrolineError(f"{live} does not serve: {failure}; rolled back, {back} is live again")
-
-
-def smoke(base_url: str, tag: str, timeout: float) -> dict[str, Any]:
-    """Ask for a few tokens until the release `tag` answers; its answer. Raises MetrolineError after `timeout` s."""
-    import httpx
-
-    name, _, version = tag.partition(":")
-    give_up, problem = time.monotonic() + timeout, "no answer"
-    with httpx.Client(base_url=base_url, timeout=min(timeout, 30.0), trust_env=False) as client:
-        while True:
-            client.headers.update(authorization(base_url))  # it may come with the endpoint's note
-            try:
-                served = client.get(f"/v1/models/{name}").raise_for_status().json()
-                if served.get("version") != version:
-                    problem = f"the endpoint serves version {served.get('version')}, not {version}"
-                else:
-                    request = {"model": name, "prompt": "a", "max_tokens": 4, "temperature": 0}
-                    answer = client.post("/v1/completions", json=request).raise_for_status().json()
-                    choice = answer["choices"][0]
-                    if choice["finish_reason"] in ("length", "stop") and isinstance(choice["text"], str):
-                        return answer
-                    problem = f"a completion ends with {choice['finish_reason']!r}"
-            except httpx.HTTPStatusError as error:
-                problem = f"{error.request.url.path} answers {error.response.status_code}"
-            except httpx.HTTPError as error:
-                problem = f"{base_url}: {str(error) or type(error).__name__}"
-            except (ValueError, KeyError, IndexError, TypeError) as error:
-                problem = f"the answer is not what OpenAI's schema says: {error!r}"
-            if time.monotonic() >= give_up:
-                raise MetrolineError(problem)
-            time.sleep(0.2)
