@@ -4,7 +4,9 @@ Every part of a step, and every validation, begins with `reseed`: what a network
 generators (nn.Dropout, noise, augmentation) depends on nothing that came before. So no generator's state is saved.
 """
 
+import contextlib
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -31,8 +33,21 @@ def reseed(device: torch.device, seed: int, use: int = OBJECTIVE) -> None:
     seed = (seed * 2 + use) % 2**63
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
+        torch.cuda.init()  # before it there are no generators
         torch.cuda.default_generators[device.index or 0].manual_seed(seed)
     elif device.type == "mps":
         torch.mps.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
+
+
+@contextlib.contextmanager
+def left_alone(device: torch.device) -> Iterator[None]:
+    """What is drawn or seeded within it changes nothing for the caller of a whole run."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

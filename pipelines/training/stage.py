@@ -47,11 +47,12 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, an
     from pipelines.training.distributed import joined
     from pipelines.training.loop import Diverged, Trainer, say
     from pipelines.training.metrics import Metrics
+    from pipelines.training.randomness import left_alone
     from pipelines.training.state import States, forget_others
 
     port = checked_port(metrics_port)
     device = machine.choose(recipe.train.device)
-    with joined(device) as group, writing(paths.training):
+    with joined(device) as group, writing(paths.training), left_alone(device):
         first = paths.pretrained if recipe.pretrained.source else None
         task = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, first)
         identity = identify(recipe, task)

@@ -157,5 +157,5 @@ def test_nothing_released(store_home: Path) -> None:
         deploy("mini", "http://127.0.0.1:9")
 
 
-def test_smoke_returns_the_answer(endpoint: Endpoint) -> None:
+def test_smoke_is_content_with_an_answer(endpoint: Endpoint, tmp_path: Path) -> None:
     smoke(endpoint.url, "mini:old", 5, tmp_path)

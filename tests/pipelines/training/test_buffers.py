@@ -56,12 +56,12 @@ def test_killed_and_resumed_is_the_same(tmp_path, options):
     assert small_runs.hashes(toy.train(tmp_path / "part", **options).checkpoint) == whole
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-def test_all_processes_and_a_resumed_run_have_the_same(tmp_path, kind):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, "-m", "tests.pipelines.training.toy", str(tmp_path), kind], cwd=small_runs.ROOT,
-                          env=environment, capture_output=True, text=True, timeout=240, check=False)  # fmt: skip
+@pytest.mark.parametrize(("kind", "optimizer"), [("ddp", "sgd"), ("fsdp", "muon")])
+def test_all_processes_and_a_resumed_run_have_the_same(tmp_path, kind, optimizer):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    done = subprocess.run([*launcher, "tests.pipelines.training.toy", str(tmp_path), kind, optimizer],
+                          cwd=small_runs.ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
+                          text=True, timeout=240, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
     first, *others = [load_file(path) for path in sorted(tmp_path.glob("*-[01].safetensors"))]
     assert len(others) == 3

@@ -26,6 +26,16 @@ def test_reseed_sets_every_generator():
         assert not set(draws()) & set(first)
 
 
+def test_reseed_sets_the_gpus_generator_that_is_used(monkeypatch):
+    made = [torch.Generator(), torch.Generator()]
+    monkeypatch.setattr(torch.cuda, "default_generators", ())
+    monkeypatch.setattr(torch.cuda, "init", lambda: monkeypatch.setattr(torch.cuda, "default_generators", made))
+    reseed(torch.device("cuda", 1), 7)
+    reseed(toy.CPU, 7)
+    assert made[1].initial_seed() == torch.default_generator.initial_seed()
+    assert made[0].initial_seed() != made[1].initial_seed()
+
+
 def test_no_two_pieces_share_a_seed():
     seeds = {piece_seed(seed, step, rank, piece) for seed in (0, 1) for step in range(-1, 50) for rank in range(4)
              for piece in range(4)}  # fmt: skip

@@ -57,7 +57,7 @@ def test_the_checkpoint_has_the_validation_loss_it_claims(plain):
     from pipelines.tasks.language_modelling.learner import LanguageModelling
 
     paths, _ = plain
-    task = LanguageModelling(small_runs.recipe(), paths)
+    task = LanguageModelling(small_runs.recipe(), paths.prepared)
     objective = task.objective(load(paths.checkpoint)).eval()
     with torch.no_grad():
         parts = [(float(objective(**batch.inputs)), batch.targets) for batch in task.validation(torch.device("cpu"))]
@@ -113,7 +113,7 @@ def test_accumulation_divides_by_tokens_not_by_pieces(tmp_path):
     norms, sums = [], []
     for micro_batch in (None, 1):
         recipe = small_runs.recipe(micro_batch=micro_batch)
-        task = Ragged(recipe, paths)
+        task = Ragged(recipe, paths.prepared)
         trainer = Trainer(recipe.train, task, Group(0, 1, torch.device("cpu")), States(tmp_path / "states", 1))
         trainer.step()
         norms.append(trainer.counters.gradient_norm)

@@ -1,6 +1,6 @@
 """A learner of its own kind, for what decoders do not have: BatchNorm, PyTorch's dropout, noise, targets to leave out.
 
-torchrun --nproc-per-node 2 -m tests.pipelines.training.toy FOLDER ddp
+torchrun --nproc-per-node 2 -m tests.pipelines.training.toy FOLDER ddp muon
 """
 
 import sys
@@ -130,16 +130,16 @@ def trainer(folder: Path, learner: Toy | None = None, group: Group | None = None
 
 def main() -> None:
     """Each process writes what it has after a whole run, and after one that was stopped and taken up again."""
-    folder, kind = Path(sys.argv[1]), sys.argv[2]
+    folder, options = Path(sys.argv[1]), {"distributed": sys.argv[2], "optimizer": sys.argv[3]}
     with joined(CPU) as group:
-        whole = trainer(folder / "whole", Accurate(), group, distributed=kind)
+        whole = trainer(folder / "whole", Accurate(), group, **options)
         whole.run(None)
-        part = trainer(folder / "part", Accurate(), group, distributed=kind)
+        part = trainer(folder / "part", Accurate(), group, **options)
         while part.counters.step < 5:
             part.step()
             part.follow(None)
         part.save(None)
-        resumed = trainer(folder / "part", Accurate(), group, distributed=kind)
+        resumed = trainer(folder / "part", Accurate(), group, **options)
         resumed.run(None)
         assert whole.counters == resumed.counters
         for name, each in (("whole", whole), ("resumed", resumed)):
