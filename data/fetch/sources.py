@@ -19,9 +19,9 @@ from base.files import sha256 as sha256_of
 from base.progress import Progress
 from data.fetch.archives import unpack
 from data.fetch.download import download, forget, wrong_hash
+from data.fetch.fetched import PACKED
 from data.fetch.names import one_line
 from data.fetch.own_files import SUFFIXES, copy_pinned, counted, digest, endings, own_files
-from data.fetch.fetched import PACKED
 from data.fetch.packed import pack
 from data.fetch.wheels import fetch_wheel
 
