@@ -59,4 +59,5 @@ def model_config(kind: str) -> type[BaseModel]:
 
 
 def _defines(file: Path, name: str) -> bool:
-    return re.search(rf"^(class {name}[:(]|{name} = )", file.read_text(encoding="utf-8"), re.MULTILINE) is not None
+    pattern = rf"^(class {name}(?!\(Protocol)[:(]|{name} = )"
+    return re.search(pattern, file.read_text(encoding="utf-8"), re.MULTILINE) is not None

@@ -21,7 +21,13 @@ DIGITS = yaml.safe_load((ROOT / "pipelines/recipes/digits.yaml").read_text())["s
 
 def call(folder: Path, command: str) -> str:
     done = subprocess.run(
-        command, cwd=folder, env=environment(), shell=True, capture_output=True, text=True, timeout=400
+        command,
+        cwd=folder,
+        env=environment(PYTHONPATH=str(folder)),
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=400,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -42,14 +48,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_new_network_is_trained_released_and_answers(project: Path) -> None:
-    assert re.search(
-        r"digits-perceptron:[0-9a-f]{12} is live and answers", call(project, "metroline run digits-perceptron")
-    )
+    shown = call(project, "metroline run digits-perceptron")
+    assert re.search(r"digits-perceptron:[0-9a-f]{12} is live and answers", shown)
     bundle, port = project / "artifacts/digits-perceptron/bundle", free_port()
     signature = Signature.load(bundle / "signature.json")
     item = golden.load(bundle, signature)[0]
     process = subprocess.Popen(
-        ["metroline", "serve", "digits-perceptron", "--port", str(port)], cwd=project, env=environment(),
+        ["metroline", "serve", "digits-perceptron", "--port", str(port)], cwd=project, env=environment(PYTHONPATH=str(project)),
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
