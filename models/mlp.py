@@ -1,5 +1,6 @@
 """A multilayer perceptron, for tables and small images."""
 
+import itertools
 from typing import Literal
 
 import torch
@@ -26,7 +27,7 @@ class MLP(nn.Module):
     def __init__(self, config: Config, inputs: int, outputs: int, generator: torch.Generator) -> None:
         super().__init__()
         sizes = (inputs, *config.widths)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.rate = config.dropout
         draw(self, generator)
         self.head = head(sizes[-1], outputs)

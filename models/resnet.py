@@ -1,5 +1,6 @@
 """A residual network for small images (He et al. 2016, arXiv:1512.03385): three stages, each half the size."""
 
+import itertools
 from typing import Literal
 
 import torch
@@ -42,7 +43,7 @@ class ResNet(nn.Module):
         self.stem = ConvNorm(channels, widths[0])
         self.layers = nn.ModuleList(
             Residual(before if i == 0 else width, width, 2 if stage and i == 0 else 1)
-            for stage, (before, width) in enumerate(zip(widths, widths[1:], strict=False))
+            for stage, (before, width) in enumerate(itertools.pairwise(widths))
             for i in range(config.blocks)
         )
         draw(self, generator)

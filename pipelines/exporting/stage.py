@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
     from pipelines.tasks.interface import Task
 
+ROOT = Path(__file__).resolve().parents[2]
 NOT_SERVED = ("training.json", "curves.jsonl")
 """Files of a checkpoint that tell of its training."""
 
@@ -105,7 +106,7 @@ def write_papers(
         "parity": parity,
         "model": model,
     }
-    code = sorted(all_files(recipe.task.kind, recipe.model.kind, paths.root))
+    code = sorted(all_files(recipe.task.kind, recipe.model.kind, ROOT))
     if commit := git_commit(paths.root, [*code, Path("pyproject.toml"), Path("constraints.txt")]):
         values["git_commit"] = commit
     manifest.write(folder, values)

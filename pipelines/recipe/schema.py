@@ -79,7 +79,7 @@ def schema(task: str, model: str) -> type[Recipe]:
 
 
 def _field(section: Any, description: str | None) -> Any:
-    """A section's field: its defaults where it has them; a union of kinds (`data` of tables, images) must be there."""
+    """A section's field: its defaults where it has them; a union of kinds (as of `data`) must be there."""
     if isinstance(section, type):
         return Field(default_factory=section, description=description)
     return Field(description=description)

@@ -1,4 +1,4 @@
-"""The keys of a recipe that classification and regression share: where examples are, how a model is judged, exported."""
+"""The keys of a recipe that classification and regression share: data, evaluate, export."""
 
 from typing import Annotated, Literal
 

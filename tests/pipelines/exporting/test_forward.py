@@ -1,4 +1,4 @@
-"""Export of one-call graphs: what is written answers as the checkpoint does, and what is tampered with is not written."""
+"""Export of one-call graphs: what is written answers as the checkpoint does; what was tampered with is not written."""
 
 import shutil
 from pathlib import Path
@@ -59,18 +59,20 @@ def test_the_bundle_answers_raw_bytes_by_its_graphs_alone(line: Line) -> None:
 
 
 def test_labels_threshold_and_card(line: Line) -> None:
-    recipe, paths = line
+    _recipe, paths = line
     output = Signature.load(paths.bundle / "signature.json").outputs[0]
     assert output.labels == ("lying", "standing")  # type: ignore[union-attr]
     assert output.threshold == read_json(paths.checkpoint / "config.json")["threshold"]  # type: ignore[union-attr]
     card = (paths.bundle / "README.md").read_text(encoding="utf-8")
-    assert "pipeline_tag: image-classification" in card and "`lying`, `standing`" in card
+    assert "pipeline_tag: image-classification" in card
+    assert "`lying`, `standing`" in card
     assert read_json(paths.metrics)["test"]["accuracy"] > read_json(paths.metrics)["baselines"]["floor_accuracy"]
 
 
 def test_batch_norm_is_folded(line: Line) -> None:
     kinds_there = {node.op_type for node in onnx.load(line[1].bundle / "model.onnx").graph.node}
-    assert "Conv" in kinds_there and "BatchNormalization" not in kinds_there
+    assert "Conv" in kinds_there
+    assert "BatchNormalization" not in kinds_there
 
 
 def test_buffers_of_training_are_in_the_checkpoint(line: Line) -> None:

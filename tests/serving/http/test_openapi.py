@@ -9,7 +9,13 @@ from schemathesis.checks import not_a_server_error
 from tests.serving import chat_bundle
 
 POSTED = {"/v1/completions", "/v1/chat/completions", "/v1/embeddings"}
-ROUTES = {*POSTED, "/v1/models", "/v1/models/{model}", "/card", "/card/{name}", "/", "/web/{name}"}
+V2 = {
+    f"/v2/models/{{model}}{version}{more}"
+    for version in ("", "/versions/{version}")
+    for more in ("", "/ready", "/infer")
+}
+FORWARD = {"/v1/models/{model}/predict", "/v2", "/v2/health/live", "/v2/health/ready", *V2}
+ROUTES = {*POSTED, *FORWARD, "/v1/models", "/v1/models/{model}", "/card", "/card/{name}", "/", "/web/{name}"}
 KINDS = [
     (path, mode)
     for path in sorted(ROUTES)

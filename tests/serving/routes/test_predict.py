@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import time
 
 import httpx
 import numpy as np
@@ -266,5 +267,9 @@ def test_metrics(client, flower):
 def test_the_log_says_what_was_asked(client, several):
     answer = predict(client, "flower", content=GOOD, headers=JSON | {"X-Request-Id": "seen-1"})
     assert answer
-    lines = [json.loads(line) for line in several.log.read_text().splitlines() if '"seen-1"' in line]
+    lines = []
+    for _ in range(200):  # it is written after the answer
+        if lines := [json.loads(line) for line in several.log.read_text().splitlines() if '"seen-1"' in line]:
+            break
+        time.sleep(0.05)
     assert (lines[0]["route"], lines[0]["model"], lines[0]["items"]) == ("/v1/models/{model}/predict", "flower", 1)

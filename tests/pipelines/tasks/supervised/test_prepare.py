@@ -94,11 +94,13 @@ def test_missing_numbers_and_unseen_categories_are_answered(tmp_path: Path) -> N
     test = [{"n": 1, "x": None, "c": "z", "y": "class 9"}, *rows(9, 2)]
     prepared = prepare(tmp_path, recipe(), train=train, valid=rows(9, 1), test=test)
     examples = Examples(prepared, "test")
-    assert np.isnan(examples.inputs[0]).any() and examples.inputs[0, 1] == 0
+    assert np.isnan(examples.inputs[0]).any()
+    assert examples.inputs[0, 1] == 0
     columns = examples.signature.inputs[0].columns  # type: ignore[union-attr]
     entry = TableEntry(columns, examples.index["fitted"], torch.Generator().manual_seed(0))
     width = entry(torch.from_numpy(examples.inputs))
-    assert width.shape == (10, entry.width) and torch.isfinite(width).all()
+    assert width.shape == (10, entry.width)
+    assert torch.isfinite(width).all()
 
 
 def test_a_number_missing_for_the_first_time_in_test_names_its_row(tmp_path: Path) -> None:
@@ -128,6 +130,7 @@ def test_texts_train_their_tokenizer_on_train_and_long_ones_are_counted(tmp_path
     prepared = prepare(tmp_path, made, **splits)
     assert read_json(prepared / "index.json")["splits"]["test"]["dropped"] == {"empty or longer than data.length": 1}
     examples = Examples(prepared, "train")
-    assert examples.inputs.dtype == np.int64 and (examples.inputs[:, 0] != 0).all()
+    assert examples.inputs.dtype == np.int64
+    assert (examples.inputs[:, 0] != 0).all()
     upper, lower = (examples.decode(text) for text in (b"GOOD FILM", b"good film"))
     np.testing.assert_array_equal(upper, lower)

@@ -90,7 +90,7 @@ def requests() -> list[Request]:
     )
     shared = [chance.randint(1, 262) for _ in range(20)]
     return [
-        Request(id=str(i), prompts=(tuple([*shared[: i % 2 * 20], *(chance.randint(1, 262) for _ in range(i + 1))]),),
+        Request(id=str(i), prompts=((*shared[: i % 2 * 20], *(chance.randint(1, 262) for _ in range(i + 1))),),
                 max_tokens=60, sampling=samplings[i % 3], logprobs=2, ignore_eos=True)
         for i in range(12)
     ]  # fmt: skip

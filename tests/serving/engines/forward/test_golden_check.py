@@ -8,10 +8,12 @@ import pytest
 from onnx import numpy_helper
 
 from base.errors import MetrolineError
+from serving.engines.forward.preparation import Preparation
 from serving.http.settings import Settings
 from serving.runtime import forward_model
 from serving.runtime.bundles import load
 from tests.serving import forward_bundles
+from tests.serving.engines.forward.test_row_invariance import quantized
 
 
 def start(folder):
@@ -87,4 +89,29 @@ def test_a_file_that_is_missing(tmp_path, name):
     (folder / name).unlink()
     forward_bundles.reseal(folder)
     with pytest.raises(MetrolineError, match=f"does not list {name}"):
+        load(folder)
+
+
+def test_int8_is_held_to_a_looser_bound(tmp_path):
+    folder = forward_bundles.table(tmp_path / "bundle")
+    items = [Preparation(load(folder))((forward_bundles.row(seed),)) for seed in range(50)]
+    quantized(folder, folder / "model.int8.onnx", items, "static")
+    forward_bundles.reseal(folder)
+    model = forward_model.load(load(folder, "auto"), Settings())
+    assert model.describe()["precision"] == "int8"
+    (folder / "model.int8.onnx").rename(folder / "model.onnx")
+    forward_bundles.reseal(folder)
+    with pytest.raises(MetrolineError, match="golden item"):  # what passes for fp32 has to be closer
+        start(folder)
+
+
+def test_the_manifest_must_list_the_signature(tmp_path):
+    folder = forward_bundles.table(tmp_path / "bundle")
+    files = json.loads((folder / "manifest.json").read_text())
+    signature = (folder / "signature.json").read_bytes()
+    (folder / "signature.json").unlink()
+    forward_bundles.reseal(folder)
+    (folder / "signature.json").write_bytes(signature)
+    assert "signature.json" in files["files"]
+    with pytest.raises(MetrolineError, match=r"does not list signature\.json"):
         load(folder)
