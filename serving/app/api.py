@@ -4,13 +4,13 @@ The app is mounted in BentoML's service (`serving/app/service.py`), which adds /
 """
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
+from serving.app.route_table import WEB
 from serving.http import openapi
 from serving.http.errors import ApiError, internal, unknown_route, wrong_method
 from serving.http.stream import ClientGoneError
@@ -22,7 +22,6 @@ from serving.routes.completions import complete
 from serving.routes.embeddings import EmbeddingsRequest, embed
 from serving.runtime.runtime import Runtime
 
-WEB = Path(__file__).parents[1] / "web"
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; "
     "style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -94,7 +93,7 @@ def build(runtime: Runtime) -> FastAPI:
 
     @app.get("/web/{name}")
     async def web(name: str) -> Response:
-        """The playground's style sheet, script and icon."""
+        """The playground's style sheet, scripts and icon."""
         return _web_file(name)
 
     openapi.complete(

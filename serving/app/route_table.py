@@ -5,7 +5,10 @@ A path becomes a template of a few fixed strings, so that no client can make up 
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
+WEB = Path(__file__).parents[1] / "web"
+"""The playground's files, all of which are served."""
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/schema.json")
 
 
@@ -26,9 +29,10 @@ class Route:
                                   for part in re.split(r"(\{\w+\})", self.template) if part))  # fmt: skip
 
 
-PAGES = tuple(Route(path, keyed=False) for path in (
-    "/", "/card", "/card/{name}", "/openapi.json",
-    "/web/style.css", "/web/playground.js", "/web/markdown.js", "/web/icon.svg"))  # fmt: skip
+PAGES = tuple(
+    Route(path, keyed=False)
+    for path in ("/", "/card", "/card/{name}", "/openapi.json", *(f"/web/{each.name}" for each in WEB.iterdir()))
+)
 COMMON = (Route("/v1/models"), Route("/v1/models/{model}"))
 DECODE = (Route("/v1/completions", answers=True), Route("/v1/chat/completions", answers=True), Route("/v1/embeddings"))
 VERSIONS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")

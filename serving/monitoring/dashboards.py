@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from base.errors import MetrolineError, exit_with
 from base.files import write_text
-from serving.monitoring import serving_dashboard, training_dashboard
+from serving.monitoring import forward_dashboard, serving_dashboard, training_dashboard
 from serving.monitoring.panels import SOURCE, Panel
 from serving.monitoring.promql import DASHBOARDS
 
@@ -67,6 +67,9 @@ def generate() -> dict[str, str]:
         "serving": assemble("serving", serving_dashboard.TITLE, serving_dashboard.ABOUT, serving_dashboard.rows())
         .with_variable(choice("model", "metroline_model_info"))
         .with_variable(choice("version", "metroline_model_info")),
+        "forward": assemble("forward", forward_dashboard.TITLE, forward_dashboard.ABOUT, forward_dashboard.rows())
+        .with_variable(choice("model", forward_dashboard.MODELS))
+        .with_variable(choice("version", forward_dashboard.MODELS)),
         "training": assemble(
             "training", training_dashboard.TITLE, training_dashboard.ABOUT, training_dashboard.rows()
         ).with_variable(choice("recipe", "metroline_train_step")),

@@ -2,11 +2,13 @@
 
     python -m serving.monitoring.traffic --seconds 120      # to the endpoint of `metroline serve`
 
-Whole answers, streams, mistakes, clients that leave, and requests for more work than is kind. It is no load test: the
-clients wait for their answers and pause in between. The tests count its answers against Prometheus'.
+Whole answers, streams, mistakes, clients that leave, and requests for more work than is kind; for models that answer in
+one call, batches of made-up inputs. It is no load test: the clients wait for their answers and pause in between. The
+tests count its answers against Prometheus'.
 """
 
 import argparse
+import random
 import threading
 import time
 from collections import Counter
@@ -18,6 +20,7 @@ import httpx
 
 from base.endpoints import authorization
 from base.errors import MetrolineError, exit_with
+from serving.monitoring import sample_inputs
 
 PROMPTS = [
     "the people of the united states",
@@ -41,16 +44,23 @@ class Traffic:
         try:
             answer = httpx.get(f"{url}/v1/models", headers=authorization(url), timeout=30, trust_env=False)
             models = answer.raise_for_status().json()["data"]
-            self.most = min(int(model["max_tokens"]) for model in models)
-            self.models = [str(model["id"]) for model in models]
-            self.chats = [str(model["id"]) for model in models if model.get("chat")]
+            self.predictors = [(str(model["id"]), model["inputs"]) for model in models if model["engine"] == "forward"]
+            writers = [model for model in models if model["engine"] != "forward"]
+            self.most = min((int(model["max_tokens"]) for model in writers), default=1)
+            self.models = [str(model["id"]) for model in writers]
+            self.chats = [str(model["id"]) for model in writers if model.get("chat")]
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
             raise MetrolineError(f"no endpoint at {url}: {error}", hint="metroline serve starts one") from None
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        clients = [self.complete, self.complete, self.stream, self.mistake, self.leave, self.linger]
+        self._dice = random.Random(0)
+        clients: list[Callable[[httpx.Client, int], None]] = [self.mistake]
+        if self.models:
+            clients += [self.complete, self.complete, self.stream, self.leave, self.linger]
         if self.chats:
             clients.append(self.talk)
+        if self.predictors:
+            clients.append(self.predict)
         self._threads = [threading.Thread(target=self._loop, args=(client,), daemon=True) for client in clients]
 
     def __enter__(self) -> "Traffic":
@@ -102,11 +112,17 @@ class Traffic:
     def stream(self, http: httpx.Client, turn: int) -> None:
         """A streamed answer, read to its end."""
         prompt = PROMPTS[turn % len(PROMPTS)]
-        body = {"prompt": prompt, "max_tokens": min(16, self.most), "seed": turn, "stream": True}
-        with http.stream("POST", "/v1/completions", json=body) as answer:
+        body = {"model": self.models[0], "prompt": prompt, "max_tokens": min(16, self.most), "seed": turn}
+        with http.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
             for _ in answer.iter_lines():
                 pass
         self._count(answer.status_code)
+
+    def predict(self, http: httpx.Client, turn: int) -> None:
+        """A batch of 1 to 8 made-up inputs, each model in its turn."""
+        name, inputs = self.predictors[turn % len(self.predictors)]
+        items = [sample_inputs.item(inputs, self._dice) for _ in range(self._dice.choice((1, 2, 4, 8)))]
+        self._count(http.post(f"/v1/models/{name}/predict", json={"inputs": items}).status_code)
 
     def mistake(self, http: httpx.Client, turn: int) -> None:
         """A bad request, an unknown path, or a plain look at the models."""
@@ -118,16 +134,18 @@ class Traffic:
 
     def leave(self, http: httpx.Client, turn: int) -> None:
         """A stream whose client goes away after the first line."""
-        body = {"prompt": PROMPTS[0], "max_tokens": self.most, "stream": True, "ignore_eos": True}
-        with http.stream("POST", "/v1/completions", json=body) as answer:
+        body = {"model": self.models[0], "prompt": PROMPTS[0], "max_tokens": self.most, "ignore_eos": True}
+        with http.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
             if answer.status_code == 200:
                 next(answer.iter_lines(), None)
                 self.cancelled += 1
+            else:
+                self._count(answer.status_code)
         self._stop.wait(10 * PAUSE)
 
     def linger(self, http: httpx.Client, turn: int) -> None:
         """As much work as one request may ask for: it fills the queue, and may run into the endpoint's deadline."""
-        self._post(http, prompt=PROMPTS, n=5, max_tokens=self.most, ignore_eos=True)
+        self._post(http, model=self.models[0], prompt=PROMPTS, n=5, max_tokens=self.most, ignore_eos=True)
         self._stop.wait(1)
 
 

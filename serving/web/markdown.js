@@ -1,10 +1,8 @@
 // Shows a model card.
-"use strict";
 
 // Markdown as model cards use it: headings, paragraphs, lists, tables, code, quotes, images, links, emphasis.
 // Everything becomes text nodes and elements; no HTML of the card is ever interpreted.
-// oxlint-disable-next-line no-unused-vars -- the playground calls it
-function markdown(source, picture) { // picture: name of a picture → its address
+export function markdown(source, picture) { // picture: name of a picture → its address
   const root = document.createDocumentFragment();
   const lines = source.replace(/^---\n[\s\S]*?\n---\n/, "").split("\n");
   const add = (tag, parent = root) => parent.appendChild(document.createElement(tag));

@@ -177,14 +177,14 @@ def text(seed: int) -> bytes:
 
 def table(folder: Path, name: str = "flower", signature: Signature = FLOWER, **options: Any) -> Path:
     """A bundle that classifies rows, or with PRICE gives a number."""
-    return _write(folder, name, signature, row, lambda: table_graph(
+    return write(folder, name, signature, row, lambda: table_graph(
         folder / "model.onnx", signature.outputs[0].name, signature.outputs[0].shape[0], **options))  # fmt: skip
 
 
 def image(folder: Path, name: str = "shapes") -> Path:
     """A bundle that classifies images."""
     kinds = ("PNG", "JPEG")
-    return _write(folder, name, SHAPES, lambda seed: picture(seed, kinds[seed % 2], (20 + 9 * seed, 31)),
+    return write(folder, name, SHAPES, lambda seed: picture(seed, kinds[seed % 2], (20 + 9 * seed, 31)),
                   lambda: image_graphs(folder))  # fmt: skip
 
 
@@ -196,7 +196,7 @@ def texts(folder: Path, name: str = "mood", signature: Signature = MOOD) -> Path
         tokenizer.save(str(folder / "tokenizer.json"))
         text_graph(folder / "model.onnx", signature.outputs[0].name, tokenizer.get_vocab_size())
 
-    return _write(folder, name, signature, text, make)
+    return write(folder, name, signature, text, make)
 
 
 def reseal(folder: Path) -> None:
@@ -223,7 +223,7 @@ def expected(folder: Path, signature: Signature, raw: tuple[bytes, ...]) -> list
     return [output[0] for output in model.run(None, feeds)]
 
 
-def _write(
+def write(
     folder: Path, name: str, signature: Signature, item: Callable[[int], bytes], make: Callable[[], None]
 ) -> Path:
     folder.mkdir(parents=True)

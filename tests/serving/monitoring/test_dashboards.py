@@ -14,7 +14,7 @@ from base.errors import MetrolineError
 from serving.monitoring import dashboards
 from serving.monitoring.promql import DASHBOARDS, FOLDER, load_dashboard, panels, substitute, targets
 
-BOARDS = ("serving", "training")
+BOARDS = ("serving", "forward", "training")
 
 
 def test_committed_files_are_what_the_code_gives():

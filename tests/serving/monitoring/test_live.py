@@ -18,14 +18,14 @@ from serving.monitoring.drawing import Window
 from serving.monitoring.promql import Prometheus, comparisons, load_dashboard, panels, rules, substitute, targets
 from serving.monitoring.render import draw, main
 from serving.monitoring.traffic import Traffic
-from tests.serving import chat_bundle, tiny_bundle
+from tests.serving import chat_bundle, forward_bundles, tiny_bundle
 from tests.serving.monitoring.monitoring_tools import wait_for
 
 pytestmark = pytest.mark.prometheus
 
 QUERIES = [
     pytest.param(target.expr, id=f"{name}: {panel['title']}: {target.legend}")
-    for name in ("serving", "training")
+    for name in ("serving", "forward", "training")
     for panel in panels(load_dashboard(name))
     for target in targets(panel)
 ]
@@ -36,10 +36,14 @@ SECONDS = 12
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -> Server:
-    """The service with a small random model and a chat model. Queues and deadline are so short that some fail."""
+    """The service with a small random model, a chat model, and two that answer in one call. Queues and deadline are so
+    short that some fail."""
     folder = tmp_path_factory.mktemp("watched")
     bundle = tiny_bundle.build(folder / "bundle", name=RECIPE, delay_nodes=48)
-    return serve(bundle, chat_bundle.build(folder / "talker"), queue="2", deadline="1")
+    return serve(
+        bundle, chat_bundle.build(folder / "talker"), forward_bundles.table(folder / "flower"),
+        forward_bundles.table(folder / "price", "price", forward_bundles.PRICE), queue="2", deadline="1",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,7 @@ def watched(endpoint: Server, training: Path, monitored) -> tuple[Prometheus, Tr
     with Traffic(endpoint.url) as traffic:
         wait_for(lambda: prometheus.query('sum(metroline_requests_total{status="504"}) > 0'), "a missed deadline")
         wait_for(lambda: prometheus.query('sum(metroline_requests_total{status="429"}) > 0'), "a full queue")
+        wait_for(lambda: prometheus.query("count by (side) (metroline_drift_psi)"), "enough items to judge drift")
         time.sleep(SECONDS)
     return prometheus, traffic
 
@@ -133,7 +138,7 @@ def finite_now(prometheus: Prometheus, expr: str) -> list[float]:
     return [series.points[0][1] for series in prometheus.query(expr)]
 
 
-@pytest.mark.parametrize("name", ["serving", "training"])
+@pytest.mark.parametrize("name", ["serving", "forward", "training"])
 def test_a_picture_of_every_panel(watched, name, tmp_path, capsys):
     prometheus, _ = watched
     now = time.time()

@@ -4,6 +4,7 @@ import pytest
 
 from base.errors import MetrolineError
 from serving.monitoring.traffic import Traffic, main
+from tests.serving import forward_bundles
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,11 @@ def test_an_endpoint_that_goes_away(bundle, serve):
         server.kill()
         with pytest.raises(MetrolineError, match="went away"):
             traffic.wait(30)
+
+
+def test_an_endpoint_that_writes_no_text(tmp_path, serve, capsys):
+    server = serve(forward_bundles.table(tmp_path / "flower"))
+    assert main(["--endpoint", server.url, "--seconds", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "× 200" in said
+    assert "× 400" in said

@@ -17,7 +17,8 @@ from websockets.sync.client import connect
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0",
-         "--remote-allow-origins=*"]  # fmt: skip
+         "--remote-allow-origins=*",
+         "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # fmt: skip
 
 
 class Browser:
@@ -104,7 +105,14 @@ class Browser:
         self.send("Input.insertText", text=text)
 
     def click(self, selector: str) -> None:
-        self.run(f"document.querySelector({json.dumps(selector)}).click()")
+        self.send("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)}).click()",
+                  userGesture=True)  # fmt: skip
+
+    def choose(self, selector: str, *files: Path) -> None:
+        """Files in an input for files."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
     def picture(self, path: Path) -> bytes:
         image = base64.b64decode(self.send("Page.captureScreenshot")["data"])

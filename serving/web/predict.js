@@ -1,0 +1,90 @@
+// The page of a model that answers in one call: a widget for each input of its signature, and its answer drawn.
+import { draw } from "./answers.js";
+import { $, fail, headers, make, page, refusal, state } from "./common.js";
+import { body, terminal } from "./request.js";
+import { widget } from "./widgets.js";
+
+let widgets = []; // one for each input: {element, value(), take?(file)}
+let running = false;
+
+function route() { return `v1/models/${encodeURIComponent(page.model.id)}/predict`; }
+
+export function showPredict() {
+  const { id, task, inputs } = page.model;
+  widgets = inputs.map((input) => widget(input, changed));
+  document.body.dataset.mode = "predict";
+  $("inputs").replaceChildren(...widgets.map((each, index) => {
+    const { name, kind } = inputs[index];
+    return make("fieldset", { className: `widget ${kind}` }, make("legend", { textContent: name.replaceAll("_", " ") }), each.element);
+  }));
+  $("answer").setAttribute("aria-label", `Answer of ${id}`);
+  $("task").textContent = task.replaceAll("-", " ");
+  forget();
+  changed();
+}
+
+function forget() {
+  $("answer").replaceChildren(make("span", { className: "empty", textContent: "It appears here." }));
+  $("predict-error").hidden = true;
+  $("took").textContent = "–";
+}
+
+function values() { return widgets.map((each) => each.value()); } // null: there is none yet; throws: it is no such thing
+
+function changed() {
+  $("predict-error").hidden = true;
+  try {
+    const given = values();
+    const ready = given.every((value) => value !== null);
+    $("ask").disabled = running || !ready;
+    $("predict-curl").textContent = ready ? terminal(new URL(route(), document.baseURI), page.model.inputs, given, $("key").value)
+      : "Give the model its input first.";
+  } catch (error) {
+    $("ask").disabled = true;
+    fail(error, "predict-error");
+  }
+}
+
+async function ask() {
+  if ($("ask").disabled) return;
+  const { model } = page;
+  running = true;
+  $("ask").disabled = true;
+  $("predict-error").hidden = true;
+  state("running");
+  const started = performance.now();
+  let end = "done";
+  try {
+    const sent = await body(model.inputs, values());
+    const answer = await fetch(route(), { method: "POST", headers: headers(sent.type), body: sent.content });
+    if (!answer.ok) throw await refusal(answer);
+    const said = await answer.json();
+    if (model !== page.model) return; // another one was chosen meanwhile
+    $("took").textContent = `${Math.round(performance.now() - started)} ms`;
+    $("answer").replaceChildren(...draw(model.outputs, said));
+  } catch (error) {
+    end = "failed";
+    fail(error, "predict-error");
+  } finally {
+    running = false;
+    $("ask").disabled = false;
+    state(end);
+  }
+}
+
+export function keys(event) {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); ask(); }
+}
+
+function paste(event) {
+  const file = event.clipboardData?.files[0];
+  const taker = file && !$("view-predict").hidden && widgets.find((each) => each.take);
+  if (taker) { event.preventDefault(); taker.take(file); }
+}
+
+export function begin() {
+  addEventListener("paste", paste);
+  $("ask").addEventListener("click", ask);
+  $("ask-again").addEventListener("click", showPredict);
+  $("predict-copy").addEventListener("click", () => navigator.clipboard.writeText($("predict-curl").textContent));
+}
