@@ -37,7 +37,8 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Lang
     network = getattr(module, "Network", None)
     if not (isinstance(network, type) and issubclass(network, StatefulModel)):
         raise MetrolineError(f"model.kind: {module.__name__.rpartition('.')[2]} is no language model")
-    made: StatefulModel = network(config, generator)  # type: ignore[arg-type]
+    make: Any = network  # its constructor takes the kind's own Config, and the generator
+    made: StatefulModel = make(config, generator)
     return made
 
 

@@ -42,6 +42,7 @@ class TextTransformer(nn.Module):
         self.norm, self.rate = nn.LayerNorm(config.width), config.dropout
         draw(self, generator)
         for layer in self.layers:
+            assert isinstance(layer, Block)
             for linear in (layer.qkv, layer.up, layer.out, layer.down):
                 nn.init.normal_(linear.weight, std=0.5 * linear.in_features**-0.5, generator=generator)
         self.head = head(config.width, outputs)

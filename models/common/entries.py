@@ -19,6 +19,10 @@ class TableEntry(nn.Module):
     quantiles of train (Gorishniy et al. 2022, arXiv:2203.05556), flags of missing ones, embedded categories.
     """
 
+    mean: Tensor
+    std: Tensor
+    edges: Tensor
+
     def __init__(self, columns: Sequence[Column], fitted: Mapping[str, Any], generator: torch.Generator) -> None:
         super().__init__()
         self.numbers = [i for i, column in enumerate(columns) if column.kind == "number"]
@@ -27,14 +31,15 @@ class TableEntry(nn.Module):
         self.register_buffer("std", torch.tensor(fitted["std"], dtype=torch.float32))
         edges = torch.tensor(fitted["edges"], dtype=torch.float32).reshape(len(self.numbers), -1)  # [N, bins + 1]
         self.register_buffer("edges", edges)
-        self.embeddings = nn.ModuleList()
+        tables = []
         for i in self.codes:
             count = len(columns[i].categories) + 1
             table = nn.Embedding(count, min(MOST, (count + 1) // 2))
             nn.init.normal_(table.weight, std=0.3, generator=generator)
-            self.embeddings.append(table)
+            tables.append(table)
+        self.embeddings = nn.ModuleList(tables)
         bins = max(0, edges.shape[1] - 1)
-        self.width = len(self.numbers) * (2 + bins) + sum(table.embedding_dim for table in self.embeddings)
+        self.width = len(self.numbers) * (2 + bins) + sum(table.embedding_dim for table in tables)
 
     def forward(self, rows: Tensor) -> Tensor:
         """See the class."""
@@ -55,6 +60,9 @@ class TableEntry(nn.Module):
 
 class ImageEntry(nn.Module):
     """uint8 [B, H, W, C] → float32 [B, C, H, W], each channel with mean 0 and standard deviation 1 over train."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, fitted: Mapping[str, Any]) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ model.onnx takes decoded inputs with any batch; pre.onnx, of images, brings one 
 judged by the task's primary value. A form that is off is not written, and neither is the bundle.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,9 @@ def write(exportable: "Forward", folder: Path, config: "ExportConfig", progress:
     return found
 
 
+Arrays = Mapping[str, NDArray[Any]]
+
+
 def _compared(exportable: "Forward", folder: Path, config: "ExportConfig", form: str) -> dict[str, Any]:
     """The largest differences to the checkpoint over all cases. Raises MetrolineError when one is too large."""
     path, signature = folder / FORMS[form].file, exportable.signature
@@ -89,7 +93,7 @@ def _compared(exportable: "Forward", folder: Path, config: "ExportConfig", form:
     return {"max_abs": worst["max_abs"], "cases": rows, "bytes": path.stat().st_size}
 
 
-def _distance(signature: Signature, expected: dict[str, NDArray[Any]], given: dict[str, NDArray[Any]]) -> float:
+def _distance(signature: Signature, expected: Arrays, given: Arrays) -> float:
     """The largest difference of any output; of numbers relative to their median size, as golden items compare."""
     worst = 0.0
     for output in signature.outputs:
@@ -119,7 +123,7 @@ def _golden(exportable: "Forward", folder: Path) -> None:
     for item in golden.load(folder, signature):
         inputs = exportable.decode(item.inputs)
         if resize is not None:
-            inputs = resize(inputs)
+            inputs = dict(resize(inputs))
         got = {name: value[0] for name, value in run(inputs).items()}
         if problem := golden.compare(signature, item, got):
             raise MetrolineError(f"export: a golden item is answered otherwise by the graph: {problem}")

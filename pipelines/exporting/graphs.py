@@ -1,6 +1,7 @@
 """Graphs of one call: writing them, and running them and their modules on named arrays."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,8 @@ def export_pt2(model: nn.Module, signature: Signature, example: Mapping[str, NDA
     """Write torch.export's archive; inputs and outputs by position."""
     with quiet(), torch.no_grad():
         program = torch.export.export(model, _example(signature, example), dynamic_shapes=_shapes(signature))
-        torch.export.save(program, str(path))
-    archives.normalise(path)
+        torch.export.save(program, archive := BytesIO())
+    archives.write(archive, path)
 
 
 def _export(

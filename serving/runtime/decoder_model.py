@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("metroline.runtime")
 
-GRAPHS = {"kv": Graph, "state": StateGraph}
+GRAPHS: dict[str, type[Graph] | type[StateGraph]] = {"kv": Graph, "state": StateGraph}
 """What runs a bundle, by what its sequences are remembered by."""
 
 

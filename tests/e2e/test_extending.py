@@ -54,8 +54,8 @@ def test_a_new_network_is_trained_released_and_answers(project: Path) -> None:
     signature = Signature.load(bundle / "signature.json")
     item = golden.load(bundle, signature)[0]
     process = subprocess.Popen(
-        ["metroline", "serve", "digits-perceptron", "--port", str(port)], cwd=project, env=environment(PYTHONPATH=str(project)),
-        stderr=subprocess.PIPE, text=True,
+        ["metroline", "serve", "digits-perceptron", "--port", str(port)], cwd=project,
+        env=environment(PYTHONPATH=str(project)), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         assert process.stderr is not None

@@ -1,6 +1,6 @@
 """Samples: what the model writes after fixed beginnings, with a fixed seed. For a person to read; nothing is gated."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -37,7 +37,8 @@ def continue_text(
     ids = [*tokenizer.first, *tokenizer.encode(prompt)] or [eos]
     tokens = min(tokens, model.config.context - 1)
     ids = ids[-(model.config.context - tokens) :]
-    fresh, cache, length = torch.tensor([ids]), model.empty_cache(1), len(ids)
+    cache: Any = model.empty_cache(1)
+    fresh, length = torch.tensor([ids]), len(ids)
     drawn: list[int] = []
     while len(drawn) < tokens:
         logits, cache = model.forward_cached(fresh, cache, torch.tensor([length]))

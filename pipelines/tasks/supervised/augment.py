@@ -39,7 +39,7 @@ def augmented(
 def uniform(seed: int, epochs: NDArray[np.int64], examples: NDArray[np.int64], count: int) -> NDArray[np.float64]:
     """Numbers in [0, 1) [B, count] by a hash of (seed, epoch, example, place): splitmix64 (Steele et al. 2014)."""
     with np.errstate(over="ignore"):
-        x = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
+        x = np.full(len(epochs), np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15))
         for part in (epochs, examples):
             x = _mix(x + part.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03))
         places = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)

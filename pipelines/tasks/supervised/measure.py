@@ -48,7 +48,7 @@ def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path, us
     if recipe.evaluate.references:
         found = floors.references(train, test, recipe.evaluate.reference_rows, judge)
         baselines |= {f"{model}_{name}": values[name] for model, values in found.items() if name in values}
-    groups = {}
+    groups: dict[str, dict[str, float]] = {}
     for column in recipe.evaluate.groups:
         values = metrics.by_group(
             group(test, column), lambda rows: judge(answers, rows, name)[name], recipe.evaluate.resamples

@@ -1,6 +1,6 @@
 """Values of answers against the truth, by scikit-learn, so that they equal what people check against."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,11 +87,11 @@ def calibration_error(scores: NDArray[Any], targets: NDArray[np.int64]) -> float
 
 def by_group(
     groups: Sequence[str], value: Any, resamples: int, seed: int = 0, fewest: int = 20
-) -> dict[str, Mapping[str, float]]:
+) -> dict[str, dict[str, float]]:
     """`value(rows)` → a number, for the rows of each group: {group: {value, low, high, items}} with the 95 % interval
     of a bootstrap (Efron 1979). Groups of less than `fewest` items are left out.
     """
-    names, found = np.asarray(groups), {}
+    names, found = np.asarray(groups), dict[str, dict[str, float]]()
     for name in sorted(set(groups)):
         rows = np.flatnonzero(names == name)
         if len(rows) < fewest:

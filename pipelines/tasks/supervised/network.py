@@ -24,6 +24,9 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 class Network(nn.Module):
     """Decoded inputs [B, ...] → logits [B, labels], or numbers in units of the target's spread [B, names]."""
 
+    center: Tensor
+    spread: Tensor
+
     def __init__(self, inner: nn.Module, body: nn.Module, center: Tensor, spread: Tensor) -> None:
         super().__init__()
         self.entry, self.body = inner, body
@@ -32,7 +35,7 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor, seed: Tensor | None = None) -> Tensor:
         """`seed`: of dropout; None: none."""
-        return self.body(self.entry(inputs), seed)  # type: ignore[no-any-return]
+        return self.body(self.entry(inputs), seed)
 
 
 class Answers(nn.Module):

@@ -59,8 +59,8 @@ def prepare(recipe: "Recipe", raw: Path, out: Path, what: Literal["classificatio
                         writer.drop(place, reason)
                 for item in divided.items[split]:
                     content = raw_of(declared, item)
-                    if reason := _refused(declared, content, item, tokenizer):
-                        writer.drop(item.id, *reason)
+                    if refused := _refused(declared, content, item, tokenizer):
+                        writer.drop(item.id, *refused)
                         continue
                     target = codes[str(item.target)] if labels else _number(item)
                     writer.add(item.id, {"input": content}, target, item.meta)

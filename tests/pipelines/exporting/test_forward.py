@@ -133,7 +133,7 @@ def test_another_normalisation_constant_is_not_written(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(line, monkeypatch)
-    monkeypatch.setattr(graphs, "export", tampered(line, "model.onnx", scaled(3, 1.01)))
+    monkeypatch.setattr(graphs, "export", tampered(line, "model.onnx", scaled(3, 1.5)))
     with pytest.raises(MetrolineError, match="does not compute what the checkpoint computes"):
         write(line, tmp_path / "bundle")
 

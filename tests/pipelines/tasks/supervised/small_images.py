@@ -52,7 +52,7 @@ def recipe(**changes: Any) -> Recipe:
         "split": {"valid": 0.2, "test": 0.3},
         "task": {"kind": "classification", "threshold": "f1"},
         "model": {"kind": "lenet", "widths": [4, 8], "hidden": 8},
-        "train": {"steps": 30, "batch": 16, "lr": 0.01, "evaluate_every": 15, "device": "cpu", "precision": "fp32",
+        "train": {"steps": 150, "batch": 16, "lr": 0.01, "evaluate_every": 50, "device": "cpu", "precision": "fp32",
                   "compile": "off"},
         "export": {"batch_sizes": [1, 5], "golden": 6, "int8_tolerance": 0.3},
         "evaluate": {"references": False},
