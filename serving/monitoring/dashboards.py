@@ -21,9 +21,11 @@ from serving.monitoring.panels import SOURCE, Panel
 from serving.monitoring.promql import DASHBOARDS
 
 
-def choice(name: str, metric: str) -> dashboard.QueryVariable:
-    """A drop-down of the values that the label `name` of `metric` has; all of them unless chosen."""
-    return (
+def choice(name: str, metric: str, *, only: bool = False) -> dashboard.QueryVariable:
+    """A drop-down of the values that the label `name` of `metric` has; all of them unless chosen. `only`: all means
+    these, and not also the values that the label has on other metrics.
+    """
+    variable = (
         dashboard.QueryVariable(name)
         .label(name.capitalize())
         .datasource(SOURCE)
@@ -32,9 +34,9 @@ def choice(name: str, metric: str) -> dashboard.QueryVariable:
         .sort(models.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(".*")
         .current(models.VariableOption(selected=True, text=["All"], value=["$__all"]))
     )
+    return variable if only else variable.all_value(".*")
 
 
 def assemble(name: str, title: str, about: str, rows: dict[str, list[Panel]]) -> dashboard.Dashboard:
@@ -68,8 +70,8 @@ def generate() -> dict[str, str]:
         .with_variable(choice("model", "metroline_model_info"))
         .with_variable(choice("version", "metroline_model_info")),
         "forward": assemble("forward", forward_dashboard.TITLE, forward_dashboard.ABOUT, forward_dashboard.rows())
-        .with_variable(choice("model", forward_dashboard.MODELS))
-        .with_variable(choice("version", forward_dashboard.MODELS)),
+        .with_variable(choice("model", forward_dashboard.MODELS, only=True))
+        .with_variable(choice("version", forward_dashboard.MODELS, only=True)),
         "training": assemble(
             "training", training_dashboard.TITLE, training_dashboard.ABOUT, training_dashboard.rows()
         ).with_variable(choice("recipe", "metroline_train_step")),

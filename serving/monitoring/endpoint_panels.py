@@ -128,7 +128,7 @@ def turned_away() -> Panel:
     """Requests that got no answer."""
     return lines(
         "Turned away or given up",
-        "Requests refused, by reason; and streams whose client went away.",
+        "Requests refused, by reason; and those whose client went away.",
         {
             "{{reason}}": rate("metroline_rejected_total", by="reason"),
             "cancelled": rate("metroline_cancelled_total"),

@@ -41,12 +41,13 @@ export function audio(input, changed) {
       await context.audioWorklet.addModule(new URL("recorder.js", import.meta.url));
       const node = new AudioWorkletNode(context, "recorder");
       const pieces = [];
-      node.port.onmessage = ({ data }) => {
+      node.port.addEventListener("message", ({ data }) => {
         pieces.push(data);
         const seconds = pieces.length * data.length / input.rate;
         hint.textContent = `${seconds.toFixed(1)} of ${input.seconds} s`;
         if (seconds + data.length / input.rate > input.seconds) stop();
-      };
+      });
+      node.port.start();
       context.createMediaStreamSource(microphone).connect(node);
       recording = { microphone, context, pieces };
       record.textContent = "■ Stop";
@@ -75,7 +76,7 @@ function sound(buffer) {
   const context = new AudioContext();
   const source = new AudioBufferSourceNode(context, { buffer });
   source.connect(context.destination);
-  source.onended = () => context.close();
+  source.addEventListener("ended", () => context.close());
   source.start();
 }
 

@@ -73,11 +73,11 @@ function curves() { // shown when the bundle has them
 }
 
 function views() {
-  const card = location.hash === "#card";
-  for (const name of ["playground", "card"]) $(`tab-${name}`).toggleAttribute("aria-current", (name === "card") === card);
-  $("view-card").hidden = !card;
-  $("view-playground").hidden = card || answersAtOnce();
-  $("view-predict").hidden = card || !answersAtOnce();
+  const onCard = location.hash === "#card";
+  for (const name of ["playground", "card"]) $(`tab-${name}`).toggleAttribute("aria-current", (name === "card") === onCard);
+  $("view-card").hidden = !onCard;
+  $("view-playground").hidden = onCard || answersAtOnce();
+  $("view-predict").hidden = onCard || !answersAtOnce();
 }
 
 function theme(name) {

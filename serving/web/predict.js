@@ -31,7 +31,7 @@ function forget() {
 
 function values() { return widgets.map((each) => each.value()); } // null: there is none yet; throws: it is no such thing
 
-function changed() {
+function changed() { // an input: may it be sent, and how would a terminal send it?
   $("predict-error").hidden = true;
   try {
     const given = values();
@@ -53,7 +53,7 @@ async function ask() {
   $("predict-error").hidden = true;
   state("running");
   const started = performance.now();
-  let end = "done";
+  let end = "done", problem = null;
   try {
     const sent = await body(model.inputs, values());
     const answer = await fetch(route(), { method: "POST", headers: headers(sent.type), body: sent.content });
@@ -64,10 +64,11 @@ async function ask() {
     $("answer").replaceChildren(...draw(model.outputs, said));
   } catch (error) {
     end = "failed";
-    fail(error, "predict-error");
+    problem = error;
   } finally {
     running = false;
-    $("ask").disabled = false;
+    if (page.model.engine === "forward") changed();
+    if (problem && model === page.model) fail(problem, "predict-error");
     state(end);
   }
 }

@@ -9,7 +9,7 @@ const KINDS = { text, table, image, audio, series, vector };
 
 export function widget(input, changed) { return (KINDS[input.kind] ?? anything)(input, changed); }
 
-function hint(text) { return make("p", { className: "hint", textContent: text }); }
+function hint(words) { return make("p", { className: "hint", textContent: words }); }
 
 function text(input, changed) {
   const box = make("textarea", { rows: 4, spellcheck: false, placeholder: "Write or paste a text.", oninput: changed });
@@ -26,12 +26,12 @@ function image(input, changed) {
   function take(given) {
     file = given;
     const reader = new FileReader();
-    reader.onload = () => { preview.src = reader.result; };
+    reader.addEventListener("load", () => { preview.src = reader.result; });
     reader.readAsDataURL(given);
     changed();
   }
-  preview.onload = () => { preview.hidden = false; size.textContent = `${preview.naturalWidth} × ${preview.naturalHeight} pixels. ${says}`; };
-  preview.onerror = () => { preview.hidden = true; size.textContent = `This browser cannot show it. ${says}`; };
+  preview.addEventListener("load", () => { preview.hidden = false; size.textContent = `${preview.naturalWidth} × ${preview.naturalHeight} pixels. ${says}`; });
+  preview.addEventListener("error", () => { preview.hidden = true; size.textContent = `This browser cannot show it. ${says}`; });
   const zone = dropzone("image/png,image/jpeg", "Drop, paste or choose an image (JPEG or PNG)", input.name, take);
   zone.append(preview);
   return { element: make("div", {}, zone, size), value: () => file, take };
@@ -39,7 +39,7 @@ function image(input, changed) {
 
 function table(input, changed) {
   const fields = input.columns.map((column) => (column.kind === "category" ? choice(column) : amount(column)));
-  for (const field of fields) field.oninput = changed;
+  for (const field of fields) field.addEventListener("input", changed);
   const labels = input.columns.map((column, index) => {
     const range = column.minimum !== null && column.maximum !== null ? `${column.minimum} … ${column.maximum}` : "";
     return make("label", { title: range && `In training: ${range}` }, make("span", { textContent: column.name }), fields[index]);

@@ -35,3 +35,9 @@ def test_every_route_of_the_app_is_in_the_table(bundle):
 
     paths = set(build(Runtime()).openapi()["paths"])
     assert {path for path in paths if not path.startswith("/web/")} <= set(ROUTES)
+
+
+def test_every_file_of_the_playground_has_its_own_template():
+    for name in ("playground.js", "recorder.js", "style.css", "icon.svg"):
+        assert find(f"/web/{name}").template == f"/web/{name}"
+    assert find("/web/nothing.js").template == "/unknown"

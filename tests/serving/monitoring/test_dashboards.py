@@ -77,6 +77,17 @@ def test_every_query_takes_the_chosen_data_source_and_has_no_fixed_window(name):
             assert "rate(" not in target["expr"] or "[$__rate_interval]" in target["expr"]
 
 
+def test_all_models_are_those_of_the_engine():
+    """A decoder's batches and queue are no part of the picture of models that answer in one call."""
+    for name, everything in (("serving", ".*"), ("forward", None)):
+        variables = [each for each in load_dashboard(name)["templating"]["list"] if each["type"] == "query"]
+        assert [each["name"] for each in variables] == ["model", "version"]
+        assert {each.get("allValue") for each in variables} == {everything}
+    assert {each["query"] for each in variables} == {
+        "label_values(metroline_compute_seconds_count, model)", "label_values(metroline_compute_seconds_count, version)"
+    }  # fmt: skip
+
+
 def test_provisioning_finds_what_it_names():
     compose = yaml.safe_load((FOLDER / "compose.yaml").read_text())
     grafana = compose["services"]["grafana"]
