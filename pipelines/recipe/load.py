@@ -69,6 +69,8 @@ def describe(schema: type[BaseModel], error: Any) -> str:
     if error["type"] != "extra_forbidden":
         message = str(error["msg"]).removeprefix("Value error, ")
         return f"{where}: {message}"
+    if len(location) == 1 and location[0] in known_keys(schema, ["data"]):
+        return f"{where}: stands below data now, as `data: {{{where}: ...}}`"
     near = difflib.get_close_matches(location[-1], known_keys(schema, location[:-1]), n=1)
     return f"{where}: unknown key" + (f", did you mean {near[0]}?" if near else "")
 

@@ -24,7 +24,9 @@ def fit(network: Network, valid: Examples, *, choose: bool) -> dict[str, Any]:
     if len(valid) < FEWEST:
         return {"temperature": 1.0, "threshold": None}
     logits = predict(network, valid.inputs)
-    network.spread.fill_(1 / (temperature := best_temperature(logits, valid.targets)))
+    separable = bool((logits.argmax(1) == valid.targets).all())  # then the loss falls with the temperature, to no end
+    temperature = 1.0 if separable else best_temperature(logits, valid.targets)
+    network.spread.fill_(1 / temperature)
     found: float | None = None
     if choose and logits.shape[1] == 2:
         scores = predict(Answers(network, labels=True).eval(), valid.inputs)[:, 1]

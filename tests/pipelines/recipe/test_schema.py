@@ -68,6 +68,7 @@ BAD = {
         lambda r: r["data"].update(tokeniser={}),
         "did you mean tokenizer?",
     ),
+    "a section of old": (lambda r: r.update(clean={}), "clean: stands below data now, as `data: {clean: ...}`"),
     "another name inside": (lambda r: r.update(name="other"), "says name: other"),
     "a head that cannot be exported": (lambda r: r["model"].update(heads=8, kv_heads=1), "model.head_dim: 8 is not a"),
     "the same without RoPE": (
