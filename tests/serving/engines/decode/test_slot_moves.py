@@ -3,7 +3,7 @@
 import numpy as np
 
 from serving.engines.decode.bundle import DecoderBundle
-from serving.engines.decode.engine import PATIENCE
+from serving.engines.decode.steps import PATIENCE
 from serving.engines.decode.graph import Graph
 from serving.engines.decode.scheduler import Running
 from tests.serving.engines.decode.engines import build
