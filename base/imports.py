@@ -59,10 +59,13 @@ def digest(files: Iterable[Path], root: Path = Path(".")) -> str:
 
 @cache
 def imports(file: Path, passed_over: frozenset[str] = frozenset()) -> frozenset[str]:
-    """Names of all modules that a file imports; for `from a import b` both a and a.b. Functions with a name in
-    `passed_over` are not looked into."""
+    """Names of all modules that a file imports, none of a file that is no Python; for `from a import b` both a and a.b.
+    Functions with a name in `passed_over` are not looked into."""
     names: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    try:
+        waiting: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    except (SyntaxError, ValueError):
+        return frozenset()  # Python says so to whoever runs it
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):

@@ -79,7 +79,8 @@ def refuse_copies_of_the_target(columns: Mapping[str, Sequence[Any]], target: Se
         pairs = set(zip(values, target, strict=True))
         if len(labels) > 1 and (same or (not chance and len(pairs) == len(labels) == len(set(values)))):
             raise MetrolineError(
-                f"the column {name!r} tells the target: {_shown(pairs)}", hint="leave it out of the model's columns"
+                f"the column {name!r} tells the target: {_shown(pairs)}",
+                hint=f"leave it out: data.drop of a recipe, --drop {name} of metroline init",
             )
 
 

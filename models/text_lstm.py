@@ -41,7 +41,8 @@ class TextLSTM(nn.Module):
         there = tokens != 0
         x = dropout(self.embedding(tokens), self.rate, seed, 0)
         places = torch.arange(tokens.shape[1], device=tokens.device)
-        turned = (there.sum(1, keepdim=True) - 1 - places) % tokens.shape[1]  # the last token first; padding stays last
+        turned = there.sum(1, keepdim=True) - 1 - places  # the last token first; padding stays last
+        turned = torch.where(turned < 0, turned + tokens.shape[1], turned)
         onward, _ = self.onward(x)
         index = turned.unsqueeze(2)
         back, _ = self.backward(x.gather(1, index.expand(-1, -1, x.shape[2])))

@@ -4,21 +4,34 @@ import zipfile
 from pathlib import Path
 
 from base.errors import MetrolineError
-from base.files import read_json
+from base.files import read_json, sha256
+from data.fetch.own_files import has_suffix
 
+AGAIN = "fetch again"
 PACKED = ".members.zip"
 """How the name of a packed archive ends (data/fetch/packed.py)."""
 
 
-def fetched(raw: Path) -> dict[str, Path]:
-    """The files of a fetched folder by name, sorted: the reading order. MetrolineError when nothing is fetched."""
+def fetched(raw: Path, suffixes: tuple[str, ...] = ("",)) -> dict[str, Path]:
+    """The files of a fetched folder whose names end so, by name, sorted: the reading order. Raises MetrolineError when
+    there are none, or when one is not what was fetched.
+    """
     try:
-        names = sorted(read_json(raw / "source.json")["files"])
+        hashes = {name: entry["sha256"] for name, entry in read_json(raw / "source.json")["files"].items()}
     except FileNotFoundError:
         raise MetrolineError(f"nothing is fetched in {raw}", hint="run `metroline stage fetch` first") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise MetrolineError(f"{raw / 'source.json'}: damaged ({error})", hint="fetch again") from None
-    return {name: raw / "files" / name for name in names}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MetrolineError(f"{raw / 'source.json'}: damaged ({error})", hint=AGAIN) from None
+    found = {name: raw / "files" / name for name in sorted(hashes) if has_suffix(name, suffixes)}
+    if not found:
+        kinds = f"{', '.join(suffixes)} file" if any(suffixes) else "file"
+        raise MetrolineError(f"no {kinds} among the {len(hashes)} fetched in {raw}")
+    for name, path in found.items():
+        if not path.is_file():
+            raise MetrolineError(f"{path} is missing", hint=AGAIN)
+        if sha256(path) != hashes[name]:
+            raise MetrolineError(f"{path} has changed since it was fetched", hint=AGAIN)
+    return found
 
 
 File = Path | zipfile.Path
@@ -36,7 +49,7 @@ def fetched_members(raw: Path) -> dict[str, File]:
             try:
                 packed = zipfile.ZipFile(path)
             except (OSError, zipfile.BadZipFile) as error:
-                raise MetrolineError(f"{path} cannot be read: {error}", hint="fetch again") from None
+                raise MetrolineError(f"{path} cannot be read: {error}", hint=AGAIN) from None
             folder = name.rpartition("/")[0]
             members = packed.namelist()  # now: a zipfile.Path adds folders to it
             root = zipfile.Path(packed)

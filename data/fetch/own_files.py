@@ -42,8 +42,8 @@ class OwnFiles:
 
 
 def own_files(path: Path, glob: str, *, name: str, suffixes: tuple[str, ...] = SUFFIXES) -> OwnFiles:
-    """`path` itself when it is a file; of a folder the files with one of `suffixes` that match `glob`, sorted, without
-    hidden ones. Links count as what they point to, under their own names.
+    """`path` itself when it is a file; of a folder the files with one of `suffixes` (`("",)`: any) that match `glob`,
+    sorted, without hidden ones. Links count as what they point to, under their own names.
     """
     path = path.expanduser()
     if path.is_file():
@@ -63,7 +63,7 @@ def own_files(path: Path, glob: str, *, name: str, suffixes: tuple[str, ...] = S
     if not files:
         there = counted(left_out)
         raise MetrolineError(
-            f"{name}: no {', '.join(suffixes)} file in {path}",
+            f"{name}: no {', '.join(suffixes) + ' ' if any(suffixes) else ''}file in {path}",
             hint=f"looked for {glob}" + (f"; there: {there}" if there else ""),
         )
     return OwnFiles(path, files, left_out)

@@ -112,8 +112,10 @@ class HubSource(_Section):
 
 
 class FileSource(_Section):
-    """The user's own file, or the .txt, .jsonl, .ndjson (also with .gz or .zst) and .parquet files of a folder and of
-    folders linked in it (of pretrained weights: .gguf, .safetensors, .json and .jinja). Made by `pin`."""
+    """The user's own file, or those files of a folder and of folders linked in it that the task reads: text is .txt,
+    .jsonl, .ndjson (also with .gz or .zst) and .parquet; a table .csv, .tsv, .jsonl (also with .gz) and .parquet, or
+    any file where data.rows.form says what it is; an image .png and .jpg; of pretrained weights .gguf, .safetensors,
+    .json and .jinja. Made by `pin`."""
 
     kind: Literal["file"]
     path: str = Field(min_length=1, description="file or folder; relative to the project, or absolute")
@@ -134,11 +136,11 @@ def fetch(
     source: Source, out: Path, *, name: str, mirror: Path | None = None, suffixes: tuple[str, ...] = SUFFIXES
 ) -> str:
     """Put the source's files below `out`/files and list them in `out`/source.json; or leave `out` as it was and raise.
-    Returns what there was of the user's own files, else "" or which fetched files hold no text.
+    Returns what there was of the user's own files, else "" or which fetched files count not.
 
     What `mirror` holds is taken before the network is asked: `mirror/host/path` of a web address, a wheel wherever it
-    lies below. `suffixes`: which of the user's own files count. `name` (the recipe's) opens every error: unreachable,
-    missing, wrong hash, unsafe archive; that of a full disk says `out`.
+    lies below. `suffixes`: which files count, by the ends of their names. `name` (the recipe's) opens every error:
+    unreachable, missing, wrong hash, unsafe archive; that of a full disk says `out`.
     """
     try:
         with atomic_folder(out) as folder, Progress("fetch", total=None, unit="kB") as progress:
@@ -167,7 +169,7 @@ def fetch(
             write_json(folder / "source.json", {"kind": source.kind, "address": address, "files": entries})
             progress.update(advance=sum(sizes) // 1000 - progress.done)
             if not isinstance(source, FileSource):
-                other = counted(endings(entries, SUFFIXES)) if suffixes == SUFFIXES else ""
+                other = counted(endings(entries, suffixes))
                 told = f"{len(entries):,} files, of which prepare leaves out {other}" if other else ""
         if isinstance(source, HttpsSource | HubSource):
             for file in source.files:

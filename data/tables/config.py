@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
+"""Endings that tell what a file of rows is."""
+
 
 class RowsConfig(BaseModel):
     """How raw files become rows. Without any key: by suffix, comma or tab, names in the first line."""
@@ -60,3 +63,8 @@ class RowsConfig(BaseModel):
             if not compiled.groupindex:
                 raise ValueError(r"pattern has no named group such as (?P<label>\S+)")
         return self
+
+
+def suffixes_of(config: RowsConfig) -> tuple[str, ...]:
+    """Endings of the files that are read; `("",)`, all of them, where the recipe says what their form is."""
+    return SUFFIXES if config.form == "auto" else ("",)

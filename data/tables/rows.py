@@ -19,10 +19,9 @@ from typing import IO, Any
 
 from base.errors import MetrolineError
 from data.fetch.fetched import File
-from data.tables.config import RowsConfig
+from data.tables.config import RowsConfig, suffixes_of
 from data.values import Value, from_json
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz")
 COLUMNS = 10_000
 """Most columns of a row."""
 LINE = 16 << 20
@@ -41,10 +40,17 @@ def read_rows(files: Mapping[str, File], config: RowsConfig) -> Iterator[Row]:
     """All rows of the files (name → path) that match `config.files`, by name. Raises MetrolineError, which names file
     and line: no such file, another encoding, a row too short or long, no JSON, a value that is no scalar.
     """
-    wanted = sorted(name for name in files if fnmatch.fnmatchcase(name, config.files))
+    suffixes = suffixes_of(config)
+    wanted = sorted(
+        name for name in files if fnmatch.fnmatchcase(name, config.files) and name.lower().endswith(suffixes)
+    )
     if not wanted:
         first = ", ".join(sorted(files)[:3])
-        raise MetrolineError(f"no fetched file matches {config.files!r}", hint=f"there are: {first or 'none'}")
+        ends = f" and is {', '.join(suffixes)}" if config.form == "auto" else ""
+        say = "; if one is a table, say what it is: form: csv, tsv, jsonl, parquet, lines" if ends and files else ""
+        raise MetrolineError(
+            f"no fetched file matches {config.files!r}{ends}", hint=f"there are: {first or 'none'}{say}"
+        )
     missing = {"", *config.missing}
     for name in wanted:
         for place, values in _read(name, files[name], config):
@@ -52,14 +58,12 @@ def read_rows(files: Mapping[str, File], config: RowsConfig) -> Iterator[Row]:
 
 
 def _read(name: str, path: File, config: RowsConfig) -> Iterator[tuple[int, dict[str, Value]]]:
-    form = config.form if config.form != "auto" else Path(name.removesuffix(".gz")).suffix.lower().removeprefix(".")
+    form = config.form
+    if form == "auto":
+        form = Path(name.lower().removesuffix(".gz")).suffix.removeprefix(".")  # type: ignore[assignment]
     if form == "parquet":
         yield from _parquet(name, path)
         return
-    if form not in ("csv", "tsv", "jsonl", "lines"):
-        raise MetrolineError(
-            f"{name}: its suffix does not tell what it is", hint="say it: form: csv, tsv, jsonl, lines"
-        )
     last = 0
     try:
         with _text(path, config.encoding) as lines:

@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from base.errors import MetrolineError, printable
-from base.files import read_json, sha256
 from data.fetch.compressed import unpacked_name
+from data.fetch.fetched import fetched
 from data.fetch.own_files import LINES, SUFFIXES, has_suffix
 from data.text.parquet import read_parquet
 from data.text.readers import Piece, read_jsonl, read_text
@@ -69,9 +69,6 @@ class DocumentsConfig(BaseModel):
         return self
 
 
-AGAIN = "fetch again"
-
-
 @dataclass(frozen=True, slots=True)
 class Document:
     """One text with its name (`file` or `file:number`) and what is noted about it."""
@@ -90,24 +87,8 @@ class Unreadable:
 
 
 def raw_files(raw: Path) -> dict[str, Path]:
-    """The readable files of a fetched folder by name, sorted: the reading order. MetrolineError when there are none, or
-    when one is not what was fetched.
-    """
-    try:
-        hashes = {name: entry["sha256"] for name, entry in read_json(raw / "source.json")["files"].items()}
-    except FileNotFoundError:
-        raise MetrolineError(f"nothing is fetched in {raw}", hint="run `metroline stage fetch` first") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MetrolineError(f"{raw / 'source.json'}: damaged ({error})", hint=AGAIN) from None
-    found = {name: raw / "files" / name for name in sorted(hashes) if has_suffix(name, SUFFIXES)}
-    if not found:
-        raise MetrolineError(f"no {', '.join(SUFFIXES)} file among the {len(hashes)} fetched in {raw}")
-    for name, path in found.items():
-        if not path.is_file():
-            raise MetrolineError(f"{path} is missing", hint=AGAIN)
-        if sha256(path) != hashes[name]:
-            raise MetrolineError(f"{path} has changed since it was fetched", hint=AGAIN)
-    return found
+    """The fetched files that can hold text (see `fetched`)."""
+    return fetched(raw, SUFFIXES)
 
 
 def read(files: dict[str, Path], config: DocumentsConfig) -> Iterator[Document | Unreadable]:

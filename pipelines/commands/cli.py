@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -78,17 +78,27 @@ def enter() -> Path:
 
 
 @app.command(
-    help="""Make a recipe for your own text, with the data pinned by its hash.
+    help="""Make a recipe for your own data, pinned by its hash: text, a table, or images in folders by class.
 
-    It writes pipelines/recipes/NAME.yaml, to be changed at will (docs/recipes.md has every key), and one line of
-    params.yaml. Nothing is copied or sent anywhere.
+    It says what it found and which task it takes. It writes pipelines/recipes/NAME.yaml, to be changed at will
+    (docs/recipes.md has every key), and one line of params.yaml. Nothing is copied or sent anywhere.
     """,
-    epilog="Example:  metroline init letters --data ~/letters && metroline run letters\n\n"
+    epilog="Text:  metroline init letters --data ~/letters && metroline run letters\n\n"
+    "A table:  metroline init prices --data flats.csv --target price\n\n"
+    "Images:  metroline init pets --data ~/pets      (with ~/pets/cat/1.png, ~/pets/dog/1.png, ...)\n\n"
     "The data changed:  metroline init letters --data ~/letters --update && metroline run letters",
 )
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="of the new recipe: lower-case letters, digits, hyphens")],
-    data: Annotated[Path, typer.Option(help="a .txt, .jsonl[.gz|.zst] or .parquet file, or a folder of them")],
+    data: Annotated[
+        Path, typer.Option(help="a file or a folder: .txt, .jsonl[.gz|.zst], .parquet, .csv, .tsv, images")
+    ],
+    target: Annotated[str | None, typer.Option(help="of a table: the column to predict")] = None,
+    task: Annotated[
+        Literal["classification", "regression", "language-modelling"] | None,
+        typer.Option(help="instead of what the data says"),
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="a column that is no input (may be repeated)")] = None,
     update: Annotated[
         bool, typer.Option("--update", help="the data changed: pin it anew in the existing recipe")
     ] = False,
@@ -97,8 +107,14 @@ def init(
 
     data = absolute(data)
     root = enter()
-    path, own = repin(name, data, root) if update else create(name, data, root)
-    print(own.summary())
+    if update:
+        if target is not None or task is not None or drop:
+            raise MetrolineError("--update only pins the data", hint=f"what is learnt stands in the recipe {name}")
+        path, own = repin(name, data, root)
+        print(own.summary())
+    else:
+        path, found = create(name, data, root, target=target, task=task, drop=drop or ())
+        print("\n".join(filter(None, [found.own.summary(), found.said])))
     print(
         f"{path.relative_to(root)} {'pins the data as it is now' if update else 'is made'}; now: metroline run {name}"
     )

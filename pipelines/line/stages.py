@@ -40,7 +40,7 @@ def _fetch(recipe: Recipe, paths: Paths) -> None:
 
     variable = os.environ.get("METROLINE_MIRROR")
     mirror = Path(variable) if variable else None
-    told = [fetch(recipe.source, paths.raw, name=recipe.name, mirror=mirror)]
+    told = [fetch(recipe.source, paths.raw, name=recipe.name, mirror=mirror, suffixes=recipe.suffixes)]
     weights = recipe.pretrained.source
     if weights is not None:  # now, because its folder is inside the one that was just replaced
         told.append(fetch(weights, paths.pretrained, name=recipe.name, mirror=mirror, suffixes=WEIGHTS))

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from base.errors import MetrolineError, exit_with
+from base.errors import exit_with
 from base.files import write_json
 from base.imports import closure, digest
 from base.yaml_files import read_yaml
@@ -24,6 +24,8 @@ ASKS = {
     "export": ("exportable", "signature", "card"),
 }
 """Stage → the methods of a task that it calls."""
+ELSEWHERE = frozenset({"problems"})
+"""Methods of a task that decide no output."""
 STAGES = {
     "fetch": ("data.fetch.sources",),
     "prepare": (),
@@ -34,7 +36,8 @@ STAGES = {
 }
 """Stage → its own modules."""
 PLUMBING = (
-    "base.endpoints", "base.errors", "base.files", "base.progress", "base.commit", "base.imports", "base.yaml_files",
+    "base.children", "base.commit", "base.endpoints", "base.errors", "base.files", "base.imports", "base.progress",
+    "base.terminal", "base.yaml_files",
     "pipelines.paths", "pipelines.tasks.interface", "pipelines.recipe.code", "pipelines.recipe.consistency",
     "pipelines.recipe.kinds", "pipelines.recipe.load", "pipelines.recipe.schema", "pipelines.recipe.sections",
 )  # fmt: skip
@@ -46,12 +49,13 @@ values DVC compares by themselves (a task's `config.py` is such a schema too).""
 def files(stage: str, task: str, model: str, root: Path = Path(".")) -> frozenset[Path]:
     """The source files that a stage runs for these kinds of task and model, relative to `root`. Raises MetrolineError:
     no such kind."""
-    entries, passed_over = [*STAGES[stage]], {}
+    entries, passed_over = [*STAGES[stage]], dict[str, frozenset[str]]()
     if methods := ASKS.get(stage):
         module = kinds.module_of(kinds.TASKS, task)
         entries.append(module)
-        others = {name for names in ASKS.values() for name in names} - set(methods)
-        passed_over[module] = frozenset(others)
+        others = {name for names in ASKS.values() for name in names}.union(ELSEWHERE) - set(methods)
+        # of every task: one may be made of another
+        passed_over = {kinds.module_of(kinds.TASKS, each): frozenset(others) for each in kinds.names(kinds.TASKS)}
         if stage == "export":
             entries.append(f"pipelines.exporting.{kinds.task(task).engine}")
         if stage != "prepare":
@@ -66,14 +70,14 @@ def all_files(task: str, model: str, root: Path = Path(".")) -> frozenset[Path]:
 
 
 def hashes(root: Path = Path(".")) -> dict[str, dict[str, str]]:
-    """{stage: {recipe: hash}} for every recipe below `root` that names kinds which are there."""
+    """{stage: {recipe: hash}} for every recipe below `root` that names kinds which can be imported."""
     found: dict[str, dict[str, str]] = {stage: {} for stage in STAGES}
     for path in sorted((root / "pipelines/recipes").glob("*.yaml")):
         try:
             task, model = _kinds(read_yaml(path))
             for stage in STAGES:
                 found[stage][path.stem] = digest(files(stage, task, model, root), root)
-        except MetrolineError:
+        except Exception:  # a broken task raises anything, and is no business of the other recipes
             continue  # whoever runs it is told what is wrong with it
     return found
 

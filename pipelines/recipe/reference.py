@@ -16,7 +16,8 @@ from pipelines.recipe.schema import Recipe
 HEAD = """# Recipes: every key
 
 A recipe is `pipelines/recipes/NAME.yaml`; NAME is the recipe's name. `metroline init NAME --data FOLDER` writes one for
-your own text. Begin with a shipped one and change it; everything that has a default may be left out.
+your own text, table or images (docs/data.md). Or begin with a shipped one and change it; everything that has a default
+may be left out.
 
 Own text is `.txt`, `.jsonl` or `.ndjson` (an object a line), each also as `.gz` or `.zst`, and `.parquet`; `init` and
 `fetch` say how many files count and what is left out. Links are followed and keep their own names; hidden files and

@@ -57,6 +57,12 @@ class Recipe(BaseModel):
             Gate.parse(gate)
         return gates
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings, in lower case, of the user's own files that count: what `data` reads; `("",)` is any."""
+        found: tuple[str, ...] = getattr(self.data, "suffixes", ("",))
+        return found
+
     @staticmethod
     def of(values: Mapping[str, Any]) -> "Recipe":
         """The recipe of these values. Raises MetrolineError for an unknown kind, pydantic's ValidationError else."""

@@ -201,7 +201,8 @@ class Task(Protocol):
     engine: ClassVar[Literal["forward", "decode"]]
     """What runs its models: `pipelines/exporting/ENGINE.py` exports, `serving/engines/ENGINE` serves."""
     sections: ClassVar[Mapping[str, Any]]
-    """Models of pydantic; `data` may be a union of them, told apart by `kind`."""
+    """Models of pydantic; `data` may be a union of them, told apart by `kind`, and has a property `suffixes`:
+    endings of the user's own files that count (without it all do)."""
     measured: ClassVar[tuple[str, ...]]
     """Names of values in metrics.json that every recipe of this task has, so that gates are checked before a run."""
 

@@ -106,7 +106,8 @@ def judgement(trainer: "Trainer") -> str:
 
 
 def identify(recipe: "Recipe", task: "Learner") -> str:
-    """The fingerprint of a run: of the model and training sections, the data, the code, and PyTorch's version."""
+    """The fingerprint of a run: of the recipe's sections that a learner reads, the data, the code, and PyTorch's
+    version."""
     import torch
 
     from pipelines.training.state import fingerprint
@@ -116,6 +117,7 @@ def identify(recipe: "Recipe", task: "Learner") -> str:
             "model": recipe.model.model_dump(mode="json"),
             "train": recipe.train.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
             "task": recipe.task.model_dump(mode="json"),
+            "data_section": recipe.data.model_dump(mode="json"),
             "first": recipe.pretrained.model_dump(mode="json"),
             "data": task.data_hash,
             "code": digest(files("train", recipe.task.kind, recipe.model.kind, ROOT), ROOT),

@@ -65,6 +65,8 @@ def test_the_commands_run(tmp_path: Path) -> None:
     (clone / "texts").mkdir()
     for index in range(30):
         (clone / f"texts/{index}.txt").write_text(f"This is text number {index} of a small corpus.\n")
+    rows = "".join(f"{size},{3 * size + 0.5}\n" for size in range(20, 120))
+    (clone / "flats.csv").write_text(f"size,price\n{rows}")
     quick = (
         "metroline status",
         "metroline init",

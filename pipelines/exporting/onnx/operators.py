@@ -4,7 +4,7 @@ A node in the domain `metroline` is run by the kernel of `serving/native` where 
 over its numbers; anywhere else ONNX Runtime takes the function from the file and runs its nodes. So a graph needs
 nothing but ONNX Runtime, and the two ways hold each other to account (`tests/serving/native`).
 
-This module builds such functions; `quantized_cache.py` and `pointwise.py` say which there are.
+This module builds such functions; `quantize/cache.py` and `quantize/pointwise.py` say which there are.
 """
 
 from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@
   bit;
 - outliers are moved into the weights first (`smoothing.py`); products whose inputs have some all the same, where a
   model writes its attention sinks, are quantized in blocks (`blockwise.py`);
-- keys and values: fixed scales, one for each channel (`quantized_cache.py`).
+- keys and values: fixed scales, one for each channel (`cache.py`).
 
 Per product: QuantizeLinear, shared by all products of one input, and MatMulIntegerToFloat with the weights' scales; for
 scales of tokens QuantizeRows before, and a Mul by r after. `pointwise.py` joins what lies between products.

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data.fetch.own_files import SUFFIXES
 from data.text.clean import CleanConfig
 from data.text.documents import DocumentsConfig
 from data.text.tokenizer import TokenizerConfig
@@ -25,6 +26,11 @@ class TextConfig(BaseModel):
     documents: DocumentsConfig = DocumentsConfig()
     clean: CleanConfig = CleanConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the files that can hold text."""
+        return SUFFIXES
 
 
 class EvaluateConfig(BaseModel):

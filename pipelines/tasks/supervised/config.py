@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.folders import FoldersConfig
-from data.tables.config import RowsConfig
+from data.folders import IMAGES, FoldersConfig
+from data.tables.config import RowsConfig, suffixes_of
 from data.text.tokenizer import TokenizerConfig
 
 
@@ -24,6 +24,11 @@ class TableData(_Section):
     kinds: dict[str, Literal["number", "category"]] = Field(default={}, description="of columns, where they mislead")
     bins: int = Field(default=0, ge=0, le=256, description="quantiles of train that each number is also coded by")
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the files that it reads; `("",)`: any."""
+        return suffixes_of(self.rows)
+
 
 class ImagesData(_Section):
     """PNG and JPEG files and the label that their path tells."""
@@ -39,6 +44,11 @@ class ImagesData(_Section):
     cutout: int = Field(default=0, ge=0, description="side of the square that training blanks")
     jitter: float = Field(default=0.0, ge=0, lt=1, description="most relative change of brightness in training")
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the files that it reads; `("",)`: any."""
+        return IMAGES
+
 
 class TextData(_Section):
     """One text and its label a row."""
@@ -51,6 +61,11 @@ class TextData(_Section):
     lowercase: bool = Field(default=False, description="the tokenizer makes no difference of case")
     length: int = Field(default=128, ge=1, description="most tokens of a text")
     tokenizer: TokenizerConfig = TokenizerConfig(vocabulary=4096)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the files that it reads; `("",)`: any."""
+        return suffixes_of(self.rows)
 
 
 DataConfig = Annotated[TableData | ImagesData | TextData, Field(discriminator="kind")]

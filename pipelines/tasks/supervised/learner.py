@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from base.errors import MetrolineError
+from data.signature import LabelsOutput
 from pipelines.tasks.interface import Batch
 from pipelines.tasks.supervised import threshold
 from pipelines.tasks.supervised.augment import augmented
@@ -103,8 +104,8 @@ class Supervised:
         chosen on the validation split."""
         assert isinstance(network, Network)
         task, facts = self.recipe.task, dict[str, Any]()
-        if task.kind == "classification":
-            facts = threshold.fit(network.eval(), self.valid, choose=task.threshold == "f1")
+        if isinstance(self.train.signature.outputs[0], LabelsOutput):
+            facts = threshold.fit(network.eval(), self.valid, choose=getattr(task, "threshold", "") == "f1")
         save(network, folder, model=self.recipe.model.model_dump(mode="json"), **facts)
         tokenizer = self.prepared / "tokenizer.json"
         if tokenizer.is_file():

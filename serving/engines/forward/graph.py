@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from base.errors import MetrolineError
-from data.signature import Signature
+from data.signature import Input, Signature
 
 SIZES = (1, 2, 4, 8, 16, 32)
 """Batches that are run; the last one is the largest."""
@@ -52,6 +52,7 @@ class ForwardGraph:
         given = [value.name for value in self._session.get_inputs()]
         self._lengths = LENGTHS in given and LENGTHS not in {each.name for each in signature.inputs}
         self._names = [name for name in given if name != LENGTHS or not self._lengths]
+        self._limits = tuple(_largest(each) for each in signature.inputs)
         made = self._session.get_outputs()
         if len(self._names) != len(signature.inputs) or len(made) != len(signature.outputs):
             raise MetrolineError(
@@ -78,7 +79,7 @@ class ForwardGraph:
         kept = set(SIZES)
         for group in probes.values():
             for item in group[:PROBES]:
-                kept &= set(self._agreeing(item, [*_strangers(item), *group]))
+                kept &= set(self._agreeing(item, [*_strangers(item, self._limits), *group]))
         self.sizes = tuple(sorted(kept)) or (1,)
 
     def _agreeing(self, item: Prepared, others: Sequence[Prepared]) -> list[int]:
@@ -119,13 +120,21 @@ def _bits(row: tuple[Array, ...]) -> bytes:
     return b"".join(array.tobytes() for array in row)
 
 
-def _strangers(item: Prepared) -> tuple[Prepared, Prepared]:
-    """Two items of the same shape, as far from it as its datatype lets them be."""
+def _largest(input_: Input) -> Array:
+    """What no value of an input may exceed: of a table's categories the last code."""
+    if input_.kind != "table":
+        return np.array(np.inf, np.float32)
+    most = [len(each.categories) if each.kind == "category" else np.inf for each in input_.columns]
+    return np.array(most, np.float32)
+
+
+def _strangers(item: Prepared, limits: Sequence[Array]) -> tuple[Prepared, Prepared]:
+    """Two items of the same shape, as far from it as its datatype and the inputs' largest values let them be."""
     nought = tuple(np.zeros_like(array) for array in item.arrays)
     far = tuple(
         np.full_like(array, 255) if array.dtype == np.uint8
         else array[::-1].copy() if array.dtype.kind == "i"
-        else np.nan_to_num(array) * 8 + 1
-        for array in item.arrays
+        else np.minimum(np.nan_to_num(array) * 8 + 1, limit).astype(array.dtype)
+        for array, limit in zip(item.arrays, limits, strict=True)
     )  # fmt: skip
     return Prepared((), nought, max(1, item.length)), Prepared((), far, item.length)

@@ -88,6 +88,10 @@ def test_fetched_files_that_hold_no_text_are_told(tmp_path, site):
     ]
     told = fetch(HttpsSource(kind="https", files=tuple(wanted)), tmp_path / "raw", name="test")
     assert told == "2 files, of which prepare leaves out 1 .csv"
+    told = fetch(HttpsSource(kind="https", files=tuple(wanted)), tmp_path / "raw", name="test", suffixes=(".csv",))
+    assert told == "2 files, of which prepare leaves out 1 .txt"
+    told = fetch(HttpsSource(kind="https", files=tuple(wanted)), tmp_path / "raw", name="test", suffixes=("",))
+    assert told == ""
 
 
 def test_a_folder_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ CSV = 'id,text,n\n001,"a, b",1.5\n2,"x\ny",\n'
         ("a.csv", CSV.replace("\n", "\r\n").replace("x\r\n", "x\n"), {}),
         ("a.csv", b"\xef\xbb\xbf" + CSV.encode(), {}),
         ("a.csv.gz", gzip.compress(CSV.encode()), {}),
+        ("a.CSV.GZ", gzip.compress(CSV.encode()), {}),
         ("a.csv", CSV + "\n\n", {}),
         ("a.tsv", 'id\ttext\tn\n001\t"a, b"\t1.5\n2\t"x\ny"\t\n', {}),
         ("a.csv", 'id;text;n\n001;"a, b";1.5\n2;"x\ny";?\n', {"delimiter": ";", "missing": ["?"]}),
@@ -83,12 +84,15 @@ def test_files_by_glob_in_order(tmp_path):
         (tmp_path / name).write_text(f"x\n{name}\n")
     files = {name: tmp_path / name for name in ("b.csv", "a.csv", "README.md")}
     assert [row.values["x"] for row in read_rows(files, RowsConfig(files="*.csv"))] == ["a.csv", "b.csv"]
-    with pytest.raises(MetrolineError, match=r"README.md: its suffix does not tell"):
-        list(read_rows(files, RowsConfig()))
+    assert [row.values["x"] for row in read_rows(files, RowsConfig())] == ["a.csv", "b.csv"]
+    with pytest.raises(
+        MetrolineError, match=r"matches 'READ.*' and is .csv, .* \(there are: README.md, a.csv, b.csv; "
+    ):
+        list(read_rows(files, RowsConfig(files="README.md")))
     with pytest.raises(
         MetrolineError, match=r"no fetched file matches '\*.tsv' \(there are: README.md, a.csv, b.csv\)"
     ):
-        list(read_rows(files, RowsConfig(files="*.tsv")))
+        list(read_rows(files, RowsConfig(files="*.tsv", form="tsv")))
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,8 @@ def test_without_a_command_it_shows_help():
         (["init", "-x", "--data", "corpus.txt"], None),
         (["init", "one", "--data", "corpus.txt"], "there is a recipe one already"),
         (["init", "mine", "--data", "nothing"], "there is no file or folder"),
-        (["init", "mine", "--data", "model.pdf"], "is none of .txt, .jsonl, .parquet"),
-        (["init", "mine", "--data", "empty"], "no .txt, .jsonl, .parquet file in"),
+        (["init", "mine", "--data", "model.pdf"], "is none of .txt, .jsonl, .ndjson, .parquet"),
+        (["init", "mine", "--data", "empty"], "no .txt, .jsonl, .ndjson, .parquet"),
         (["init", "twoo", "--data", "corpus.txt", "--update"], "did you mean two?"),
     ],
 )

@@ -1,12 +1,13 @@
 """dvc.yaml and params.yaml against the code: every recipe has its stages, every stage depends on what it runs."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pipelines.line.stages import STAGES
-from pipelines.recipe import code
+from pipelines.recipe import code, kinds
 from pipelines.recipe.load import load, names
 from pipelines.recipe.schema import Recipe
 
@@ -63,14 +64,24 @@ def _has_code(path: str) -> bool:
     return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in tree.body)
 
 
+def sections(stage: str) -> set[str]:
+    params = STAGES_YAML[stage]["do"]["params"]
+    return {section for part in params for section in part.get("pipelines/recipes/${item}.yaml", ())}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_sections_that_its_code_reads(stage):
+    """Else an edit, such as of data.flip, which only training reads, would change nothing."""
+    read = re.compile(rf"\brecipe\.({'|'.join(set(Recipe.model_fields) - {'name'})})\b")
+    for recipe in (load(name, ROOT) for name in names(ROOT)):
+        kind = kinds.module_of(kinds.TASKS, recipe.task.kind).replace(".", "/") + ".py"
+        files = code.files(stage, recipe.task.kind, recipe.model.kind, ROOT) - {Path(kind)}  # it asks for all stages
+        found = {section for file in files for section in read.findall((ROOT / file).read_text())}
+        assert found <= sections(stage), recipe.name
+
+
 def test_every_section_of_a_recipe_reaches_a_stage():
-    tracked = {
-        section
-        for stage in STAGES_YAML.values()
-        for params in stage["do"]["params"]
-        for section in params.get("pipelines/recipes/${item}.yaml", ())
-    }
-    assert tracked == set(Recipe.model_fields) - {"name"}
+    assert set().union(*map(sections, STAGES_YAML)) == set(Recipe.model_fields) - {"name"}
 
 
 def test_every_recipe_has_stages_and_all_sections():

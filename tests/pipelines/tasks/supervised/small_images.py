@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from base.files import write_json
+from base.files import sha256, write_json
 from pipelines.paths import Paths
 from pipelines.recipe.schema import Recipe
 
@@ -37,7 +37,7 @@ def write_raw(raw: Path, count: int = 120) -> None:
         path = raw / "files" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(label, generator, (20, 23) if number % 5 == 0 else (12, 12)))
-        names[name] = {"bytes": path.stat().st_size, "sha256": ""}
+        names[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     write_json(raw / "source.json", {"kind": "file", "address": "", "files": names})
 
 

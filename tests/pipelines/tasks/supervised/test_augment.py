@@ -1,13 +1,24 @@
 """Augmentation is a function of (seed, epoch, example)."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 
 from pipelines.tasks.supervised.augment import augmented, uniform
 from pipelines.tasks.supervised.config import ImagesData
+from pipelines.training.stage import identify
+from tests.pipelines.tasks.supervised.small_images import recipe
 
 ALL = ImagesData(flip=True, shift=2, cutout=3, jitter=0.2)
 IMAGES = np.random.default_rng(0).integers(1, 256, (6, 8, 8, 3), dtype=np.uint8)
 EPOCHS, EXAMPLES = np.zeros(6, np.int64), np.arange(6)
+
+
+def test_a_run_with_other_augmentation_is_another_run() -> None:
+    learner: Any = SimpleNamespace(data_hash="of the prepared data, which stays the same")
+    plain, flipped = (identify(recipe(data={"kind": "images", "flip": flip}), learner) for flip in (False, True))
+    assert plain != flipped
 
 
 def test_it_does_not_depend_on_the_batch_an_image_is_in() -> None:

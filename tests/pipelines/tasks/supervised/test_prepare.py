@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from base.errors import MetrolineError
-from base.files import read_json, write_json
+from base.files import read_json, sha256, write_json
 from data.records import Records
 from data.signature import Signature
 from pipelines.recipe import kinds
@@ -44,7 +44,8 @@ def prepare(folder: Path, made: Recipe, **splits: list[dict[str, Any]]) -> Path:
     for name, found in splits.items():
         lines = "".join(json.dumps(row) + "\n" for row in found)
         (raw / "files" / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-    write_json(raw / "source.json", {"kind": "file", "files": {f"{name}.jsonl": {} for name in splits}})
+    hashes = {f"{name}.jsonl": {"sha256": sha256(raw / f"files/{name}.jsonl")} for name in splits}
+    write_json(raw / "source.json", {"kind": "file", "files": hashes})
     kinds.task(made.task.kind)(made).prepare(raw, folder / "prepared", None)
     return folder / "prepared"
 
@@ -63,6 +64,15 @@ def test_what_is_fitted_knows_train_alone(tmp_path: Path) -> None:
     values = [row["x"] for row in rows(60, 0)]
     assert fitted["mean"] == pytest.approx([np.mean(values)])
     assert fitted["edges"][0][-1] == pytest.approx(max(values))
+
+
+@pytest.mark.parametrize(("edit", "message"), [("x\n", "has changed since it was fetched"), (None, "is missing")])
+def test_a_raw_file_that_is_not_what_was_fetched_is_refused(tmp_path: Path, edit: str | None, message: str) -> None:
+    prepare(tmp_path, recipe(), train=rows(60, 0), valid=rows(9, 1), test=rows(9, 2))
+    path = tmp_path / "raw/files/test.jsonl"
+    path.unlink() if edit is None else path.write_text(edit)
+    with pytest.raises(MetrolineError, match=f"test.jsonl {message}"):
+        kinds.task("classification")(recipe()).prepare(tmp_path / "raw", tmp_path / "prepared", None)
 
 
 def test_a_label_that_only_test_has_is_refused(tmp_path: Path) -> None:

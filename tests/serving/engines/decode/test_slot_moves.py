@@ -3,9 +3,9 @@
 import numpy as np
 
 from serving.engines.decode.bundle import DecoderBundle
-from serving.engines.decode.steps import PATIENCE
 from serving.engines.decode.graph import Graph
 from serving.engines.decode.scheduler import Running
+from serving.engines.decode.steps import PATIENCE
 from tests.serving.engines.decode.engines import build
 
 HELD = tuple(range(1, 33))

@@ -1,0 +1,156 @@
+"""`metroline init` on each kind of own data makes a recipe that runs up to the bundle, and is served."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import yaml
+
+from base.files import read_json
+from data.signature import Signature
+from pipelines.evaluation import evaluate
+from pipelines.exporting.stage import export
+from pipelines.line.stages import STAGES
+from pipelines.paths import Paths
+from pipelines.recipe.new import create
+from pipelines.recipe.own.found import Found
+from pipelines.recipe.schema import Recipe
+from pipelines.training.stage import train
+from serving.app.run import start
+from tests.pipelines.tasks.supervised.small_images import png
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project, as the working folder."""
+    (tmp_path / "project/pipelines/recipes").mkdir(parents=True)
+    (tmp_path / "project/params.yaml").write_text("recipes:\n")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> Path:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_text(file.getvalue())
+    return path
+
+
+def flats(count: int = 150) -> list[dict[str, Any]]:
+    """Rows with a number, a category, a gap written NA, the row's number; classes and an amount."""
+    dice, rows = np.random.default_rng(1), []
+    for number in range(count):
+        size, city = float(dice.uniform(20, 120)), ("Bonn", "Ulm")[int(dice.integers(2))]
+        price = 12.5 * size + (200 if city == "Bonn" else 0)
+        rows.append({"n": number + 1, "size": f"{size:.3f}", "rooms": "NA" if number % 9 == 0 else number % 4,
+                     "city": city, "price": f"{price:.2f}", "kind": "large" if size > 70 else "small"})  # fmt: skip
+    return rows
+
+
+def made(name: str, data: Path, root: Path, **asked: Any) -> tuple[Recipe, Paths, Found]:
+    """The recipe that init writes, with fewer steps, up to the bundle."""
+    path, found = create(name, data, root, **asked)
+    values = yaml.safe_load(path.read_text())
+    values["train"] |= {"steps": 40, "batch": 16, "evaluate_every": 20, "save_every": 40, "device": "cpu"}
+    values["evaluate"] = {"references": False}
+    recipe, paths = Recipe.of(values | {"name": name}), Paths(name, root)
+    STAGES["fetch"].function(recipe, paths)
+    STAGES["prepare"].function(recipe, paths)
+    train(recipe, paths)
+    evaluate(recipe, paths)
+    export(recipe, paths)
+    return recipe, paths, found
+
+
+def signature(paths: Paths) -> Signature:
+    return Signature.load(paths.bundle / "signature.json")
+
+
+def test_a_table_of_classes_up_to_an_answer(root: Path) -> None:
+    rows = [{key: value for key, value in row.items() if key != "price"} for row in flats()]
+    recipe, paths, found = made("flats", write_csv(root / "flats.csv", rows, ";"), root, target="kind")
+    assert found.said.startswith("150 rows, 3 columns (not n: the row's number); target kind: 2 classes: ")
+    assert found.said.endswith(" → classification")
+    assert recipe.data.rows.model_dump(include={"delimiter", "missing"}) == {"delimiter": ";", "missing": ("NA",)}
+    assert recipe.data.drop == ("n",)
+    kinds = {column.name: column.kind for column in signature(paths).inputs[0].columns}  # type: ignore[union-attr]
+    assert kinds == {"size": "number", "rooms": "number", "city": "category"}
+    assert read_json(paths.metrics)["test"]["accuracy"] > 0.8
+    asked = {"inputs": {"size": 110, "rooms": None, "city": "Ulm"}}
+    with start(paths.bundle, port=0, log=root / "serve.log") as server:
+        server.wait_ready()
+        answer = httpx.post(f"{server.url}/v1/models/flats/predict", json=asked, timeout=30, trust_env=False)
+    assert (answer.status_code, answer.json()[0]["label"]) == (200, "large"), answer.text
+
+
+def test_a_table_of_amounts(root: Path) -> None:
+    rows = [{key: value for key, value in row.items() if key != "kind"} for row in flats()]
+    recipe, paths, found = made("prices", write_csv(root / "flats.csv", rows), root, target="price")
+    assert " → regression" in found.said
+    assert (recipe.task.kind, recipe.task.name) == ("regression", "price")
+    metrics = read_json(paths.metrics)
+    assert metrics["test"]["rmse"] < metrics["baselines"]["floor_rmse"]
+
+
+def test_texts_with_a_class(root: Path) -> None:
+    dice = np.random.default_rng(2)
+    words = {"glad": ("good", "bright", "warm"), "sad": ("bad", "dark", "cold")}
+    rows = []
+    for number in range(160):
+        mood = ("glad", "sad")[number % 2]
+        said = [*(str(dice.choice(words[mood])) for _ in range(4)), f"day {number}"]
+        rows.append({"text": " ".join(said), "mood": mood})
+    recipe, paths, found = made("moods", write_csv(root / "moods.tsv", rows, "\t"), root, target="mood")
+    assert found.said == "160 texts in text; target mood: 2 classes: glad 80, sad 80 → classification"
+    assert signature(paths).task == "text-classification"
+    assert recipe.data.length == 32
+    assert read_json(paths.metrics)["test"]["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("split", ["hash", "given"])
+def test_images_by_class(root: Path, split: str) -> None:
+    dice = np.random.default_rng(3)
+    for number in range(100):
+        label = "lying" if number % 2 else "standing"
+        part = "" if split == "hash" else "test/" if number % 5 == 0 else "train/"
+        path = root / f"bars/{part}{label}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(label, dice, (12, 14)))
+    recipe, paths, found = made("bars", root / "bars", root)
+    assert found.said == "2 classes of colour images, seen at 14 x 12: lying 50, standing 50 → classification"
+    assert recipe.split.method == split
+    assert signature(paths).inputs[0].shape == (12, 14, 3)
+    assert signature(paths).outputs[0].labels == ("lying", "standing")  # type: ignore[union-attr]
+    assert read_json(paths.metrics)["test"]["accuracy"] >= 0.5
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl"])
+def test_text_is_for_a_language_model(root: Path, kind: str, write: Callable[..., None]) -> None:
+    write(root, kind)
+    path, found = create("words", root / f"words.{kind}", root)
+    recipe = Recipe.of({"name": "words", **yaml.safe_load(path.read_text())})
+    assert recipe.task.kind == "language-modelling"
+    assert (found.said == "") == (kind == "txt")
+    paths = Paths("words", root)
+    STAGES["fetch"].function(recipe, paths)
+    STAGES["prepare"].function(recipe, paths)
+    assert read_json(paths.prepared / "index.json")["data_hash"]
+
+
+@pytest.fixture
+def write() -> Callable[[Path, str], None]:
+    """One text file, or rows with a column `text`."""
+
+    def made(root: Path, kind: str) -> None:
+        texts = [f"the {number} roads of the {number * 7} towns lead to the sea" for number in range(120)]
+        body = "\n\n".join(texts) if kind == "txt" else "".join(f'{{"text": "{each}"}}\n' for each in texts)
+        (root / f"words.{kind}").write_text(body)
+
+    return made
