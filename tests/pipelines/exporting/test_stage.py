@@ -79,6 +79,7 @@ def test_the_bundle_is_whole(exported: Paths) -> None:
     assert set(found["files"]) == names - {"manifest.json"}
     assert found["model"] == {
         "layers": 2, "kv_heads": 2, "head_dim": 16, "vocab_size": 320, "context": small_line.CONTEXT, "eos": 0,
+        "cache": "kv",
     }  # fmt: skip
     assert found["recipe"]["name"] == found["name"] == "mini"
     assert found["metrics"] == read_json(exported.metrics)

@@ -57,7 +57,7 @@ from pathlib import Path
 
 from base.errors import MetrolineError, NetworkError
 from base.progress import Progress
-from pipelines import stages
+from pipelines.line import stages
 
 stage, recipe = sys.argv[1:]
 told = json.loads(Path("behaviour.json").read_text()).get(stage, {})
@@ -101,12 +101,10 @@ description: a test
 licence: none
 source: {kind: file, path: corpus.txt, sha256: "%s"}
 pretrained: {}
-documents: {}
-clean: {}
+data: {}
 split: {}
-tokenizer: {}
 model: {}
-task: language-modelling
+task: {kind: language-modelling}
 train: {}
 evaluate: {}
 export: {}

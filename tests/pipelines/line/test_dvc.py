@@ -167,7 +167,7 @@ def test_any_exception_ends_the_whole_group(project: Path, how: str) -> None:
 
 def test_a_stage_ends_when_its_owner_is_killed(project: Path) -> None:
     behave(project, fetch={"seconds": 300, "child": True})
-    code = "from pipelines import line; line.run_stage('fetch@one', print)"
+    code = "from pipelines.line import dvc; dvc.run_stage('fetch@one', print)"
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     stage = int(wait_for(Path("fetch.pid")))
     child = int(wait_for(Path("child.pid")))
