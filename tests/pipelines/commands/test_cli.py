@@ -326,7 +326,8 @@ def test_a_line_with_nothing_to_do_is_quick(project: Path) -> None:
 
 def test_nothing_heavy_is_imported_before_it_is_needed(project: Path) -> None:
     code = (
-        "import sys\nfrom pipelines.commands import cli, status\nfrom pipelines.line import deployment, dvc, run, stages\nfrom pipelines.recipe import schema\n"
+        "import sys\nfrom pipelines.commands import cli, status\nfrom pipelines.recipe import schema\n"
+        "from pipelines.line import deployment, dvc, run, stages\n"
         "heavy = {'torch', 'prefect', 'dvc', 'bentoml', 'onnx', 'matplotlib', 'pyarrow'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.line.dvc import check_recipe
 from pipelines.line.stages import STAGES
 from pipelines.recipe import code, kinds
 from pipelines.recipe.load import load, names
@@ -90,3 +91,10 @@ def test_every_recipe_has_stages_and_all_sections():
     for name in listed:
         there = yaml.safe_load((ROOT / f"pipelines/recipes/{name}.yaml").read_text())
         assert set(there) == set(Recipe.model_fields) - {"name"}, name
+
+
+@pytest.mark.parametrize("name", names(ROOT))
+def test_a_shipped_recipe_has_every_section_that_dvc_tracks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A section that the schema has defaults for is not enough: DVC reads the file itself."""
+    monkeypatch.chdir(ROOT)
+    check_recipe(name)
