@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / ".ci/run"
-PROGRAMS = ("prometheus", "promtool", "prometheus-node-exporter", "chromium", "g++")
+PROGRAMS = ("prometheus", "promtool", "prometheus-node-exporter", "chromium", "g++", "npm")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_installs_what_is_missing_and_leaves_no_service_running(machine):
     notes = [note for note in notes if not note.startswith("sudo")]
     assert status == 0, output
     assert notes[0].startswith("apt-get update")
-    assert notes[1].endswith("chromium g++ prometheus prometheus-node-exporter")
+    assert notes[1].endswith("chromium g++ npm prometheus prometheus-node-exporter")
     assert notes[2:4] == ["systemctl disable --now prometheus", "systemctl disable --now prometheus-node-exporter"]
     assert [note for note in notes if note.startswith("make")] == ["make peers", "make lint", "make test"]
     assert notes[-1] == "CI=true MIRROR="
@@ -70,7 +70,7 @@ def test_a_service_that_was_there_before_is_not_stopped(machine):
     for program in PROGRAMS[:3]:
         stand_in(program)
     _, _, notes = run()
-    assert any(note.startswith("apt-get install") and note.endswith(" chromium g++") for note in notes)
+    assert any(note.startswith("apt-get install") and note.endswith(" chromium g++ npm") for note in notes)
     assert not any(note.startswith("systemctl") for note in notes)
 
 
