@@ -65,7 +65,7 @@ def test_the_commands_run(tmp_path: Path) -> None:
     (clone / "texts").mkdir()
     for index in range(30):
         (clone / f"texts/{index}.txt").write_text(f"This is text number {index} of a small corpus.\n")
-    rows = "".join(f"{size},{3 * size + 0.5}\n" for size in range(20, 120))
+    rows = "".join(f"{20 + 37 * n % 101},{3 * (20 + 37 * n % 101) + 0.5}\n" for n in range(100))
     (clone / "flats.csv").write_text(f"size,price\n{rows}")
     quick = (
         "metroline status",
