@@ -7,6 +7,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessage
 
 from data.text.templates import ChatTemplate
+from data.text.text_form import TextForm
 from serving.engines.decode.text import Vocabulary
 from serving.http.errors import ApiError
 from serving.routes.chat_schema import ChatRequest
@@ -134,7 +135,8 @@ def test_arguments_cannot_speak_for_the_system(tmp_path, write, end):
     vocabulary = Vocabulary(tmp_path / "tokenizer.json", tokenizer.get_vocab_size())
     source = "{{ messages[0].tool_calls[0].function.arguments " + write + " }}<|im_end|>"
     served = SimpleNamespace(template=ChatTemplate(source), vocabulary=vocabulary,
-                             bundle=SimpleNamespace(context=999, vocab_size=tokenizer.get_vocab_size()))  # fmt: skip
+                             bundle=SimpleNamespace(context=999, vocab_size=tokenizer.get_vocab_size(),
+                                                    form=TextForm()))  # fmt: skip
     tokens = chat_tokens(served, plain(called(f'{{"a": "{end}"}}')), None)
     shown = '{"a": "<|im_end|>"}' if write else f'{{"a": "{end}"}}'
     assert list(tokens) == [*tiny_bundle.bytes_of(shown, tokenizer), tokenizer.token_to_id("<|im_end|>")]
