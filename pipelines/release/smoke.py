@@ -42,7 +42,7 @@ def smoke(base_url: str, tag: str, timeout: float, bundle: Path) -> None:
             except httpx.HTTPError as error:
                 problem = f"{base_url}: {str(error) or type(error).__name__}"
             except (ValueError, KeyError, IndexError, TypeError) as error:
-                problem = f"the answer is not what the schema says: {error!r}"
+                problem = f"the answer is not what OpenAI's schema says: {error!r}"
             if time.monotonic() >= give_up:
                 raise MetrolineError(problem)
             time.sleep(0.2)

@@ -73,17 +73,17 @@ class BatchedMuon(torch.optim.Optimizer):
         torch._foreach_add_(weights, parts, alpha=-rate)
 
 
-def newton_schulz(x: Tensor) -> Tensor:
+def newton_schulz(x: Tensor, coefficients: tuple[float, float, float] = COEFFICIENTS, steps: int = STEPS) -> Tensor:
     """Roughly U Vᵀ of each matrix's singular value decomposition U S Vᵀ: [N, rows, columns] → the same shape.
 
     The singular values end between about 0.7 and 1.2, as in `torch.optim.Muon`, whose iteration this is.
     """
-    a, b, c = COEFFICIENTS
+    a, b, c = coefficients
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(STEPS):
+    for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x

@@ -91,7 +91,7 @@ def check_cached(data: st.DataObject) -> None:
 
 
 def check_loss(data: st.DataObject, backend: str) -> None:
-    """`kernels.cross_entropy.linear_cross_entropy` and its gradients."""
+    """`kernels.linear_cross_entropy` and its gradients."""
     vocab, width, shape = 40, 8, data.draw(st.sampled_from([(10,), (2, 5)]), label="tokens")
     targets = torch.randint(0, vocab, shape, generator=torch.Generator().manual_seed(0))
     targets.view(-1)[3] = -100
@@ -110,7 +110,7 @@ def check_loss(data: st.DataObject, backend: str) -> None:
             losses = F.cross_entropy(logits, answers.flatten(), label_smoothing=smoothing, reduction="none")
             loss = (losses * factors.flatten()).sum()
         else:
-            loss = kernels.cross_entropy.linear_cross_entropy(
+            loss = kernels.linear_cross_entropy(
                 **trained, targets=answers, token_weights=factors, label_smoothing=smoothing, reduction="sum",
                 backend=backend,
             )  # fmt: skip

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from base.errors import MetrolineError
+from base.imports import OURS, closure
 from pipelines.paths import Paths
 from pipelines.release import bento
 from pipelines.release.bento import Built, build_bento
@@ -42,7 +43,7 @@ def test_code_and_model_are_in_it(built: Built, exported: Paths) -> None:
     assert (source / "serving/web/index.html").is_file()
     assert (source / "bundle/model.int8.onnx").read_bytes() == (exported.bundle / "model.int8.onnx").read_bytes()
     assert (source / "bundle/manifest.json").is_file()
-    assert {path.name for path in source.iterdir() if path.is_dir()} == {"serving", "data", "bundle"}
+    assert {path.name for path in source.iterdir() if path.is_dir()} == {"base", "serving", "data", "bundle"}
     assert not (source / "data/fetch/sources.py").exists()
     assert built.tag == f"mini:{built.folder.name}"
 
@@ -126,7 +127,7 @@ def test_a_containerfile_that_was_removed_is_written_again(
 
 
 def test_every_module_that_serving_imports_is_found() -> None:
-    files = bento.modules(CODE)
+    files = [CODE / file for file in closure("serving.app.service", root=CODE)]
     names = {".".join(file.relative_to(CODE).with_suffix("").parts) for file in files}
     assert {
         "serving.app.service",
@@ -137,7 +138,7 @@ def test_every_module_that_serving_imports_is_found() -> None:
     } <= names
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in bento.OURS:
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in OURS:
                 assert node.module in names or f"{node.module}.__init__" in names
 
 

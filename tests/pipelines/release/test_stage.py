@@ -32,7 +32,15 @@ def bundle(tmp_path: Path, store_home: Path) -> Bundle:
         values = {
             "name": name,
             "data_hash": "d" * 64,
-            "metrics": {"test": {"bits_per_byte": bits, "loss": 3.0}, "baselines": {"weakest_bits_per_byte": 2.0}},
+            "metrics": {
+                "test": {"bits_per_byte": bits, "loss": 3.0},
+                "baselines": {"weakest_bits_per_byte": 2.0},
+                "primary": {
+                    "metric": "test.bits_per_byte",
+                    "better": "lower",
+                    "floor": "baselines.weakest_bits_per_byte",
+                },
+            },
             "parity": {"onnx": {"max_abs": 1e-6}, "int8": {"loss_delta": 0.001}},
         }
         manifest.write(paths.bundle, values)

@@ -8,7 +8,9 @@ import tinycss2
 from serving.app.api import WEB
 
 CSS = (WEB / "style.css").read_text(encoding="utf-8")
-ELSEWHERE = "".join((WEB / name).read_text(encoding="utf-8") for name in ("index.html", "playground.js", "markdown.js"))
+ELSEWHERE = "".join(
+    path.read_text(encoding="utf-8") for path in sorted(WEB.iterdir()) if path.suffix in (".html", ".js")
+)
 
 
 def faults(css: str) -> list[str]:
