@@ -95,10 +95,20 @@ def entries(recipe: str, waiting: Watch | None = None) -> list[Entry]:
     MetrolineError: unknown recipe, a recipe that DVC does not know or cannot track, a broken dvc.yaml.
     """
     check_recipe(recipe)
-    refresh_code(waiting)
+    found = _entries(recipe, waiting)
+    if found is None:  # only then can be said what is stale, and it takes a second
+        run_stage(CODE, lambda line: None)
+        found = _entries(recipe, waiting)
+    return found or []
+
+
+def _entries(recipe: str, waiting: Watch | None) -> list[Entry] | None:
+    """The same; None where code has changed since the stage ran that hashes it."""
     with _repository(waiting) as repo:
         from dvc.repo.reproduce import plan_repro
 
+        if any(_reasons(stage) for stage in repo.index.stages if stage.addressing == CODE):
+            return None
         wanted = [stage for stage in repo.index.stages if stage.addressing.endswith(f"@{recipe}")]
         if not wanted:  # no stages would mean all of them to DVC
             raise MetrolineError(f"dvc.yaml makes no stage for {recipe}", hint=DAMAGED["dvc.yaml"])
@@ -110,16 +120,6 @@ def entries(recipe: str, waiting: Watch | None = None) -> list[Entry]:
                      for before in graph.successors(stage) if reasons[before]]  # fmt: skip
             reasons[stage] = tuple(own or after)
         return [Entry(stage.addressing, why) for stage, why in reasons.items() if stage.addressing != CODE]
-
-
-def refresh_code(waiting: Watch | None = None) -> None:
-    """Run the stage that hashes the code, where there is one and code has changed: only then can be said what is stale,
-    and it takes a second."""
-    with _repository(waiting) as repo:
-        stages = [stage for stage in repo.index.stages if stage.addressing == CODE]
-        stale = any(_reasons(stage) for stage in stages)
-    if stale:
-        run_stage(CODE, lambda line: None)
 
 
 def is_fresh(address: str) -> bool:

@@ -133,7 +133,7 @@ def test_the_decoder_on_packed_documents_equals_each_document_alone(monkeypatch)
 
     def loss(ids, targets, **options):
         features = model.features(ids, **options).flatten(0, 1)
-        return kernels.cross_entropy.linear_cross_entropy(features, model.head_weight, targets, reduction="sum")
+        return kernels.linear_cross_entropy(features, model.head_weight, targets, reduction="sum")
 
     packed = loss(ids, targets, cu_seqlens=starts)
     flat, bounds = ids.flatten(), starts.tolist()

@@ -37,4 +37,5 @@ def test_every_name_that_is_styled_is_on_the_page(sign):
     selectors = " ".join(re.findall(r"([^{}]*)\{", re.sub(r"/\*.*?\*/", "", CSS, flags=re.S)))
     names = set(re.findall(rf"(?<=\{sign})[a-zA-Z][\w-]*", selectors))
     assert len(names) > 5
-    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", ELSEWHERE)] == []
+    made = {name: re.sub(r"-\d+$", r"-\\$\\{", name) for name in names}  # a script puts a number behind some
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b|\b{made[name]}", ELSEWHERE)] == []
