@@ -153,9 +153,7 @@ def test_every_kernel_is_launched_on_the_tensors_device(monkeypatch):
     numbers = [torch.tensor([[0]], dtype=torch.int32), torch.tensor([3], dtype=torch.int32)]
     kernels.paged_attention(q[:, 0].detach(), pages, pages, *numbers, backend="triton")
     features = torch.randn(3, 4, requires_grad=True)
-    kernels.linear_cross_entropy(
-        features, torch.ones(5, 4), torch.tensor([0, 4, 2]), backend="triton"
-    ).backward()
+    kernels.linear_cross_entropy(features, torch.ones(5, 4), torch.tensor([0, 4, 2]), backend="triton").backward()
     expected = {"attention_forward", "query_forward", "attention_delta", "attention_grad_kv", "attention_grad_q",
                 "query_backward", "paged_split", "paged_combine", "cross_entropy_rows"}  # fmt: skip
     assert {name for name, _ in launches} == expected
