@@ -60,7 +60,7 @@ def test_help_is_the_same_where_python_strips_docstrings():
     """PYTHONOPTIMIZE=2, as small images set it."""
     stripped = subprocess.run(
         [sys.executable, "-OO", "-m", "pipelines.commands.cli", "--help"],
-        cwd=Path(__file__).parents[2], env=environment(COLUMNS="80"), capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[3], env=environment(COLUMNS="80"), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert plain(stripped.stdout) == plain(invoke("--help", COLUMNS="80").output)
     for command in typer.main.get_command(cli.app).commands.values():
