@@ -80,13 +80,12 @@ def test_dvc_alone_gives_the_same_bytes(clone: Path, twin: Path) -> None:
 
 
 def test_nothing_to_do(clone: Path) -> None:
-    began = time.monotonic()
-    done = call(clone, "metroline run tiny")
-    took = time.monotonic() - began
+    """It is quick (`benchmarks/noop_run.py` measures it) because it loads nothing that only stages need."""
+    done = call(clone, "python -X importtime -m pipelines.commands.cli run tiny")
     assert "nothing is stale" in done.stderr
-    began = time.monotonic()
-    call(clone, "python -c 'import dvc.repo, pydantic, rich'")
-    assert took < max(3.0, 6 * (time.monotonic() - began)), f"{took:.1f} s"
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "dvc.repo" in loaded
+    assert not {"torch", "prefect", "onnxruntime", "bentoml", "pandas", "sklearn", "matplotlib"} & loaded
     shown = " ".join(call(clone, "metroline status tiny").stdout.split())
     assert f"tiny {'fresh ' * 6}{live(clone)['live'].partition(':')[2]} -" in shown
 
