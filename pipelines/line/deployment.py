@@ -1,7 +1,7 @@
 """From a release in the store to an endpoint that answers with it: reload what runs, ask it, go back when it fails.
 
 A release is deployed when a completion came from it: from the endpoints of the recipe that run on this machine, or,
-where none runs, from one that is started for the question only. `pipelines/release/stage.py` holds the parts; this
+where none runs, from one that is started for the question only. `pipelines/release/live.py` holds the parts; this
 module finds the endpoints and remembers in `artifacts/RECIPE/deployed.json` which release was tried, and how it went.
 """
 
@@ -41,7 +41,7 @@ def deploy(recipe: str, watch: line.Watch, root: Path = Path(".")) -> str:
 
     Raises MetrolineError: it does not serve; what is live now stands in the message.
     """
-    from pipelines.release import stage as release
+    from pipelines.release import live
 
     store, tag = Store.of(root), _released(recipe, root)
     if tag is None:
@@ -55,7 +55,7 @@ def deploy(recipe: str, watch: line.Watch, root: Path = Path(".")) -> str:
     try:
         for endpoint in running:
             watch(f"reloading {endpoint.url}")
-            release.deploy(recipe, endpoint.url, root=root, reload=endpoint.reload, timeout=PATIENCE)
+            live.deploy(recipe, endpoint.url, root=root, reload=endpoint.reload, timeout=PATIENCE)
         if not running:
             _try_out(recipe, watch, root)
     except MetrolineError as error:
@@ -72,18 +72,18 @@ def _try_out(recipe: str, watch: line.Watch, root: Path) -> None:
     """Deploy on an endpoint that is started for this only."""
     from base.processes import free_port
     from pipelines.line.endpoint import Served
-    from pipelines.release import stage as release
+    from pipelines.release import live
 
     watch(f"no endpoint serves {recipe}: starting one for a smoke request")
     with Served(recipe, root, free_port()) as served:
-        release.deploy(recipe, served.url, root=root, reload=served.start, timeout=PATIENCE)
+        live.deploy(recipe, served.url, root=root, reload=served.start, timeout=PATIENCE)
 
 
 def roll_back(recipe: str, root: Path = Path(".")) -> str:
     """Swap live and previous and make running endpoints follow. Returns the tag that is live now."""
-    from pipelines.release import stage as release
+    from pipelines.release import live
 
-    tag = release.rollback(recipe, root)
+    tag = live.rollback(recipe, root)
     for endpoint in endpoints(Store.of(root).home, recipe):
         endpoint.reload()
         try:

@@ -13,7 +13,8 @@ import pytest
 from base import manifest
 from base.errors import MetrolineError
 from base.files import write_json
-from pipelines.release.stage import deploy, smoke
+from pipelines.release.live import deploy
+from pipelines.release.smoke import smoke
 from pipelines.release.store import Pointers, Store
 
 ANSWER = {"choices": [{"text": " and", "finish_reason": "length"}], "usage": {"completion_tokens": 4}}

@@ -13,7 +13,8 @@ from base.errors import MetrolineError
 from base.files import read_json, write_json
 from pipelines.paths import Paths
 from pipelines.release import store
-from pipelines.release.stage import release, rollback
+from pipelines.release.live import rollback
+from pipelines.release.stage import release
 from pipelines.release.store import Pointers, Store
 from tests.pipelines import small_line
 
