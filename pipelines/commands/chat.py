@@ -7,21 +7,19 @@ question. Ctrl-C stops an answer, Ctrl-D leaves. An endpoint that wants an API k
 """
 
 import argparse
-import json
 import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from base.endpoints import authorization
+from base.client import Client
 from base.errors import MetrolineError
 from base.terminal import print_anywhere
 
@@ -66,63 +64,6 @@ class Settings:
         """The fields of a request."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
-
-
-class Client:
-    """The endpoint at `url`, such as http://127.0.0.1:3000."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        timeout = httpx.Timeout(10, read=130)
-        headers = authorization(url)
-        with _reachable(self.url):
-            self._http = httpx.Client(base_url=self.url, timeout=timeout, headers=headers, trust_env=False)
-
-    def model(self) -> dict[str, Any]:
-        """What is served there. Raises MetrolineError when nothing answers."""
-        with _reachable(self.url):
-            answer = self._http.get("/v1/models")
-            _check(answer)
-            try:
-                model: dict[str, Any] = answer.json()["data"][0]
-                return {**model, "id": str(model["id"]), "version": str(model["version"]),
-                        "max_tokens": int(model["max_tokens"])}  # fmt: skip
-            except (LookupError, TypeError, ValueError):
-                raise ValueError("what answers there is no Metroline endpoint") from None
-
-    def stream(self, route: str, body: dict[str, Any], settings: Settings) -> Iterator[dict[str, Any]]:
-        """The chunks of a streamed answer. Closing the iterator stops the generation. Raises MetrolineError."""
-        body = body | {"stream": True, "stream_options": {"include_usage": True}, **settings.body()}
-        with _reachable(self.url), self._http.stream("POST", route, json=body) as answer:
-            _check(answer)
-            for line in answer.iter_lines():
-                if line == "data: [DONE]":
-                    return
-                if line.startswith("data: "):
-                    chunk = json.loads(line.removeprefix("data: "))
-                    if "error" in chunk:
-                        raise MetrolineError(chunk["error"]["message"])
-                    yield chunk
-            raise MetrolineError("the stream ended early")
-
-
-@contextmanager
-def _reachable(url: str) -> Iterator[None]:
-    """Turn what goes wrong on the way to `url` into one line for the user."""
-    try:
-        yield
-    except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError) as error:
-        hint = "start it with: metroline serve RECIPE"
-        raise MetrolineError(f"no endpoint answers at {url}: {error}", hint=hint) from None
-
-
-def _check(answer: httpx.Response) -> None:
-    if answer.status_code >= 400:
-        try:
-            message = json.loads(answer.read())["error"]["message"]
-        except (ValueError, KeyError, TypeError):
-            message = f"HTTP {answer.status_code}"
-        raise MetrolineError(message)
 
 
 def _finite(text: str) -> float:
@@ -185,7 +126,7 @@ class Chat:
             self.console.print(prompt, style="dim", end="", markup=False, highlight=False, soft_wrap=True)
             route, body = "/v1/completions", {"model": self.model, "prompt": prompt}
         started, first, tokens, reason = time.monotonic(), None, 0, "stopped by you"
-        chunks = self.client.stream(route, body, self.settings)
+        chunks = self.client.stream(route, body | self.settings.body())
         try:
             for chunk in chunks:
                 first = first or time.monotonic()
@@ -198,7 +139,7 @@ class Chat:
         except KeyboardInterrupt:
             pass
         finally:
-            chunks.close()  # type: ignore[attr-defined]
+            chunks.close()
             self.console.print()
             if self.chats:
                 answered = {"role": "assistant", "content": self.text}

@@ -5,17 +5,23 @@
 It does nothing that `metroline run`, `serve` and `chat` do not do; it only puts them in a row.
 """
 
+import json
 import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from base.client import Client
 from base.processes import next_free_port
-from pipelines.line.endpoint import Served, complete
+from data import golden
+from data.signature import FILE, Signature
+from pipelines.line.endpoint import Served
 from pipelines.line.run import run
 from pipelines.recipe.load import load as load_recipe
+from pipelines.release.store import Store
 
+COMPLETIONS = "/v1/completions"
 OPTIONS = {"max_tokens": 80, "temperature": 0.8, "seed": 1}
 
 
@@ -26,17 +32,16 @@ def demonstrate(recipe: str, *, once: bool, port: int, root: Path, console: Cons
     free = next_free_port(port)
     if free != port:
         console.print(f"port {port} is taken, so the endpoint gets {free}")
-    prompts = load_recipe(recipe, root).evaluate.prompts
-    prompt = prompts[0] if prompts else "The "
     with Served(recipe, root, free) as served:
         served.start()
         url = served.url
-        text = "".join(complete(url, prompt, **OPTIONS))
-        print(f"\n{prompt}{text}\n")
-        console.print(f"endpoint    {url}/v1/completions   (OpenAI's schema)", soft_wrap=True)
+        route, answered = ask(Client(url), recipe, root)
+        print(f"\n{answered}\n")
+        console.print(f"endpoint    {url}{route}", soft_wrap=True)
         console.print(f"playground  {url}/", soft_wrap=True)
         console.print(f"metrics     {url}/metrics", soft_wrap=True)
-        console.print(f"terminal    metroline chat --url {url}", highlight=False, soft_wrap=True)
+        if route == COMPLETIONS:
+            console.print(f"terminal    metroline chat --url {url}", highlight=False, soft_wrap=True)
         console.print(f"[dim]ready after {time.monotonic() - began:.0f} s; log: {escape('.metroline/endpoint.log')}[/]")
         if once:
             console.print(f"it ends with this command; [bold]metroline serve {recipe}[/] starts it again in seconds")
@@ -47,3 +52,23 @@ def demonstrate(recipe: str, *, once: bool, port: int, root: Path, console: Cons
                     time.sleep(3600)
             except KeyboardInterrupt:
                 console.print("\nthe endpoint stops; [bold]metroline demo[/] starts it again in seconds")
+
+
+def ask(client: Client, recipe: str, root: Path) -> tuple[str, str]:
+    """One request that the live release can answer: the route that answers, and what was asked and answered.
+
+    A model of text goes on with the recipe's first prompt; one that answers in one call gets the first of its golden
+    items, which the test split gave it. Raises MetrolineError: no answer.
+    """
+    store = Store.of(root)
+    bundle = store.folder(store.pointers(recipe).live or "")
+    signature = Signature.load(bundle / FILE) if (bundle / FILE).is_file() else None
+    if signature is None or signature.engine == "decode":
+        prompts = getattr(load_recipe(recipe, root).evaluate, "prompts", ())
+        prompt = prompts[0] if prompts else "The "
+        chunks = client.stream(COMPLETIONS, {"prompt": prompt, **OPTIONS})
+        return COMPLETIONS, prompt + "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
+    body, kind = golden.request(signature, golden.load(bundle, signature)[0])
+    answer = client.predict(recipe, body, kind)
+    asked = body.decode() if kind == "application/json" else f"{kind}, {len(body):,} bytes"
+    return f"/v1/models/{recipe}/predict", f"{asked[:400]}\n→ {json.dumps(answer, ensure_ascii=False)[:400]}"

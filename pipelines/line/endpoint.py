@@ -1,12 +1,11 @@
-"""The endpoint as another process: how it is started, whether it answers, and one request to it.
+"""The endpoint as another process: how it is started, whether it answers.
 
 `serving` is not imported (the two folders are independent of each other): it is a command and an HTTP address.
 """
 
-import json
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -95,34 +94,3 @@ def served(url: str) -> dict[str, Any] | None:
         model = httpx.get(f"{url}/v1/models", headers=authorization(url), timeout=2, trust_env=False).json()["data"][0]
         return dict(model)
     return None
-
-
-def complete(url: str, prompt: str, **options: Any) -> Iterator[str]:
-    """Stream a completion: pieces of text as they come. Raises MetrolineError: nobody there, a refused request."""
-    body = {"prompt": prompt, "stream": True, **{name: value for name, value in options.items() if value is not None}}
-    try:
-        with httpx.stream("POST", f"{url}/v1/completions", json=body, headers=authorization(url), timeout=120,
-                          trust_env=False) as answer:  # fmt: skip
-            if answer.status_code != 200:
-                answer.read()
-                raise MetrolineError(f"{url} refused: {_message(answer)}")
-            for line in answer.iter_lines():
-                if line.startswith("data: ") and line != "data: [DONE]":
-                    event = json.loads(line.removeprefix("data: "))
-                    if "error" in event:
-                        raise MetrolineError(f"{url} stopped: {event['error'].get('message', event['error'])}")
-                    yield event["choices"][0]["text"]
-    except httpx.InvalidURL as error:
-        raise MetrolineError(f"{url} is no address: {error}") from None
-    except httpx.HTTPError as error:
-        hint = "start one with: metroline serve RECIPE"
-        raise MetrolineError(f"no endpoint answers at {url} ({error or type(error).__name__})", hint=hint) from None
-    except (ValueError, LookupError, TypeError):
-        raise MetrolineError(f"what answers at {url} is no Metroline endpoint") from None
-
-
-def _message(answer: httpx.Response) -> str:
-    """OpenAI's error message, or what stands there instead."""
-    with suppress(ValueError, LookupError, TypeError):
-        return str(answer.json()["error"]["message"])
-    return f"{answer.status_code} {answer.text[:200]}"
