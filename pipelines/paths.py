@@ -18,8 +18,13 @@ class Paths:
 
     @property
     def pretrained(self) -> Path:
-        """Fetched weights of others, as they came; only for a recipe with `pretrained.source`."""
+        """Fetched weights of others, as they came; without any, only `source.json`."""
         return self.raw / "pretrained"
+
+    @property
+    def base(self) -> Path:
+        """Which checkpoint of another recipe it begins with; only for a recipe that does."""
+        return self.raw / "base.json"
 
     @property
     def prepared(self) -> Path:

@@ -159,7 +159,7 @@ def _pretrained_tokenizer(fetched: Path | None, folder: Path) -> Tokenizer:
     """The tokenizer of the fetched weights, written to `folder` with what belongs to it."""
     if fetched is None or not fetched.is_dir():
         raise MetrolineError(f"no pretrained weights in {fetched}", hint="run `metroline stage fetch` again")
-    return Tokenizer.load(read_pretrained(find_pretrained(fetched / "files")).save(folder))
+    return Tokenizer.load(read_pretrained(find_pretrained(fetched)).save(folder))
 
 
 def _encode_all(

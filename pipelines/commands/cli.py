@@ -146,7 +146,9 @@ def run(
     epilog="Example:  metroline stage prepare speeches",
 )
 def stage(
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="fetch, prepare, train, evaluate, export or release")],
+    stage: Annotated[
+        str, typer.Argument(metavar="STAGE", help="fetch, base, prepare, train, evaluate, export or release")
+    ],
     recipe: RecipeName,
 ) -> None:
     enter()

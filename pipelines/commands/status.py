@@ -32,7 +32,7 @@ def show(recipe: str | None, url: str, root: Path, console: Console) -> None:
             problems.append(f"{name}: not in params.yaml, so DVC makes no stages for it")
             continue
         try:
-            found = {entry.stage: entry for entry in line.entries(name)}
+            found = {entry.stage: entry for entry in line.entries(name) if entry.recipe == name}
             pointers = Store.of(root).pointers(name)
         except MetrolineError as error:
             if recipe:

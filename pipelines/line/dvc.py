@@ -27,9 +27,10 @@ from base.writable import check_writable
 from base.yaml_files import quoted, read_yaml, refuse_conflict
 from pipelines.line.stages import ERROR_MARKER, FORCED, OWNER
 from pipelines.recipe.code import FILE as CODE_HASHES
-from pipelines.recipe.load import RECIPES, listed_recipes
+from pipelines.recipe.load import RECIPES, listed_bases, listed_recipes
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.schema import Recipe
+from pipelines.recipe.sections import RecipeSource
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -83,6 +84,15 @@ class Entry:
         return self.address.partition("@")[0]
 
     @property
+    def recipe(self) -> str:
+        """`speeches` of `train@speeches`: the one that was asked for, or another that it begins with."""
+        return self.address.partition("@")[2]
+
+    def named_in(self, recipe: str) -> str:
+        """What it is called in a run of `recipe`: `train`, or `train@tiny` of another one."""
+        return self.stage if self.recipe == recipe else self.address
+
+    @property
     def fresh(self) -> bool:
         """Its outputs belong to its inputs as they are now."""
         return not self.reasons
@@ -132,8 +142,9 @@ def check_recipe(name: str) -> None:
     """Raise MetrolineError unless the recipe is valid, in params.yaml, and has every section.
 
     DVC tracks the sections of the YAML file, so a section that is left to its defaults must be there, as `clean: {}`.
+    The same of a recipe that it begins with, which `bases` of params.yaml names.
     """
-    load_recipe(name)
+    source = load_recipe(name).pretrained.source
     path = RECIPES / f"{name}.yaml"
     there = read_yaml(path)
     missing = [section for section in Recipe.model_fields if section not in there and section != "name"]
@@ -142,6 +153,13 @@ def check_recipe(name: str) -> None:
         raise MetrolineError(f"{path}: no {', '.join(missing)}", hint=hint)
     if name not in listed_recipes():
         raise MetrolineError(f"recipe {name} is not in params.yaml", hint=f"add `- {quoted(name)}` to its `recipes`")
+    base = source.name if isinstance(source, RecipeSource) else None
+    if (listed := listed_bases().get(name)) != base:
+        entry = f"`{quoted(name)}: {quoted(base or listed or '')}`"
+        hint = f"add {entry} to its `bases`" if base else f"take {entry} out of its `bases`"
+        raise MetrolineError(f"params.yaml says that {name} begins with {listed or 'no other recipe'}", hint=hint)
+    if base is not None:
+        check_recipe(base)
 
 
 def run_stage(address: str, watch: Watch, *, force: bool = False, grace: float = GRACE) -> None:

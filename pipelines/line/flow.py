@@ -42,9 +42,8 @@ _reporter: Reporter | None = None
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def run_stage(address: str, force: bool) -> Literal["fresh", "ran"]:
-    """Run one stage through DVC, or find that it is fresh."""
-    name = address.partition("@")[0]
+def run_stage(address: str, force: bool, name: str) -> Literal["fresh", "ran"]:
+    """Run one stage through DVC, or find that it is fresh. `name`: what it is shown as."""
     if not force and line.is_fresh(address):
         get_run_logger().info("%s is fresh", address)
         if _reporter:
@@ -88,21 +87,23 @@ def run_line(recipe: str, force: list[str] | None = None) -> dict[str, str]:
         recipe: a recipe of pipelines/recipes/.
         force: stages to run though they are fresh, such as ["train"].
 
-    Returns what became of each stage, "fresh" or "ran", and as "deploy" the tag of a new release.
+    Returns what became of each stage, "fresh" or "ran" (of another recipe that it begins with by its address), and as
+    "deploy" the tag of a new release.
     Raises MetrolineError: StageFailed, bad recipes, a release that does not serve.
     """
     environment.enter()
     logger = get_run_logger()
     found = line.entries(recipe, waiting=logger.warning)
     for stage in force or []:
-        if stage not in {entry.stage for entry in found}:
+        if stage not in {entry.named_in(recipe) for entry in found}:
             raise MetrolineError(f"no stage {stage!r} in the line of {recipe}")
     outcome: dict[str, str] = {}
     for entry in found:
         options = task_options(entry.stage)
         one = run_stage.with_options(name=entry.address, **options)
+        name = entry.named_in(recipe)
         try:
-            outcome[entry.stage] = one(entry.address, entry.stage in (force or []))
+            outcome[name] = one(entry.address, name in (force or []), name)
         except TimeoutError:
             minutes, variable = options["timeout_seconds"] / 60, f"METROLINE_TIMEOUT_{entry.stage.upper()}"
             hint = f"{variable} sets another limit, in minutes"

@@ -22,10 +22,10 @@ def run(recipe: str, console: Console, force: list[str]) -> None:
     began = time.monotonic()
     check_writable(Path.cwd())
     found = line.entries(recipe, waiting=lambda text: console.print(text, markup=False))
-    stages = [entry.stage for entry in found]
+    stages = [entry.named_in(recipe) for entry in found]
     for unknown in set(force) - set(stages):
         raise MetrolineError(f"no stage {unknown!r} in the line of {recipe}", hint=nearest(unknown, stages))
-    stale = [entry.stage for entry in found if not entry.fresh or entry.stage in force]
+    stale = [name for name, entry in zip(stages, found, strict=True) if not entry.fresh or name in force]
     pending = deployment.is_pending(recipe)
     if not stale and not pending:
         deployment.check_last(recipe)

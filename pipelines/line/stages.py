@@ -35,22 +35,34 @@ ERROR_MARKER = "@error "
 
 
 def _fetch(recipe: Recipe, paths: Paths) -> None:
+    from base.files import write_json
     from data.fetch.own_files import WEIGHTS
     from data.fetch.sources import fetch
+    from pipelines.recipe.sections import RecipeSource
 
     variable = os.environ.get("METROLINE_MIRROR")
     mirror = Path(variable) if variable else None
     told = [fetch(recipe.source, paths.raw, name=recipe.name, mirror=mirror, suffixes=recipe.suffixes)]
     weights = recipe.pretrained.source
-    if weights is not None:  # now, because its folder is inside the one that was just replaced
+    if weights is None or isinstance(weights, RecipeSource):  # DVC wants its folder all the same
+        paths.pretrained.mkdir(exist_ok=True)
+        write_json(paths.pretrained / "source.json", {"kind": weights.kind if weights else None, "files": {}})
+    else:  # now, because its folder is inside the one that was just replaced
         told.append(fetch(weights, paths.pretrained, name=recipe.name, mirror=mirror, suffixes=WEIGHTS))
     for line in filter(None, told):
         print(line, flush=True)
 
 
+def _base(recipe: Recipe, paths: Paths) -> None:
+    from pipelines.training.first import write_base
+
+    write_base(recipe, paths)
+
+
 def _prepare(recipe: Recipe, paths: Paths) -> None:
-    pretrained = paths.pretrained if recipe.pretrained.source else None
-    kinds.task(recipe.task.kind)(recipe).prepare(paths.raw, paths.prepared, pretrained)
+    from pipelines.training.first import folder
+
+    kinds.task(recipe.task.kind)(recipe).prepare(paths.raw, paths.prepared, folder(recipe, paths))
 
 
 def _train(recipe: Recipe, paths: Paths) -> None:
@@ -110,6 +122,7 @@ class Stage:
 
 STAGES = {
     "fetch": Stage(_fetch, minutes=60, network=True),
+    "base": Stage(_base, minutes=30),
     "prepare": Stage(_prepare, minutes=240),
     "train": Stage(_train, minutes=7 * 24 * 60),
     "evaluate": Stage(_evaluate, minutes=240),

@@ -28,6 +28,7 @@ ELSEWHERE = frozenset({"problems"})
 """Methods of a task that decide no output."""
 STAGES = {
     "fetch": ("data.fetch.sources",),
+    "base": ("pipelines.training.first",),
     "prepare": (),
     "train": ("pipelines.training.stage", "pipelines.training.imported", "pipelines.line.plots"),
     "evaluate": ("pipelines.evaluation", "pipelines.line.plots"),

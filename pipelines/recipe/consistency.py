@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from base.errors import nearest
 from pipelines.recipe import kinds
 from pipelines.recipe.gates import Gate, known_metric
+from pipelines.recipe.sections import RecipeSource
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 def problems(recipe: "Recipe") -> Iterator[str]:
     """One line, without its end, for each place where two sections contradict each other; `section.key: ` opens it."""
     task = kinds.task(recipe.task.kind)
+    source = recipe.pretrained.source
+    if isinstance(source, RecipeSource) and source.name == recipe.name:
+        yield "pretrained.source.name: a recipe cannot begin with its own checkpoint"
     yield from recipe.model.problems()
     yield from task(recipe).problems()
     if not recipe.split.test:

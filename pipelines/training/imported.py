@@ -8,9 +8,10 @@ It changes no weight: what is written is what the file holds, in float32. What r
 from typing import TYPE_CHECKING
 
 from base.errors import MetrolineError
-from base.files import atomic_folder, sha256, write_json
+from base.files import atomic_folder, write_json
 from pipelines.paths import Paths
 from pipelines.recipe import kinds
+from pipelines.training import first
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -28,21 +29,19 @@ def import_weights(recipe: "Recipe", paths: Paths) -> None:
     """
     import torch
 
-    for path in (paths.pretrained, paths.prepared / "index.json"):
+    files = first.folder(recipe, paths)
+    assert files is not None
+    for path in (files, paths.prepared / "index.json"):
         if not path.exists():
             raise MetrolineError(f"{path} is missing", hint=f"metroline run {recipe.name}")
-    learner = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, paths.pretrained)
+    learner = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, files)
     network = learner.network(torch.Generator()).eval()
-    files = sorted(path for path in (paths.pretrained / "files").rglob("*") if path.suffix in WEIGHTS)
     with atomic_folder(paths.checkpoint) as folder:
         learner.save(network, folder)
         record = {
             "recipe": recipe.name,
             "parameters": sum(weight.numel() for weight in network.parameters()),
             "data_hash": learner.data_hash,
-            "imported": {file.name: sha256(file) for file in files},
+            "imported": first.hashes(files),
         }
         write_json(folder / "training.json", record)
-
-
-WEIGHTS = (".gguf", ".safetensors")

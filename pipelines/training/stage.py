@@ -10,6 +10,7 @@ scores the test split.
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, an
     143 or 130.
     """
     from pipelines.training import device as machine
+    from pipelines.training import first
     from pipelines.training.distributed import joined
     from pipelines.training.loop import Diverged, Trainer, say
     from pipelines.training.metrics import Metrics
@@ -53,9 +55,10 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, an
     port = checked_port(metrics_port)
     device = machine.choose(recipe.train.device)
     with joined(device) as group, writing(paths.training), left_alone(device):
-        first = paths.pretrained if recipe.pretrained.source else None
-        task = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, first)
-        identity = identify(recipe, task)
+        files_of_first = first.folder(recipe, paths)
+        task = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, files_of_first)
+        began_with = first.hashes(files_of_first) if files_of_first is not None else {}
+        identity = identify(recipe, task, began_with)
         states = States(paths.training / "states" / identity, recipe.train.keep)
         if device.type == "cpu":
             machine.keep_freed_memory()
@@ -87,7 +90,7 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, an
         if group.leads:
             if overfitted := judgement(trainer):
                 say(overfitted)
-            write_checkpoint(recipe, paths, trainer, weights)
+            write_checkpoint(recipe, paths, trainer, weights, began_with)
         group.wait()
 
 
@@ -105,9 +108,9 @@ def judgement(trainer: "Trainer") -> str:
     )
 
 
-def identify(recipe: "Recipe", task: "Learner") -> str:
+def identify(recipe: "Recipe", task: "Learner", began_with: Mapping[str, str] = {}) -> str:
     """The fingerprint of a run: of the recipe's sections that a learner reads, the data, the code, and PyTorch's
-    version."""
+    version. `began_with`: the first weights' files and their SHA-256."""
     import torch
 
     from pipelines.training.state import fingerprint
@@ -118,7 +121,7 @@ def identify(recipe: "Recipe", task: "Learner") -> str:
             "train": recipe.train.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
             "task": recipe.task.model_dump(mode="json"),
             "data_section": recipe.data.model_dump(mode="json"),
-            "first": recipe.pretrained.model_dump(mode="json"),
+            "first": dict(began_with),
             "data": task.data_hash,
             "code": digest(files("train", recipe.task.kind, recipe.model.kind, ROOT), ROOT),
             "torch": torch.__version__,
@@ -126,7 +129,9 @@ def identify(recipe: "Recipe", task: "Learner") -> str:
     )
 
 
-def write_checkpoint(recipe: "Recipe", paths: Paths, trainer: "Trainer", weights: "dict[str, Tensor]") -> None:
+def write_checkpoint(
+    recipe: "Recipe", paths: Paths, trainer: "Trainer", weights: "dict[str, Tensor]", began_with: Mapping[str, str]
+) -> None:
     """The folder `paths.checkpoint`, written whole or not at all; the same run gives the same bytes."""
     import shutil
 
@@ -156,6 +161,7 @@ def write_checkpoint(recipe: "Recipe", paths: Paths, trainer: "Trainer", weights
                 "parameters": trainer.parameters,
                 "data_hash": trainer.task.data_hash,
                 "precision": trainer.precision,
+                **({"began_with": dict(began_with)} if began_with else {}),
             },
         )
 

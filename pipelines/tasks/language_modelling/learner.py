@@ -71,7 +71,7 @@ class LanguageModelling:
         self.model_config = recipe.model.model_copy(update={"vocab_size": self.train.vocab_size})
         self._imported: Decoder | None = None
         if first is not None:
-            self._imported = imported(first / "files", self.train.vocab_size)
+            self._imported = imported(first, self.train.vocab_size)
             self.model_config = self._imported.config
         sequence = self.config.sequence
         tokens = self.train.total_tokens

@@ -1,0 +1,74 @@
+"""The files of a recipe's first weights: those that were fetched, or the checkpoint of another recipe.
+
+    metroline stage base smollm2-sft       # writes data/raw/smollm2-sft/base.json
+
+A checkpoint is read where it lies, not copied. base.json has the SHA-256 of its files: DVC prepares and trains again
+when one changes, and what is trained begins with no other.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from base.errors import MetrolineError
+from base.files import read_object, sha256, write_json
+from data.fetch.own_files import WEIGHTS
+from pipelines.paths import Paths
+from pipelines.recipe.sections import RecipeSource
+
+if TYPE_CHECKING:
+    from pipelines.recipe.schema import Recipe
+
+TENSORS = (".gguf", ".safetensors")
+"""Endings of files that hold weights."""
+ABOUT = ("training.json",)
+"""Files of a checkpoint that tell of its training and decide nothing of what it computes."""
+
+
+def folder(recipe: "Recipe", paths: Paths) -> Path | None:
+    """The folder with the files of the first weights; None: the recipe draws its own.
+
+    Raises MetrolineError: a checkpoint of another recipe that is missing, or not the one that stage `base` saw.
+    """
+    source = recipe.pretrained.source
+    if not isinstance(source, RecipeSource):
+        return paths.pretrained / "files" if source is not None else None
+    again = f"metroline stage base {recipe.name}"
+    if not paths.base.is_file():
+        raise MetrolineError(f"{paths.base} is missing", hint=again)
+    if read_object(paths.base, hint=again) != _record(recipe.name, source, paths):
+        raise MetrolineError(
+            f"{recipe.name}: the checkpoint of {source.name} that it begins with has changed",
+            hint=f"metroline run {recipe.name}",
+        )
+    return Paths(source.name, paths.root).checkpoint
+
+
+def write_base(recipe: "Recipe", paths: Paths) -> None:
+    """Stage `base`: write down which checkpoint of another recipe this one begins with; for other recipes nothing.
+
+    Raises MetrolineError: no such recipe, no checkpoint of it.
+    """
+    source = recipe.pretrained.source
+    if isinstance(source, RecipeSource):
+        paths.raw.mkdir(parents=True, exist_ok=True)
+        write_json(paths.base, _record(recipe.name, source, paths))
+
+
+def hashes(files: Path) -> dict[str, str]:
+    """Name → SHA-256 of the files in and below a folder that hold weights."""
+    return {path.name: sha256(path) for path in sorted(files.rglob("*")) if path.suffix.lower() in TENSORS}
+
+
+def _record(name: str, source: RecipeSource, paths: Paths) -> dict[str, object]:
+    from pipelines.recipe.load import names, unknown_recipe
+
+    if source.name not in names(paths.root):
+        raise unknown_recipe(source.name, paths.root)
+    checkpoint = Paths(source.name, paths.root).checkpoint
+    files = sorted(path for path in checkpoint.glob("*") if path.suffix in WEIGHTS and path.name not in ABOUT)
+    if not any(path.suffix in TENSORS for path in files):
+        raise MetrolineError(
+            f"{name}: there is no checkpoint of {source.name}, with which it begins ({checkpoint})",
+            hint=f"metroline run {source.name}",
+        )
+    return {"recipe": source.name, "files": {path.name: sha256(path) for path in files}}
