@@ -18,7 +18,7 @@ from data.text.spelling import Spelling
 from data.text.tokenizer import END_OF_TEXT
 from data.text.tokenizer import read as read_tokenizer
 
-SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
+SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "cls_token", "sep_token", "mask_token")
 GENERATION = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty")
 
 
@@ -30,7 +30,7 @@ class Pretrained:
     context: int
     """Longest sequence of the model, in tokens."""
     special: dict[str, str] = field(default_factory=dict)
-    """bos_token, eos_token, unk_token, pad_token: their texts, where the model has them."""
+    """Names in `SPECIAL` → their texts, where the model has them."""
     eos: tuple[int, ...] = ()
     """Tokens that end an answer."""
     template: str | None = None

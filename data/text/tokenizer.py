@@ -52,19 +52,21 @@ class Tokenizer:
         self.vocab_size: int = max(inner.get_vocab().values(), default=-1) + 1
         self.eos: int = eos
         self.unknown: int | None = inner.token_to_id(UNKNOWN)
-        self.first: tuple[int, ...] = _first(inner)
-        """What its post-processor puts before a text, such as Llama's `<|begin_of_text|>`; `encode` leaves it out."""
+        self.first, self.last = _frame(inner)
+        """What its post-processor puts before a text, such as Llama's `<|begin_of_text|>`, and behind it, such as
+        BERT's `[SEP]`; `encode` leaves both out."""
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
-        """Read a tokenizer.json. A document's end is `<|endoftext|>`, or the eos_token of the tokenizer_config.json
-        beside it. Raises MetrolineError when the file is missing, damaged, or has neither.
+        """Read a tokenizer.json. A document's end is `<|endoftext|>`, or the eos_token, else the sep_token, of the
+        tokenizer_config.json beside it. Raises MetrolineError when the file is missing, damaged, or has neither.
         """
         inner = read(path, hint="run `metroline stage prepare` again")
         eos = inner.token_to_id(END_OF_TEXT)
         settings = path.with_name("tokenizer_config.json")
         if eos is None and settings.is_file():
-            eos = inner.token_to_id(str(read_object(settings).get("eos_token")))
+            names = read_object(settings)
+            eos = inner.token_to_id(str(names.get("eos_token", names.get("sep_token"))))
         if eos is None:
             raise MetrolineError(f"{path} has no token that ends a document", hint=f"it needs {END_OF_TEXT}")
         return cls(inner, eos)
@@ -111,13 +113,15 @@ def read(path: Path, hint: str | None = None) -> tokenizers.Tokenizer:
     return inner
 
 
-def _first(inner: tokenizers.Tokenizer) -> tuple[int, ...]:
-    """The tokens that the post-processor puts before a text."""
+def _frame(inner: tokenizers.Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The tokens that the post-processor puts before a text, and behind it."""
     if inner.post_processor is None:
-        return ()
+        return (), ()
     framed = inner.encode("a")
     mask = framed.special_tokens_mask
-    return tuple(framed.ids[: mask.index(0)]) if 0 in mask else ()
+    if 0 not in mask:
+        return (), ()
+    return tuple(framed.ids[: mask.index(0)]), tuple(framed.ids[len(mask) - mask[::-1].index(0) :])
 
 
 def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:

@@ -74,6 +74,29 @@ class ImageEntry(nn.Module):
         return (pixels.to(torch.float32).permute(0, 3, 1, 2) - self.mean) / self.std
 
 
+class TextEntry(nn.Module):
+    """int64 [B, S] with zeros behind each text → [B, S + frame]: what the tokenizer puts before and behind a text."""
+
+    before: Tensor
+    after: Tensor
+
+    def __init__(self, before: Sequence[int], after: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("before", torch.tensor(before, dtype=torch.int64), persistent=False)
+        self.register_buffer("after", torch.tensor(after, dtype=torch.int64), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See the class."""
+        rows = tokens.shape[0]
+        parts = [self.before.expand(rows, -1), tokens, torch.zeros_like(self.after).expand(rows, -1)]
+        framed = torch.cat(parts, 1)
+        end = (framed != 0).sum(1, keepdim=True)  # [B, 1]
+        places = torch.arange(framed.shape[1], device=tokens.device)
+        for i in range(self.after.shape[0]):
+            framed = torch.where(places == end + i, self.after[i], framed)
+        return framed
+
+
 def entry(
     signature: Signature, fitted: Mapping[str, Any], generator: torch.Generator
 ) -> tuple[nn.Module, tuple[int, ...]]:
@@ -87,5 +110,7 @@ def entry(
     if first.kind == "image":
         return ImageEntry(fitted), (first.channels, first.height, first.width)
     if first.kind == "text":
-        return nn.Identity(), (first.length, int(fitted["vocabulary"]))
+        before, after = fitted.get("frame", ((), ()))
+        text = TextEntry(before, after) if before or after else nn.Identity()
+        return text, (first.length + len(before) + len(after), int(fitted["vocabulary"]))
     raise ValueError(f"no entry for {first.kind}")

@@ -39,7 +39,10 @@ class PretrainedConfig(BaseModel):
     source: FirstWeights | None = Field(
         default=None,
         description="one .gguf file (Llama) or the files of a Hugging Face folder (Llama, Qwen3, Arcee, GPT-2; "
-        "safetensors), or another recipe; null: they are drawn",
+        "safetensors), or what the network of `model` takes, or another recipe; null: they are drawn",
+    )
+    freeze: bool = Field(
+        default=False, description="only the head learns, which is new; the weights of others stay as they are"
     )
 
 

@@ -10,6 +10,7 @@ from base.errors import nearest
 from base.files import read_object
 from pipelines.tasks.interface import Card, Forward, Measured
 from pipelines.tasks.supervised import metrics as values
+from pipelines.tasks.supervised.begin import problems_of_first
 from pipelines.tasks.supervised.config import DataConfig, EvaluateConfig, ExportConfig
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ class Task:
         name = self.recipe.evaluate.primary
         if name and name not in (known := (*values.CLASSIFICATION[:-1], *values.BINARY)):
             yield f"evaluate.primary: nothing measured is called {name}; {nearest(name, known)}"
-        if self.recipe.pretrained.source is not None:
-            yield "pretrained.source: this task trains its weights itself"
+        yield from problems_of_first(self.recipe)
         if (data := self.recipe.data).kind != "images" and data.target in getattr(data, "drop", ()):
             yield f"data.drop: {data.target} is data.target, which is no input anyway"
 
@@ -70,13 +70,13 @@ class Task:
         """Labelled files → records with the signature and what is fitted on train."""
         from pipelines.tasks.supervised.prepare import prepare
 
-        prepare(self.recipe, raw, out, "classification")
+        prepare(self.recipe, raw, out, "classification", pretrained)
 
     def learner(self, prepared: Path, first: Path | None) -> "Supervised":
         """See `learner.Supervised`."""
         from pipelines.tasks.supervised.learner import Supervised
 
-        return Supervised(self.recipe, prepared)
+        return Supervised(self.recipe, prepared, first)
 
     def measure(self, checkpoint: Path, prepared: Path, folder: Path) -> Measured:
         """See `measure.measure`."""

@@ -52,6 +52,8 @@ class Task:
             yield f"train.sequence: {recipe.train.sequence} is longer than model.context ({recipe.model.context})"
         yield from self._problems_of_kind()
         kind, imported = recipe.data.tokenizer.kind, recipe.pretrained.source is not None
+        if recipe.pretrained.freeze:
+            yield "pretrained.freeze: a language model has no new head that could learn alone"
         if imported and kind != "pretrained":
             yield f"data.tokenizer.kind: with pretrained.source it must be pretrained, not {kind}"
         if kind == "pretrained" and not imported:

@@ -11,29 +11,52 @@ from typing import Any
 import numpy as np
 from tokenizers import normalizers
 
+from base.errors import MetrolineError
 from data.codecs import decode
 from data.signature import ImageInput, Input, TableInput, TextInput
 from data.tables import columns as table_columns
 from data.tables.codec import plain_row
 from data.tables.rows import Row
 from data.text import tokenizer as tokenizers
+from data.text import weights
 from pipelines.tasks.supervised.config import ImagesData, TableData
 from pipelines.tasks.supervised.examples import resized
 from pipelines.tasks.supervised.read import Data, Item
 
 
-def fit(data: Data, train: Sequence[Item], folder: Path) -> tuple[Input, dict[str, Any]]:
-    """The signature's input and the fitted numbers; a tokenizer goes into `folder`."""
+def fit(
+    data: Data, train: Sequence[Item], folder: Path, pretrained: Path | None = None
+) -> tuple[Input, dict[str, Any]]:
+    """The signature's input and the fitted numbers; a tokenizer goes into `folder`: of the fetched weights of others
+    in `pretrained`, or fitted."""
     if isinstance(data, TableData):
         return _table(data, train)
     if isinstance(data, ImagesData):
         return _images(data, train)
+    declared = TextInput(name="text", shape=(-1,), length=data.length)
+    if data.tokenizer.kind == "pretrained":
+        return declared, _tokenizer_of_others(pretrained, folder)
     lower = (lambda text: text.lower()) if data.lowercase else (lambda text: text)
     made = tokenizers.train((lower(item.raw.decode()) for item in train), data.tokenizer)
     if data.lowercase:
         made.inner.normalizer = normalizers.Lowercase()
     tokenizers.save(made, folder / "tokenizer.json")
-    return TextInput(name="text", shape=(-1,), length=data.length), {"vocabulary": made.vocab_size}
+    return declared, {"vocabulary": made.vocab_size}
+
+
+def _tokenizer_of_others(pretrained: Path | None, folder: Path) -> dict[str, Any]:
+    """Raises MetrolineError: nothing fetched, no tokenizer among it, or one whose token 0 is a part of texts."""
+    if pretrained is None or not pretrained.is_dir():
+        raise MetrolineError("no pretrained weights, whose tokenizer is needed", hint="metroline stage fetch RECIPE")
+    path = weights.read(weights.find(pretrained)).save(folder)
+    made = tokenizers.Tokenizer.load(path)
+    if (first := made.inner.get_added_tokens_decoder().get(0)) is None or not first.special:
+        raise MetrolineError(
+            f"{path.name}: its token 0 ({made.spell(0)!r}) is a part of texts, and rows of text are padded with 0",
+            hint="take weights whose token 0 is special, as [PAD] and <pad> are",
+        )
+    frame = [list(made.first), list(made.last)]
+    return {"vocabulary": made.vocab_size, **({"frame": frame} if any(frame) else {})}
 
 
 def raw_of(declared: Input, item: Item) -> bytes:

@@ -16,6 +16,7 @@ from data.signature import LabelsOutput
 from pipelines.tasks.interface import Batch
 from pipelines.tasks.supervised import threshold
 from pipelines.tasks.supervised.augment import augmented
+from pipelines.tasks.supervised.begin import begin, shaped
 from pipelines.tasks.supervised.examples import Examples
 from pipelines.tasks.supervised.network import Network, build, save
 
@@ -47,8 +48,9 @@ class Supervised:
 
     outer = ("body.head.weight",)
 
-    def __init__(self, recipe: "Recipe", prepared: Path) -> None:
-        self.recipe, self.prepared = recipe, prepared
+    def __init__(self, recipe: "Recipe", prepared: Path, first: Path | None = None) -> None:
+        self.recipe, self.prepared, self.first = recipe, prepared, first
+        self.model = shaped(recipe.model, first)
         self.train, self.valid = Examples(prepared, "train"), Examples(prepared, "valid")
         self.train.records.verify()
         self.valid.records.verify()
@@ -61,9 +63,14 @@ class Supervised:
         self._flops = 0.0
 
     def network(self, generator: torch.Generator) -> Network:
-        """The network with its first weights."""
+        """The network with its first weights, those of others where there are any."""
         with torch.random.fork_rng(devices=[]):  # PyTorch's modules draw weights of their own first
-            return build(self.recipe.model, self.train.index, generator)
+            network = build(self.model, self.train.index, generator)
+        if self.first is not None:
+            begin(network.body, self.model, self.first)
+        if self.recipe.pretrained.freeze:
+            network.freeze()
+        return network
 
     def objective(self, network: nn.Module) -> Loss:
         """See `Loss`."""
@@ -106,10 +113,10 @@ class Supervised:
         task, facts = self.recipe.task, dict[str, Any]()
         if isinstance(self.train.signature.outputs[0], LabelsOutput):
             facts = threshold.fit(network.eval(), self.valid, choose=getattr(task, "threshold", "") == "f1")
-        save(network, folder, model=self.recipe.model.model_dump(mode="json"), **facts)
-        tokenizer = self.prepared / "tokenizer.json"
-        if tokenizer.is_file():
-            (folder / tokenizer.name).write_bytes(tokenizer.read_bytes())
+        save(network, folder, model=self.model.model_dump(mode="json"), **facts)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            if (path := self.prepared / name).is_file():
+                (folder / name).write_bytes(path.read_bytes())
 
 
 def as_numbers(targets: NDArray[Any]) -> NDArray[np.float32]:

@@ -1,6 +1,5 @@
 """The network of a supervised task: an entry with fitted constants, the recipe's model, and the way to an answer."""
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from base.errors import MetrolineError
 from base.files import read_object, write_json
 from data.signature import LabelsOutput, Signature
 from models.common.entries import entry
-from pipelines.recipe import kinds
+from pipelines.tasks.supervised.begin import module_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -30,8 +29,25 @@ class Network(nn.Module):
     def __init__(self, inner: nn.Module, body: nn.Module, center: Tensor, spread: Tensor) -> None:
         super().__init__()
         self.entry, self.body = inner, body
+        self.frozen = False
         self.register_buffer("center", center)
         self.register_buffer("spread", spread)
+
+    def freeze(self) -> None:
+        """From now on only the head learns: all else keeps its weights and running statistics."""
+        self.frozen = True
+        self.requires_grad_(False)
+        self.body.get_submodule("head").requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Network":
+        """See `torch.nn.Module`; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.entry.eval()
+            for name, part in self.body.named_children():
+                part.train(mode and name == "head")
+        return self
 
     def forward(self, inputs: Tensor, seed: Tensor | None = None) -> Tensor:
         """`seed`: of dropout; None: none."""
@@ -60,7 +76,7 @@ def signature_of(index: dict[str, Any]) -> Signature:
 def build(model: "BaseModel", index: dict[str, Any], generator: torch.Generator) -> Network:
     """The network with its first weights for prepared data. Raises MetrolineError: a model that takes no such input."""
     signature, fitted = signature_of(index), index["fitted"]
-    module = importlib.import_module(kinds.module_of(kinds.MODELS, model.kind))  # type: ignore[attr-defined]
+    module = module_of(model.kind)  # type: ignore[attr-defined]
     if not hasattr(module, "build"):
         raise MetrolineError(f"model.kind: {model.kind} is not for {signature.task}")  # type: ignore[attr-defined]
     output = signature.outputs[0]
@@ -88,11 +104,25 @@ def save(network: nn.Module, folder: Path, **facts: Any) -> None:
 
 def load(model: "BaseModel", index: dict[str, Any], checkpoint: Path) -> tuple[Network, dict[str, Any]]:
     """The trained network in evaluation mode, and its facts. Raises MetrolineError: none there, or of other data."""
-    network = build(model, index, torch.Generator())
     facts = read_object(checkpoint / CONFIG, hint="train again")
+    network = build(_as_trained(model, facts), index, torch.Generator())
     try:
         network.load_state_dict(load_file(checkpoint / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
         words = " ".join(str(error).split())[:200]
         raise MetrolineError(f"{checkpoint / WEIGHTS} does not fit the recipe: {words}", hint="train again") from None
     return network.eval(), facts
+
+
+def _as_trained(model: "BaseModel", facts: dict[str, Any]) -> "BaseModel":
+    """The recipe's model with the keys that it leaves out as the checkpoint has them: the weights of others, which
+    training began with, may have said what they are. Raises MetrolineError: what the recipe says is another."""
+    stored, said = facts.get("model"), model.model_dump(mode="json", exclude_unset=True)
+    if not isinstance(stored, dict):
+        return model
+    for key, value in said.items():
+        if stored.get(key) != value:
+            raise MetrolineError(
+                f"the checkpoint has model.{key} {stored.get(key)}, the recipe {value}", hint="train again"
+            )
+    return type(model).model_validate(stored)

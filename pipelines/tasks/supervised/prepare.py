@@ -27,15 +27,23 @@ NAMES = {"table": "tabular", "image": "image", "text": "text"}
 """Kind of input → how Hugging Face begins a task's name."""
 
 
-def prepare(recipe: "Recipe", raw: Path, out: Path, what: Literal["classification", "regression"]) -> None:
-    """Fill the folder `out`. Raises MetrolineError, which names file and row: a target that is no number, a label that
-    only valid or test have, a column that is the target, an input that serving would refuse.
+def prepare(
+    recipe: "Recipe",
+    raw: Path,
+    out: Path,
+    what: Literal["classification", "regression"],
+    pretrained: Path | None = None,
+) -> None:
+    """Fill the folder `out`. `pretrained`: the fetched weights of others, whose tokenizer is taken.
+
+    Raises MetrolineError, which names file and row: a target that is no number, a label that only valid or test have, a
+    column that is the target, an input that serving would refuse.
     """
     data: Data = recipe.data
     divided = divide(list(read(raw, data)), recipe.split, labels=what == "classification")
     train = divided.items["train"]
     with atomic_folder(out) as folder, Progress("prepare", sum(map(len, divided.items.values())), "items") as progress:
-        declared, fitted = fit(data, train, folder)
+        declared, fitted = fit(data, train, folder, pretrained)
         tokenizer = Tokenizer.load(folder / "tokenizer.json") if isinstance(data, TextData) else None
         labels: tuple[str, ...] = ()
         output: Output

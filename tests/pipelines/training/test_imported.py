@@ -245,6 +245,7 @@ CONTRADICTIONS = {
         {"data": {"tokenizer": {"kind": "bpe"}}},
         "tokenizer.kind: with pretrained.source it must be pretrained",
     ),
+    "a frozen one": ({"pretrained": {"freeze": True}}, "pretrained.freeze: a language model has no new head"),
     "no weights": ({"pretrained": {}}, "tokenizer.kind: pretrained needs pretrained.source"),
     "a shape": ({"model": {"layers": 3}}, r"model\.layers: has no effect with pretrained\.source, whose files say"),
 }
