@@ -8,12 +8,12 @@ report. What counts as a document is data/text/documents.py's.
 For records there are three more. `group` keeps together what belongs together (a speaker's clips, a patient's images):
 all of a group shares a split, by the hash of its name. `time` puts the newest last: train | gap | valid | gap | test.
 `given` takes the split that the data set itself has, told by its files or a column. Sharing records out is
-data/assign.py's, what must not be on two sides data/leaks.py's.
+data/assign.py's, what must not be on two sides data/leaks.py's, few examples of each label data/few_shot.py's.
 """
 
 import hashlib
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -49,6 +49,10 @@ class SplitConfig(BaseModel):
         default="stop",
         description="equal inputs in two splits of records: stop, drop them from train (and from valid where test has "
         "them), or keep",
+    )
+    per_class: dict[Literal["train", "valid"], Annotated[int, Field(ge=1)]] = Field(
+        default={},
+        description="how many records of each label train keeps, and valid at most, chosen by hash; test keeps all",
     )
 
     @model_validator(mode="after")

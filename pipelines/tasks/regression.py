@@ -61,6 +61,8 @@ class Task:
             yield f"data.drop: {data.target} is data.target, which is no input anyway"
         if self.recipe.data.labels:
             yield "data.labels: a regression has none"
+        if self.recipe.split.per_class:
+            yield "split.per_class: a regression has no labels"
         if self.recipe.data.kind == "images":
             yield "data.kind: a regression's target must be a number, which the paths of images are not"
 

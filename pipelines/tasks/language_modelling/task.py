@@ -64,6 +64,8 @@ class Task:
             yield f"split.method: text is split by hash or tail, not by {recipe.split.method}"
         if recipe.split.group is not None:
             yield "split.group: has no effect on text"
+        if recipe.split.per_class:
+            yield "split.per_class: text has no labels"
         noted = meta_names(recipe.data.documents)
         if (group := recipe.evaluate.group_by) is not None and group not in noted:
             yield f"evaluate.group_by: documents have no meta {group!r}; {nearest(group, noted)}"

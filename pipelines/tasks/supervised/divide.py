@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from base.errors import MetrolineError
-from data import assign, leaks
+from data import assign, few_shot, leaks
 from data.split import SPLITS, SplitConfig
 from pipelines.tasks.supervised.read import Item
 
@@ -30,12 +30,17 @@ def divide(items: Sequence[Item], config: SplitConfig, *, labels: bool) -> Divid
     rows = [assign.Item(item.id, assign.digest(item.whole.encode())) for item in there]
     kept = leaks.drop_duplicates(rows, splits, config)
     if labels:
-        leaks.refuse_unseen_labels(rows, kept, [str(item.target) for item in there])
-    for item, split, now in zip(there, splits, kept, strict=True):
+        names = [str(item.target) for item in there]
+        leaks.refuse_unseen_labels(rows, kept, names)
+        fewer = few_shot.few_per_label(rows, kept, names, config)
+    else:
+        fewer = kept
+    for item, split, alone, now in zip(there, splits, kept, fewer, strict=True):
         if now:
             found.items[now].append(item)
         else:
-            found.dropped.append((split or "train", item.id, "in a later split too" if split else "in a gap"))
+            reason = "beyond split.per_class" if alone else "in a later split too" if split else "in a gap"
+            found.dropped.append((split or "train", item.id, reason))
     for split in SPLITS:
         if not found.items[split]:
             raise MetrolineError(f"the {split} split has no item", hint=f"{len(items):,} were read; see section split")

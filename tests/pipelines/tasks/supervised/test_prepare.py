@@ -144,3 +144,16 @@ def test_texts_train_their_tokenizer_on_train_and_long_ones_are_counted(tmp_path
     assert (examples.inputs[:, 0] != 0).all()
     upper, lower = (examples.decode(text) for text in (b"GOOD FILM", b"good film"))
     np.testing.assert_array_equal(upper, lower)
+
+
+def test_few_of_each_label(tmp_path: Path) -> None:
+    split = {"method": "given", "duplicates": "drop", "per_class": {"train": 5, "valid": 2}}
+    made = recipe(split=split)
+    prepared = prepare(tmp_path, made, train=rows(60, 0), valid=rows(30, 1), test=rows(30, 2))
+    counts = {name: np.bincount(Records(prepared, name).targets).tolist() for name in ("train", "valid", "test")}
+    assert counts == {"train": [5, 5], "valid": [2, 2], "test": [10, 20]}
+    splits = read_json(prepared / "index.json")["splits"]
+    assert splits["train"]["dropped"] == {"beyond split.per_class": 50}
+    assert splits["valid"]["dropped"] == {"beyond split.per_class": 26}
+    said = " ".join(kinds.task("regression")(recipe("regression", split=split)).problems())
+    assert "split.per_class: a regression has no labels" in said
