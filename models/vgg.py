@@ -38,7 +38,7 @@ class VGG(nn.Module):
     def forward(self, x: Tensor, seed: Tensor | None = None) -> Tensor:
         """See the class."""
         for i, layer in enumerate(self.layers):
-            x = functional.relu(layer(x))
+            x = functional.relu(layer(x), inplace=True)
             if i % self.per == self.per - 1 and min(x.shape[2:]) > 1:
                 x = functional.max_pool2d(x, 2)
         logits: Tensor = self.head(dropout(x.mean((2, 3)), self.rate, seed, 0))

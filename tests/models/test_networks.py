@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from models import lenet, mlp, resnet, text_lstm, text_transformer, vgg, vit
+from models import efficientnet, lenet, mlp, resnet, text_lstm, text_transformer, vgg, vit
 from models.common.layers import ConvNorm, fold
 
 GENERATOR = torch.Generator()
 IMAGES = [(lenet, lenet.Config()), (resnet, resnet.Config(widths=(4, 8), blocks=1)), (vgg, vgg.Config(widths=(4, 8))),
-          (vit, vit.Config(layers=1, width=8, heads=2)), (mlp, mlp.Config(widths=(8,)))]  # fmt: skip
+          (resnet, resnet.Config(widths=(4, 8), blocks=1, stride=2)), (vit, vit.Config(layers=1, width=8, heads=2)),
+          (mlp, mlp.Config(widths=(8,))), (efficientnet, efficientnet.Config())]  # fmt: skip
 TEXTS = [
     (text_lstm, text_lstm.Config(embedding=6, width=5)),
     (text_transformer, text_transformer.Config(width=8, heads=2)),
@@ -35,7 +36,7 @@ def test_images_alone_and_in_a_batch(module, config) -> None:  # type: ignore[no
     torch.testing.assert_close(network(batch[1:2]), together[1:2], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("module", "config"), [*IMAGES[:4]], ids=lambda value: getattr(value, "kind", ""))
+@pytest.mark.parametrize(("module", "config"), [*IMAGES[:5]], ids=lambda value: getattr(value, "kind", ""))
 def test_folded_batch_norm_gives_the_same(module, config) -> None:  # type: ignore[no-untyped-def]
     network = stirred(module.build(config, (3, 16, 12), 5, GENERATOR)).eval()
     batch = torch.randn(4, 3, 16, 12, generator=torch.Generator().manual_seed(2))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data.folders import IMAGES, FoldersConfig
 from data.tables.config import RowsConfig, suffixes_of
@@ -39,10 +39,22 @@ class ImagesData(_Section):
     height: int = Field(default=32, ge=1, description="pixels that the network sees")
     width: int = Field(default=32, ge=1)
     channels: Literal[1, 3] = 3
+    mean: tuple[float, ...] = Field(
+        default=(),
+        description="what pixels (0 to 255) of each channel are standardised "
+        "by, where pretrained weights need their own; one number: all; empty: train's",
+    )
+    std: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(), description="the same: the spread")
     flip: bool = Field(default=False, description="training mirrors every other image")
     shift: int = Field(default=0, ge=0, description="most pixels by which training moves an image")
     cutout: int = Field(default=0, ge=0, description="side of the square that training blanks")
     jitter: float = Field(default=0.0, ge=0, lt=1, description="most relative change of brightness in training")
+
+    @model_validator(mode="after")
+    def _one_constant_a_channel(self) -> "ImagesData":
+        if len(self.mean) != len(self.std) or len(self.mean) not in (0, 1, self.channels):
+            raise ValueError(f"mean and std take one number, or one of each of the {self.channels} channels")
+        return self
 
     @property
     def suffixes(self) -> tuple[str, ...]:

@@ -96,6 +96,9 @@ def _images(data: ImagesData, train: Sequence[Item]) -> tuple[Input, dict[str, A
         width=data.width,
         channels=data.channels,
     )
+    if data.mean:
+        repeat = data.channels // len(data.mean)
+        return declared, {"mean": list(data.mean) * repeat, "std": list(data.std) * repeat}
     total, squares, count = np.zeros(data.channels), np.zeros(data.channels), 0
     for item in train:
         pixels = resized(declared, [decode(declared, item.raw)])[0].astype(np.float64)

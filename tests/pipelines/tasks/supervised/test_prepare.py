@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from base.errors import MetrolineError
 from base.files import read_json, sha256, write_json
@@ -14,6 +15,7 @@ from data.signature import Signature
 from pipelines.recipe import kinds
 from pipelines.recipe.schema import Recipe
 from pipelines.tasks.supervised.examples import Examples
+from pipelines.tasks.supervised.fit import fit
 
 
 def recipe(kind: str = "classification", **changes: Any) -> Recipe:
@@ -157,3 +159,13 @@ def test_few_of_each_label(tmp_path: Path) -> None:
     assert splits["valid"]["dropped"] == {"beyond split.per_class": 26}
     said = " ".join(kinds.task("regression")(recipe("regression", split=split)).problems())
     assert "split.per_class: a regression has no labels" in said
+
+
+def test_pixels_are_standardised_as_pretrained_weights_need_them() -> None:
+    given = {"kind": "images", "mean": [127], "std": [128]}
+    declared, fitted = fit(recipe(data=given).data, [], Path())
+    assert fitted == {"mean": [127, 127, 127], "std": [128, 128, 128]}
+    assert declared.shape == (32, 32, 3)
+    for wrong in ({"mean": [1, 2], "std": [1, 2]}, {"mean": [1]}, {"mean": [1], "std": [0]}):
+        with pytest.raises(ValidationError, match=r"one number, or one of each of the 3 channels|greater than 0"):
+            recipe(data={"kind": "images", **wrong})
