@@ -12,8 +12,8 @@ from typing import Any
 
 from base.yaml_files import read_yaml
 from data.fetch.sources import fetch
-from data.text.prepare import prepare
 from pipelines.paths import Paths
+from pipelines.recipe import kinds
 from pipelines.recipe.load import load as load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,8 +32,7 @@ def temporary_line(name: str = RECIPE) -> Iterator[Path]:
             recipe = load_recipe(name, ROOT)
             mirror = os.environ.get("METROLINE_MIRROR")
             fetch(recipe.source, folder / "raw", name=name, mirror=Path(mirror) if mirror else None)
-            parts = {"documents": recipe.data.documents, "clean": recipe.data.clean, "split": recipe.split}
-            prepare(folder / "raw", folder / "prepared", **parts, tokenizer=recipe.data.tokenizer)
+            kinds.task(recipe.task.kind)(recipe).prepare(folder / "raw", folder / "prepared", None)
         yield folder
 
 
