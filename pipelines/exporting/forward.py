@@ -67,6 +67,8 @@ def write(exportable: "Forward", folder: Path, config: "ExportConfig", progress:
         generic.int8(folder / FORMS["onnx"].file, folder / FORMS["int8"].file, calibration)
         progress.update(advance=1, form="int8")
         found["int8"] = _compared(exportable, folder, config, "int8") | _judged(exportable, folder, config)
+        if "left_out" in found["int8"]:
+            (folder / FORMS["int8"].file).unlink()
         progress.update(advance=1, parity="int8")
     return found
 
@@ -130,7 +132,8 @@ def _golden(exportable: "Forward", folder: Path) -> None:
 
 
 def _judged(exportable: "Forward", folder: Path, config: "ExportConfig") -> dict[str, Any]:
-    """int8's primary value beside fp32's. Raises MetrolineError when it is worse by more than the tolerance."""
+    """int8's primary value beside fp32's, and `left_out`, why it is, where it is worse by more than the tolerance and
+    optional. Raises MetrolineError when it is not."""
     signature = exportable.signature
 
     def values(form: str) -> dict[str, float]:
@@ -141,10 +144,17 @@ def _judged(exportable: "Forward", folder: Path, config: "ExportConfig") -> dict
     name = next(iter(fp32))
     delta = (int8[name] - fp32[name]) / (abs(fp32[name]) or 1.0)
     worse = -delta if exportable.primary.better == "higher" else delta
-    if not worse <= config.int8_tolerance:
+    found: dict[str, Any] = {f"{name}_delta": delta, name: int8[name], "items": int8["items"]}
+    if worse <= config.int8_tolerance:
+        return found
+    why = (
+        f"int8 makes {name} worse by {100 * worse:.2f} % ({fp32[name]:.4g} → {int8[name]:.4g}), more than "
+        f"export.int8_tolerance ({100 * config.int8_tolerance:g} %)"
+    )
+    if "int8" not in exportable.optional:
         raise MetrolineError(
-            f"export: int8 makes {name} worse by {100 * worse:.2f} % ({fp32[name]:.4g} → {int8[name]:.4g}), more than "
-            f"export.int8_tolerance ({100 * config.int8_tolerance:g} %)",
-            hint="raise it, or leave int8 out: export: {int8: false}, serving: {precision: fp32}",
+            f"export: {why}",
+            hint="raise it, or leave int8 out: serving: {precision: auto} where it loses too much, or export: "
+            "{int8: false}",
         )
-    return {f"{name}_delta": delta, name: int8[name], "items": int8["items"]}
+    return found | {"left_out": why}

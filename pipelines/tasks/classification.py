@@ -51,8 +51,6 @@ class Task:
         ),
         "parity.onnx.max_abs",
     )
-    usual = "accuracy"
-    """The primary value where the recipe names none."""
 
     def __init__(self, recipe: "Recipe") -> None:
         self.recipe = recipe
@@ -82,13 +80,13 @@ class Task:
         """See `measure.measure`."""
         from pipelines.tasks.supervised.measure import measure
 
-        return measure(self.recipe, checkpoint, prepared, folder, self.usual)
+        return measure(self.recipe, checkpoint, prepared, folder)
 
     def exportable(self, checkpoint: Path, prepared: Path) -> Forward:
         """See `exportable.exportable`."""
         from pipelines.tasks.supervised.exportable import exportable
 
-        return exportable(self.recipe, checkpoint, prepared, self.usual)
+        return exportable(self.recipe, checkpoint, prepared)
 
     def card(self, folder: Path, evaluation: Path, metrics: Mapping[str, Any], parity: Mapping[str, Any]) -> Card:
         """See `card.card`."""

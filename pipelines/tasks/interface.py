@@ -153,6 +153,8 @@ class Forward:
     primary: Primary
     signature: "Signature"
     """The task's, with what only a trained model tells: the threshold between two labels."""
+    optional: frozenset[str] = frozenset()
+    """Forms that are left out where they lose too much; of others that stops the export."""
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ class Trainer:
         return None if loss is None or value is None else (loss, value)
 
     def keep_best(self, loss: float, value: float) -> None:
-        """Keep the weights when `value` is the best so far; note when to stop early."""
+        """Keep the weights when `value` is the best so far, or equal with less loss; note when to stop early."""
         counters, better = self.counters, self.task.better if isinstance(self.task, Judged) else "lower"
         if not math.isfinite(loss):
             raise self.diverged(loss, counters.gradient_norm)
@@ -197,8 +197,8 @@ class Trainer:
                 hint="the task must give a number for every network, also for one that has learnt nothing",
             )
         counters.valid_loss, counters.valid_value = loss, value
-        best = counters.best_value
-        if best is None or (value > best if better == "higher" else value < best):
+        best, best_loss, sign = counters.best_value, counters.best_loss, 1 if better == "lower" else -1
+        if best is None or best_loss is None or (sign * value, loss) < (sign * best, best_loss):
             counters.best_loss, counters.best_value = loss, value
             counters.best_step, counters.stale = counters.step, 0
             weights = self.whole()

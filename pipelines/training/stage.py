@@ -109,10 +109,11 @@ def judgement(trainer: "Trainer") -> str:
 
 
 def identify(recipe: "Recipe", task: "Learner", began_with: Mapping[str, str] = {}) -> str:
-    """The fingerprint of a run: of the recipe's sections that a learner reads, the data, the code, and PyTorch's
-    version. `began_with`: the first weights' files and their SHA-256."""
+    """The fingerprint of a run: of the recipe's sections that a learner reads, what it is judged by, the data, the
+    code, and PyTorch's version. `began_with`: the first weights' files and their SHA-256."""
     import torch
 
+    from pipelines.tasks.interface import Judged
     from pipelines.training.state import fingerprint
 
     return fingerprint(
@@ -121,7 +122,8 @@ def identify(recipe: "Recipe", task: "Learner", began_with: Mapping[str, str] = 
             "train": recipe.train.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
             "task": recipe.task.model_dump(mode="json"),
             "data_section": recipe.data.model_dump(mode="json"),
-            "first": dict(began_with),
+            "first": {"files": dict(began_with), "freeze": recipe.pretrained.freeze},
+            "judged": [task.metric, task.better] if isinstance(task, Judged) else [],
             "data": task.data_hash,
             "code": digest(files("train", recipe.task.kind, recipe.model.kind, ROOT), ROOT),
             "torch": torch.__version__,

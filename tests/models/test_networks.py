@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models import efficientnet, lenet, mlp, resnet, text_lstm, text_transformer, vgg, vit
+from models import efficientnet, lenet, mlp, resnet, text_cnn, text_lstm, text_transformer, vgg, vit
 from models.common.layers import ConvNorm, fold
 
 GENERATOR = torch.Generator()
@@ -11,6 +11,7 @@ IMAGES = [(lenet, lenet.Config()), (resnet, resnet.Config(widths=(4, 8), blocks=
           (resnet, resnet.Config(widths=(4, 8), blocks=1, stride=2)), (vit, vit.Config(layers=1, width=8, heads=2)),
           (mlp, mlp.Config(widths=(8,))), (efficientnet, efficientnet.Config())]  # fmt: skip
 TEXTS = [
+    (text_cnn, text_cnn.Config(embedding=6, filters=7, widths=(1, 2, 4))),
     (text_lstm, text_lstm.Config(embedding=6, width=5)),
     (text_transformer, text_transformer.Config(width=8, heads=2)),
 ]

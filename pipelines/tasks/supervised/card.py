@@ -86,6 +86,8 @@ def _limits(
         best = min if metrics["primary"]["better"] == "higher" else max
         worst = best(groups, key=lambda name: groups[name][main])
         yield f"It is weakest on {worst}: {main} {groups[worst][main]:.4g}."
-    if "int8" in parity:
+    if why := parity.get("int8", {}).get("left_out"):
+        yield f"It has no int8 form: {why}."
+    elif "int8" in parity:
         yield f"The int8 form was judged on {parity['int8']['items']:,} items of the test split, not on all."
     yield "Its architecture is Metroline's own; other libraries run the exported graphs."

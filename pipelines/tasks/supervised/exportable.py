@@ -14,7 +14,6 @@ from models.common.resize import Resize
 from pipelines.tasks.interface import Forward, Predict
 from pipelines.tasks.supervised import metrics
 from pipelines.tasks.supervised.examples import Examples
-from pipelines.tasks.supervised.measure import primary
 from pipelines.tasks.supervised.network import Answers, load
 
 if TYPE_CHECKING:
@@ -23,14 +22,14 @@ if TYPE_CHECKING:
 BATCH = 64
 
 
-def exportable(recipe: "Recipe", checkpoint: Path, prepared: Path, usual: str) -> Forward:
+def exportable(recipe: "Recipe", checkpoint: Path, prepared: Path) -> Forward:
     """What the exporter takes. Golden items are spread over the test split."""
     test = Examples(prepared, "test")
     network, facts = load(recipe.model, test.index, checkpoint)
     fold(network)
     signature = with_threshold(test.signature, facts.get("threshold"))
     output, declared = signature.outputs[0], signature.inputs[0]
-    chosen = primary(recipe, usual)
+    chosen = metrics.primary(recipe.evaluate.primary, labels=isinstance(output, LabelsOutput))
     name = chosen.metric.removeprefix("test.")
 
     def quality(run: Predict, most: int) -> dict[str, float]:
@@ -59,6 +58,7 @@ def exportable(recipe: "Recipe", checkpoint: Path, prepared: Path, usual: str) -
         quality=quality,
         primary=chosen,
         signature=signature,
+        optional=frozenset({"int8"} if recipe.serving.precision == "auto" else ()),
     )
 
 

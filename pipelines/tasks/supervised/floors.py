@@ -41,8 +41,24 @@ def references(train: Examples, test: Examples, most: int, judge: Judge) -> dict
         for name, (model, given) in made.items():
             model.fit(given(train, rows), train.targets[rows])
             inputs = given(test, np.arange(len(test)))
-            found[name] = judge(model.predict_proba(inputs) if labels else model.predict(inputs))
+            if not labels:
+                found[name] = judge(model.predict(inputs))
+            elif hasattr(model, "predict_proba"):
+                found[name] = judge(model.predict_proba(inputs))
+            else:
+                values = judge(softmax(model.decision_function(inputs)))
+                found[name] = {key: value for key, value in values.items() if key not in metrics.OF_PROBABILITIES}
     return found
+
+
+def softmax(margins: NDArray[Any]) -> NDArray[Any]:
+    """Distances from a classifier's borders, of two labels [items], else [items, labels] → scores [items, labels] in
+    the same order. They rank and decide as the margins do; probabilities they are not."""
+    if margins.ndim == 1:
+        margins = np.stack([-margins, margins], 1)
+    powers = np.exp(margins - margins.max(1, keepdims=True))
+    scores: NDArray[Any] = powers / powers.sum(1, keepdims=True)
+    return scores
 
 
 Reference = tuple[Any, Callable[[Examples, NDArray[np.int64]], Any]]
@@ -81,14 +97,17 @@ def _texts(train: Examples, labels: bool) -> dict[str, Reference]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC, LinearSVR
 
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    def words() -> Any:
+        return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
 
     def texts(examples: Examples, chosen: NDArray[np.int64]) -> list[str]:
         return [examples.raw(int(number))[0].decode() for number in chosen]
 
-    model = make_pipeline(words, LogisticRegression(C=10, max_iter=200) if labels else Ridge())
-    return {"tfidf_linear": (model, texts)}
+    linear = make_pipeline(words(), LogisticRegression(C=10, max_iter=200) if labels else Ridge())
+    vectors = make_pipeline(words(), LinearSVC(random_state=0) if labels else LinearSVR(random_state=0))
+    return {"tfidf_linear": (linear, texts), "tfidf_svm": (vectors, texts)}
 
 
 def _images(train: Examples, labels: bool) -> dict[str, Reference]:

@@ -14,11 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from base.errors import MetrolineError
 from data.signature import LabelsOutput
 from pipelines.tasks.interface import Batch
-from pipelines.tasks.supervised import threshold
+from pipelines.tasks.supervised import metrics, threshold
 from pipelines.tasks.supervised.augment import augmented
 from pipelines.tasks.supervised.begin import begin, shaped
 from pipelines.tasks.supervised.examples import Examples
-from pipelines.tasks.supervised.network import Network, build, save
+from pipelines.tasks.supervised.network import Answers, Network, build, save
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -44,7 +44,10 @@ class Loss(nn.Module):
 
 
 class Supervised:
-    """`pipelines.tasks.interface.Learner` on records. Raises MetrolineError: no prepared data, damaged, too little."""
+    """`pipelines.tasks.interface.Learner` on records, `Judged` by the recipe's primary value.
+
+    Raises MetrolineError: no prepared data, damaged, too little, a validation split that has no such value.
+    """
 
     outer = ("body.head.weight",)
 
@@ -61,6 +64,14 @@ class Supervised:
             )
         self.data_hash, self.examples = self.train.records.data_hash, len(self.train)
         self._flops = 0.0
+        self.labels = isinstance(self.train.signature.outputs[0], LabelsOutput)
+        chosen = metrics.primary(recipe.evaluate.primary, labels=self.labels)
+        self.metric, self.better = chosen.metric.removeprefix("test."), chosen.better
+        if len(self.valid) and not np.isfinite(self._judge(self._constant())):
+            raise MetrolineError(
+                f"evaluate.primary: {self.metric} is no number on the validation split ({len(self.valid):,} examples)",
+                hint="take another, or a larger split.valid: AUC is of two labels, both of which must be there",
+            )
 
     def network(self, generator: torch.Generator) -> Network:
         """The network with its first weights, those of others where there are any."""
@@ -95,6 +106,32 @@ class Supervised:
         for at in range(0, len(self.valid), VALIDATION):
             yield self._batch(self.valid.inputs[at : at + VALIDATION], self.valid.targets[at : at + VALIDATION], device)
 
+    def value(self, network: nn.Module, device: torch.device) -> float:
+        """The primary value on the validation split, of answers as they will be exported."""
+        assert isinstance(network, Network)
+        answers = Answers(network, self.labels)
+        parts = [answers(batch.inputs["inputs"]).float().cpu().numpy() for batch in self.validation(device)]
+        return self._judge(np.concatenate(parts))
+
+    def _judge(self, answers: NDArray[Any]) -> float:
+        targets = self.valid.targets
+        if not self.labels:
+            return metrics.regression(answers, targets).get(self.metric, float("nan"))
+        border = threshold.best_threshold(answers[:, 1], targets) if self._chosen and answers.shape[1] == 2 else None
+        return metrics.classification(answers, targets, border, self.metric).get(self.metric, float("nan"))
+
+    def _constant(self) -> NDArray[np.float64]:
+        """The answers of a network that has learnt nothing."""
+        if not self.labels:
+            return np.full((len(self.valid), 1), self.train.targets.mean())
+        count = len(self.train.signature.outputs[0].labels)  # type: ignore[union-attr]
+        return np.full((len(self.valid), count), 1 / count)
+
+    @property
+    def _chosen(self) -> bool:
+        """Whether the threshold between two labels is chosen on the validation split."""
+        return getattr(self.recipe.task, "threshold", "") == "f1"
+
     def _batch(self, inputs: NDArray[Any], targets: NDArray[Any], device: torch.device) -> Batch:
         if inputs.dtype == np.int64:
             inputs = inputs[:, : max(1, int((inputs != 0).sum(1).max()))]
@@ -110,9 +147,9 @@ class Supervised:
         """Write weights, the probabilities' temperature among them, and config.json with the threshold; both are
         chosen on the validation split."""
         assert isinstance(network, Network)
-        task, facts = self.recipe.task, dict[str, Any]()
-        if isinstance(self.train.signature.outputs[0], LabelsOutput):
-            facts = threshold.fit(network.eval(), self.valid, choose=getattr(task, "threshold", "") == "f1")
+        facts = dict[str, Any]()
+        if self.labels:
+            facts = threshold.fit(network.eval(), self.valid, choose=self._chosen)
         save(network, folder, model=self.model.model_dump(mode="json"), **facts)
         for name in ("tokenizer.json", "tokenizer_config.json"):
             if (path := self.prepared / name).is_file():

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from base.files import write_json
 from data.drift import reference
 from data.signature import LabelsOutput
-from pipelines.tasks.interface import Measured, Primary
+from pipelines.tasks.interface import Measured
 from pipelines.tasks.supervised import floors, metrics, pictures
 from pipelines.tasks.supervised.examples import Examples
 from pipelines.tasks.supervised.network import Answers, load
@@ -20,14 +20,8 @@ if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
 
-def primary(recipe: "Recipe", usual: str) -> Primary:
-    """The recipe's primary value, its direction and its floor."""
-    name = recipe.evaluate.primary or usual
-    return Primary(f"test.{name}", "higher" if name in metrics.HIGHER else "lower", f"baselines.floor_{name}")
-
-
-def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path, usual: str) -> Measured:
-    """See the module. `usual`: the primary value where the recipe names none."""
+def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -> Measured:
+    """See the module."""
     train, test = Examples(prepared, "train"), Examples(prepared, "test")
     network, facts = load(recipe.model, test.index, checkpoint)
     output = test.signature.outputs[0]
@@ -41,7 +35,7 @@ def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path, us
             return metrics.classification(given[rows], test.targets[rows], own, only)
         return metrics.regression(given[rows], test.targets[rows])
 
-    chosen = primary(recipe, usual)
+    chosen = metrics.primary(recipe.evaluate.primary, labels=labels)
     name = chosen.metric.removeprefix("test.")
     floor = (floors.classification_floor if labels else floors.regression_floor)(train, test)
     baselines = {f"floor_{key}": value for key, value in floor.items()}

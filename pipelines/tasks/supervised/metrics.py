@@ -6,14 +6,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.tasks.interface import Primary
+
 BINS = 10
 HIGHER = ("accuracy", "macro_f1", "auc", "pr_auc", "f1", "precision", "recall", "r2")
 """Values of which more is better; of all others less."""
 CLASSIFICATION = ("accuracy", "macro_f1", "log_loss", "calibration_error", "items")
 BINARY = ("auc", "pr_auc", "f1", "precision", "recall", "positive_rate")
-REFERENCES = ("linear", "boosted_trees", "tfidf_linear")
+OF_PROBABILITIES = ("log_loss", "calibration_error")
+"""Values of a classifier that need probabilities, and not only an order."""
+REFERENCES = ("linear", "boosted_trees", "tfidf_linear", "tfidf_svm")
 """Models of scikit-learn that `floors.references` fits, each where it fits the input."""
 REGRESSION = ("rmse", "mae", "r2", "items")
+
+
+def primary(name: str, *, labels: bool) -> Primary:
+    """The value that says how good a model is, with its direction and floor. `name`: empty means the usual one."""
+    name = name or ("accuracy" if labels else "rmse")
+    return Primary(f"test.{name}", "higher" if name in HIGHER else "lower", f"baselines.floor_{name}")
 
 
 def classification(

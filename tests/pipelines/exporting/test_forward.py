@@ -1,5 +1,6 @@
 """Export of one-call graphs: what is written answers as the checkpoint does; what was tampered with is not written."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pipelines.exporting.stage import export
 from pipelines.paths import Paths
 from pipelines.recipe import kinds
 from pipelines.recipe.schema import Recipe
+from serving.bundle import Bundle
 from tests.pipelines.tasks.supervised import small_images
 
 Line = tuple[Recipe, Paths]
@@ -85,13 +87,13 @@ def test_buffers_of_training_are_in_the_checkpoint(line: Line) -> None:
     np.testing.assert_allclose(tensors["entry.mean"].ravel(), fitted["mean"], rtol=1e-6)
 
 
-def write(line: Line, folder: Path, **changes: Any) -> None:
-    """The exporter's part of stage export, into an empty folder."""
+def write(line: Line, folder: Path, **changes: Any) -> dict[str, Any]:
+    """The exporter's part of stage export, into an empty folder; returns the contents of parity.json."""
     recipe, paths = line
     exportable = kinds.task("classification")(recipe).exportable(paths.checkpoint, paths.prepared)
     folder.mkdir()
     with Progress("export", 9, "steps") as progress:
-        forward.write(exportable, folder, recipe.export.model_copy(update={"int8": False, **changes}), progress)
+        return forward.write(exportable, folder, recipe.export.model_copy(update={"int8": False, **changes}), progress)
 
 
 def tampered(line: Line, graph: str, change: Any) -> Any:
@@ -177,6 +179,31 @@ def test_int8_that_loses_too_much_is_not_written(line: Line, tmp_path: Path, mon
     monkeypatch.setattr(forward.generic, "int8", lambda source, target, _: tampered_copy(source, target))
     with pytest.raises(MetrolineError, match="int8 makes accuracy worse"):
         write(line, tmp_path / "bundle", int8=True, int8_tolerance=0.01)
+
+
+def test_precision_auto_takes_int8_only_within_its_limit(line: Line, tmp_path: Path) -> None:
+    """Over the limit the bundle has no int8 graph, says why, and is served in fp32; the limit alone makes it so."""
+    recipe, paths = line
+    serving = recipe.serving.model_copy(update={"precision": "auto"})
+    files = {}
+    for name, tolerance in (("within", 10.0), ("over", 1e-9)):
+        export_section = recipe.export.model_copy(update={"int8_tolerance": tolerance})
+        changed = recipe.model_copy(update={"serving": serving, "export": export_section})
+        root = tmp_path / name
+        shutil.copytree(paths.root, root, ignore=shutil.ignore_patterns("bundle", "raw"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forward.generic, "int8", lambda source, target, _: tampered_copy(source, target))
+            export(changed, Paths("bars", root))
+        files[name] = Paths("bars", root).bundle
+    over, within = (read_json(files[name] / "serving.json")["precision"] for name in ("over", "within"))
+    assert (over, within) == ("fp32", "auto")
+    assert [(files[name] / "model.int8.onnx").exists() for name in ("over", "within")] == [False, True]
+    said = read_json(files["over"] / "parity.json")["int8"]
+    assert re.match(r"int8 makes accuracy worse by .* more than export\.int8_tolerance", said["left_out"])
+    assert said["accuracy_delta"] < 0
+    assert f"It has no int8 form: {said['left_out']}." in (files["over"] / "README.md").read_text()
+    assert Bundle.load(files["over"]).graph.name == "model.onnx"
+    assert "left_out" not in read_json(files["within"] / "parity.json")["int8"]
 
 
 def tampered_copy(source: Path, target: Path) -> None:

@@ -19,7 +19,7 @@ STYLES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def build(folder: Path, style: str, context: int = 48) -> StatefulModel:
+def build(folder: Path, style: str, context: int = 48, name: str = "stateful") -> StatefulModel:
     """Write a bundle with the byte tokenizer to an empty `folder`; returns the model it was exported from."""
     torch.set_num_threads(1)
     tokenizer = tiny_bundle.byte_tokenizer()
@@ -31,8 +31,8 @@ def build(folder: Path, style: str, context: int = 48) -> StatefulModel:
         model.lm_head.weight *= 30  # so that what was seen matters to the likeliest token
     onnx_fp32.export(Stepper(model), folder / "model.onnx")
     tokenizer.save(str(folder / "tokenizer.json"))
-    serving = {"context": context, "max_tokens": 400, "precision": "fp32", "eos": 0, "name": "stateful"}
+    serving = {"context": context, "max_tokens": 400, "precision": "fp32", "eos": 0, "name": name}
     (folder / "serving.json").write_text(json.dumps(serving))
     facts = {"cache": "state", "vocab_size": vocab, "context": context, "eos": 0}
-    tiny_bundle.write_manifest(folder, "stateful", facts)
+    tiny_bundle.write_manifest(folder, name, facts)
     return model
