@@ -73,7 +73,7 @@ def _read(name: str, path: File, config: RowsConfig) -> Iterator[tuple[int, dict
     except UnicodeDecodeError as error:
         raise MetrolineError(
             f"{name}: after line {last:,}: not {config.encoding} (byte 0x{error.object[error.start]:02x})",
-            hint="name the right encoding, such as latin-1",
+            hint="name the right encoding, such as latin-1: data.rows.encoding, or --encoding of init",
         ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise MetrolineError(f"{name}: damaged .gz file: {error}", hint="fetch again") from None

@@ -99,6 +99,7 @@ def init(
         typer.Option(help="instead of what the data says"),
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="a column that is no input (may be repeated)")] = None,
+    encoding: Annotated[str | None, typer.Option(help="of a table that is not UTF-8, such as latin-1")] = None,
     update: Annotated[
         bool, typer.Option("--update", help="the data changed: pin it anew in the existing recipe")
     ] = False,
@@ -108,12 +109,12 @@ def init(
     data = absolute(data)
     root = enter()
     if update:
-        if target is not None or task is not None or drop:
+        if target is not None or task is not None or drop or encoding:
             raise MetrolineError("--update only pins the data", hint=f"what is learnt stands in the recipe {name}")
         path, own = repin(name, data, root)
         print(own.summary())
     else:
-        path, found = create(name, data, root, target=target, task=task, drop=drop or ())
+        path, found = create(name, data, root, target=target, task=task, drop=drop or (), encoding=encoding)
         print("\n".join(filter(None, [found.own.summary(), found.said])))
     print(
         f"{path.relative_to(root)} {'pins the data as it is now' if update else 'is made'}; now: metroline run {name}"

@@ -56,7 +56,8 @@ def files(stage: str, task: str, model: str, root: Path = Path(".")) -> frozense
         entries.append(module)
         others = {name for names in ASKS.values() for name in names}.union(ELSEWHERE) - set(methods)
         # of every task: one may be made of another
-        passed_over = {kinds.module_of(kinds.TASKS, each): frozenset(others) for each in kinds.names(kinds.TASKS)}
+        made_of = (kinds.module_of(kinds.TASKS, each) for each in kinds.names(kinds.TASKS))
+        passed_over = dict.fromkeys((*made_of, *kinds.shared_tasks()), frozenset(others))
         if stage == "export":
             entries.append(f"pipelines.exporting.{kinds.task(task).engine}")
         if stage != "prepare":

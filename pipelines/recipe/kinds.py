@@ -45,6 +45,13 @@ def module_of(where: tuple[str, str], kind: str) -> str:
     return f"{name}.{inner}" if spec is not None and spec.submodule_search_locations else name
 
 
+def shared_tasks() -> list[str]:
+    """The dotted names of the modules `base.py` in folders of tasks: classes that tasks are made of."""
+    package = TASKS[0]
+    folders = map(Path, importlib.import_module(package).__path__)
+    return sorted(f"{package}.{path.parent.name}.base" for folder in folders for path in folder.glob("*/base.py"))
+
+
 @cache
 def task(kind: str) -> Any:
     """The class of a kind of task (`pipelines.tasks.interface.Task`). Raises MetrolineError: no such kind."""

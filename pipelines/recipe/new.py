@@ -40,10 +40,12 @@ def create(
     target: str | None = None,
     task: TaskName | None = None,
     drop: Sequence[str] = (),
+    encoding: str | None = None,
 ) -> tuple[Path, Found]:
     """Write the recipe and list it in params.yaml. Returns its path, and what the data is.
 
-    `target`: the column of a table to predict; `drop`: those that are no input; `task` overrides what the data says.
+    `target`: the column of a table to predict; `drop`: those that are no input; `encoding`: of its text;
+    `task` overrides what the data says.
     Raises MetrolineError: bad or taken name, no data there, data that may be several things, a broken params.yaml.
     Nothing is written then.
     """
@@ -53,7 +55,7 @@ def create(
         hint = f"choose another name, or pin changed data with: metroline init {name} --data {data} --update"
         raise MetrolineError(f"there is a recipe {name} already", hint=hint)
     check_writable(root, (".", RECIPES))
-    found = look(data, name, target, task, drop)
+    found = look(data, name, target, task, drop, encoding)
     source = pin(data, suffixes=found.suffixes)
     others = listed_recipes()
     text = found.recipe(

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from base.errors import BadItem, MetrolineError, nearest
 from data.fetch.own_files import OwnFiles
 from data.tables.config import RowsConfig
@@ -40,19 +42,27 @@ def first_row(own: OwnFiles, config: RowsConfig | None = None) -> Row:
     return row
 
 
-def rows_config(own: OwnFiles) -> RowsConfig:
-    """How the files are read: with the delimiter that stands in a line of names which the usual one leaves whole."""
-    names = list(first_row(own).values)
+def rows_config(own: OwnFiles, encoding: str = "utf-8") -> RowsConfig:
+    """How the files are read: with the delimiter that stands in a line of names which the usual one leaves whole.
+
+    Raises MetrolineError: an encoding that Python does not know.
+    """
+    try:
+        config = RowsConfig(encoding=encoding)
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise MetrolineError(f"--encoding {encoding}: {why}") from None
+    names = list(first_row(own, config).values)
     if len(names) == 1:
         for delimiter in DELIMITERS:
             if delimiter in names[0]:
-                return RowsConfig(delimiter=delimiter)
-    return RowsConfig()
+                return config.model_copy(update={"delimiter": delimiter})
+    return config
 
 
-def scan(own: OwnFiles, target: str) -> Seen:
+def scan(own: OwnFiles, target: str, encoding: str = "utf-8") -> Seen:
     """All rows. Raises MetrolineError, which names file and row: no row, no such column, another column than before."""
-    config = rows_config(own)
+    config = rows_config(own, encoding)
     names = list(first_row(own, config).values)
     if target not in names:
         raise MetrolineError(f"{own.root}: no column {target!r}", hint=nearest(target, names[:40]))

@@ -25,14 +25,24 @@ WAYS = {
 """What says which kind of files is meant."""
 
 
-def look(data: Path, name: str, target: str | None, task: TaskName | None, drop: Sequence[str] = ()) -> Found:
-    """See the module. Raises MetrolineError, one line: nothing there that counts, or it may be several things."""
+def look(
+    data: Path,
+    name: str,
+    target: str | None,
+    task: TaskName | None,
+    drop: Sequence[str] = (),
+    encoding: str | None = None,
+) -> Found:
+    """See the module. `encoding`: of a table's text, None: UTF-8. Raises MetrolineError, one line: nothing there that
+    counts, or it may be several things."""
     if task == "language-modelling":
-        if target is not None or drop:
-            raise MetrolineError("--task language-modelling has no --target and no --drop")
+        if target is not None or drop or encoding:
+            raise MetrolineError("--task language-modelling has no --target, no --drop and no --encoding")
         return text.look(data, name)
     if target is not None:
-        return tables.look(data, name, target, task, drop)
+        return tables.look(data, name, target, task, drop, encoding or "utf-8")
+    if encoding:
+        raise MetrolineError("--encoding is of the text of a table", hint="name its --target COLUMN too")
     if drop:
         raise MetrolineError("--drop leaves out columns of a table", hint="name its --target COLUMN too")
     there = own.own_files(data, "**/*", name=name, suffixes=EVERY)

@@ -20,12 +20,12 @@ GATES = {
 }
 
 
-def look(data: Path, name: str, target: str, task: str | None, drop: Sequence[str]) -> Found:
+def look(data: Path, name: str, target: str, task: str | None, drop: Sequence[str], encoding: str) -> Found:
     """A classifier of the rows, or a regression. Raises MetrolineError: no tables, no such column, a target of one
     class, or that may be both, or is another value in each row; a column that tells it.
     """
     own = own_files(data, "**/*", name=name, suffixes=SUFFIXES)
-    seen = scan(own, target)
+    seen = scan(own, target, encoding)
     for column in drop:
         if column not in seen.columns or column == target:
             inputs = [name for name in seen.columns if name != target]
@@ -97,6 +97,8 @@ def _length(values: Sequence[Value]) -> int:
 
 def _rows(seen: Seen) -> str:
     parts = [f"delimiter: {quoted(seen.config.delimiter)}"] if seen.config.delimiter else []
+    if seen.config.encoding != "utf-8":
+        parts.append(f"encoding: {quoted(seen.config.encoding)}")
     if seen.config.missing:
         parts.append(f"missing: [{', '.join(map(quoted, seen.config.missing))}]")
     return f"{{{', '.join(parts)}}}"

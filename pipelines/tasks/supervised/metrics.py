@@ -11,13 +11,13 @@ from pipelines.tasks.interface import Primary
 BINS = 10
 HIGHER = ("accuracy", "macro_f1", "auc", "pr_auc", "f1", "precision", "recall", "r2")
 """Values of which more is better; of all others less."""
-CLASSIFICATION = ("accuracy", "macro_f1", "log_loss", "calibration_error", "items")
+CLASSIFICATION = ("accuracy", "macro_f1", "log_loss", "calibration_error")
 BINARY = ("auc", "pr_auc", "f1", "precision", "recall", "positive_rate")
 OF_PROBABILITIES = ("log_loss", "calibration_error")
 """Values of a classifier that need probabilities, and not only an order."""
 REFERENCES = ("linear", "boosted_trees", "tfidf_linear", "tfidf_svm")
 """Models of scikit-learn that `floors.references` fits, each where it fits the input."""
-REGRESSION = ("rmse", "mae", "r2", "items")
+REGRESSION = ("rmse", "mae", "r2")
 
 
 def primary(name: str, *, labels: bool) -> Primary:

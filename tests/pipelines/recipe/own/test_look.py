@@ -43,6 +43,9 @@ def files(root: Path, **contents: str) -> Path:
         ({"a_csv": IRIS}, {"target": "kind", "drop": ["width", "length"]}, "no column is left"),
         ({"a_csv": IRIS}, {"drop": ["width"]}, "name its --target COLUMN too"),
         ({"a_csv": IRIS}, {"target": "kind", "task": "language-modelling"}, "has no --target"),
+        ({"a_csv": IRIS}, {"encoding": "latin-1"}, "name its --target COLUMN too"),
+        ({"a_csv": IRIS}, {"task": "language-modelling", "encoding": "latin-1"}, "no --drop and no --encoding"),
+        ({"a_csv": IRIS}, {"target": "kind", "encoding": "latin-0"}, "--encoding latin-0: Python knows no encoding"),
         ({"a_csv": IRIS}, {"task": "language-modelling"}, "no .txt, .jsonl"),
         ({"a_txt": "x"}, {"task": "classification"}, "no table and no image for --task classification"),
         (
@@ -115,6 +118,17 @@ def test_images_can_be_named_beside_other_files(tmp_path: Path) -> None:
     assert (found.template, found.values["channels"]) == ("images", "1")
     assert (found.values["height"], found.values["width"]) == ("32", "64")
     assert found.own.summary().endswith("left out: 1 .txt")
+
+
+def test_a_table_in_another_encoding(tmp_path: Path) -> None:
+    rows = "".join(f"{n % 7}.5,{('Köln', 'Ürzig')[n % 2]}\n" for n in range(60))
+    (tmp_path / "a.csv").write_bytes(f"größe;ort\n{rows.replace(',', ';')}".encode("latin-1"))
+    with pytest.raises(MetrolineError, match=r"not utf-8 \(byte 0xf6\).*--encoding"):
+        look(tmp_path, "mine", "ort", None)
+    found = look(tmp_path, "mine", "ort", None, encoding="latin-1")
+    assert found.values["rows"] == "{delimiter: ;, encoding: latin-1}"
+    assert "Köln" in found.said
+    assert "encoding" not in look(files(tmp_path / "plain", a_csv=IRIS), "mine", "kind", None).values["rows"]
 
 
 def test_columns_that_tell_rows_apart_are_no_input(tmp_path: Path) -> None:
