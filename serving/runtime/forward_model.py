@@ -2,9 +2,8 @@
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from base.forms import GRAPHS
 from serving.engines.forward import golden_check
 from serving.engines.forward.bundle import ForwardBundle
 from serving.engines.forward.drift import ForwardDrift
@@ -16,6 +15,7 @@ from serving.http.settings import Settings
 from serving.runtime.forward_metrics import ForwardMetrics
 from serving.runtime.loaded_model import LoadedModel
 from serving.runtime.memory import release_memory
+from serving.runtime.precision import settle_forward
 
 log = logging.getLogger("metroline.runtime")
 
@@ -35,10 +35,9 @@ def load(bundle: ForwardBundle, settings: Settings) -> ForwardModel:
     Raises MetrolineError: it does not answer them as the trained model did.
     """
     started = time.monotonic()
-    if bundle.precision == "auto":  # what was quantized has passed the gate, and is the smaller
-        bundle = replace(bundle, precision="int8" if GRAPHS["int8"] in bundle.files else "fp32")
     prepare = Preparation(bundle)
     items = golden_check.prepared(bundle, prepare)
+    bundle = settle_forward(bundle, settings.threads or settings.cores, [ready for _, ready in items])
     threads = settings.threads or threads_for(bundle, settings.cores)
     graph = ForwardGraph(bundle.graph, bundle.typed, threads)
     graph.settle([ready for _, ready in items])

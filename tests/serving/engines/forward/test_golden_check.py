@@ -97,7 +97,7 @@ def test_int8_is_held_to_a_looser_bound(tmp_path):
     items = [Preparation(load(folder))((forward_bundles.row(seed),)) for seed in range(50)]
     quantized(folder, folder / "model.int8.onnx", items, "static")
     forward_bundles.reseal(folder)
-    model = forward_model.load(load(folder, "auto"), Settings())
+    model = forward_model.load(load(folder, "int8"), Settings())
     assert model.describe()["precision"] == "int8"
     (folder / "model.int8.onnx").rename(folder / "model.onnx")
     forward_bundles.reseal(folder)
