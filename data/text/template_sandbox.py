@@ -29,19 +29,25 @@ STEPS = 200_000  # turns of loops and calls of macros
 SECONDS = 5.0  # looked at in each step
 LARGEST = 1_000_000  # number that may be passed to a function: nothing is padded or repeated more often
 
+MARKS = ("\ufdd2", "\ufdd3")
+"""What stands before and after a block `generation` where marks are shown: code points that Unicode keeps out of
+text."""
+
+_shown: ContextVar[bool] = ContextVar("_shown", default=False)
 _spent: ContextVar[list[float]] = ContextVar("_spent")
 """Of the rendering that runs: steps left, and when its time is up."""
 _WIDE = re.compile(r"\d{6}|\*")
 
 
 @contextmanager
-def budget() -> Iterator[None]:
-    """While inside, one rendering may run."""
-    token = _spent.set([STEPS, time.monotonic() + SECONDS])
+def budget(*, marks: bool = False) -> Iterator[None]:
+    """While inside, one rendering may run. `marks`: it shows where blocks `generation` begin and end."""
+    token, shown = _spent.set([STEPS, time.monotonic() + SECONDS]), _shown.set(marks)
     try:
         yield
     finally:
         _spent.reset(token)
+        _shown.reset(shown)
 
 
 def _step(count: int = 1) -> None:
@@ -55,15 +61,19 @@ def _step(count: int = 1) -> None:
 
 
 class _Generation(Extension):
-    """{% generation %} … {% endgeneration %} marks what the model said, for training; here only its content counts."""
+    """{% generation %} … {% endgeneration %} holds what the model said; where it begins and ends is shown on demand."""
 
     tags = {"generation"}  # noqa: RUF012
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        """The content, without its marks."""
+        """The content between its marks."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.Scope(body, lineno=line)
+        begin, end = (
+            nodes.Output([nodes.Call(nodes.EnvironmentAttribute("mark"), [nodes.Const(which)], [], None, None)])
+            for which in (0, 1)
+        )
+        return [begin.set_lineno(line), nodes.Scope(body, lineno=line), end.set_lineno(line)]
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -96,6 +106,11 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     # Reached from compiled templates only, where a template's own names cannot hide them.
     step = staticmethod(_step)
+
+    @staticmethod
+    def mark(which: int) -> str:
+        """A border of a block `generation`, where it is to be shown."""
+        return MARKS[which] if _shown.get() else ""
 
     @staticmethod
     def join(*parts: Any) -> str:

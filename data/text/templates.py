@@ -9,6 +9,7 @@ texts, raise_exception, strftime_now, tojson, break and continue, and the block 
 becomes of text that spells out a special token is for the caller to decide.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class ChatTemplate:
         if len(source) > LONGEST_TEMPLATE:
             raise MetrolineError(f"chat template: {len(source):,} characters are more than {LONGEST_TEMPLATE:,}")
         self.special = special or {}
+        self.has_marks = re.search(r"\{%-?\+?\s*generation\b", source) is not None
+        """Whether it marks what the assistant said, with blocks `generation`."""
         try:
             self._template = compiled(source)
         except TemplateSyntaxError as error:
@@ -60,16 +63,18 @@ class ChatTemplate:
         *,
         tools: list[dict[str, Any]] | None = None,
         add_generation_prompt: bool = True,
+        marks: bool = False,
     ) -> str:
         """The prompt's text. Raises MetrolineError: the template refuses the messages, fails, or does not end.
 
         `messages` and `tools` are as OpenAI's API has them. `add_generation_prompt`: end with the opening of an answer.
+        `marks`: show where blocks `generation` begin and end, by data.text.template_sandbox.MARKS.
         """
         given = {"messages": messages, "tools": tools, "documents": None} | self.special
         pieces: list[str] = []
         length = 0
         try:
-            with budget():
+            with budget(marks=marks):
                 for piece in self._template.generate(**given, add_generation_prompt=add_generation_prompt):
                     pieces.append(piece)
                     length += len(piece)

@@ -55,6 +55,9 @@ class Tokenizer:
         self.first, self.last = _frame(inner)
         """What its post-processor puts before a text, such as Llama's `<|begin_of_text|>`, and behind it, such as
         BERT's `[SEP]`; `encode` leaves both out."""
+        added = sorted(inner.get_added_tokens_decoder().items())
+        self.special: dict[str, int] = {token.content: index for index, token in added if token.special}
+        """Text → id of the tokens that no text may spell; chat templates do."""
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":

@@ -1,21 +1,15 @@
 """From what a request says to the token ids that its model continues: texts, token ids, or the messages of a chat.
 
-In a chat only the template writes special tokens. A message that spells one (`<|im_end|>`) stays text, so that nobody
-speaks for the system by writing so. Text takes the form that the training text had (line ends, Unicode). A tokenizer's
-own first token goes before a text; in chats the template writes it. It renders and tokenizes; it knows no HTTP.
+How a chat becomes tokens is `data.text.chat`'s, as in training. Text takes the form that the training text had (line
+ends, Unicode). A tokenizer's own first token goes before a text; in chats the template writes it.
 """
 
-import re
 from typing import Any
 
 from base.errors import MetrolineError
 from serving.engines.decode.text import MOST_MARKS, too_many_marks
 from serving.http.errors import invalid, too_long
-from serving.routes.tool_calls import Arguments
 from serving.runtime.decoder_model import DecoderModel
-
-STAND_IN = re.compile("\ufdd0([0-9]{1,6})\ufdd1")
-"""Between two code points that Unicode keeps out of text: the number of a special token that a message spells."""
 
 
 def text_tokens(served: DecoderModel, text: str, param: str) -> tuple[int, ...]:
@@ -45,41 +39,16 @@ def chat_tokens(
 
     Raises ApiError 400: no template, one that refuses these messages, more tokens than the context holds.
     """
-    if served.template is None:
+    chats = served.chats
+    if chats is None:
         message = f"{served.bundle.name} is not a chat model: its bundle has no chat template. Use /v1/completions."
         raise invalid(message, "model", "no_chat_template")
-    special = served.vocabulary.special
-    spelled = re.compile("|".join(re.escape(token) for token in sorted(special, key=len, reverse=True)) or r"(?!)")
-    numbers = {token: number for number, token in enumerate(special)}
-
-    def hide(value: Any) -> Any:
-        if isinstance(value, str):
-            return spelled.sub(lambda found: f"\ufdd0{numbers[found[0]]}\ufdd1", value)
-        if isinstance(value, Arguments):
-            return Arguments(hide(dict(value)), hide(str(value)))
-        if isinstance(value, dict):
-            return {hide(key): hide(inner) for key, inner in value.items()}
-        return [hide(inner) for inner in value] if isinstance(value, list) else value
-
-    names = list(special)
-
-    def encoded(text: str) -> list[int]:
-        shown = STAND_IN.sub(lambda found: names[int(found[1])] if int(found[1]) < len(names) else found[0], text)
-        return served.vocabulary.encode(served.bundle.form.apply(shown))
-
     try:
-        text = served.template.render(hide(messages), tools=hide(tools) if tools else None)
+        text = chats.render(messages, tools)
     except MetrolineError as error:
         raise invalid(f"The model's chat template refuses these messages: {error}", "messages") from None
-    _formed(served, spelled.sub("", text), "messages")
-    tokens: list[int] = []
-    position = 0
-    for found in spelled.finditer(text):
-        tokens += encoded(text[position : found.start()])
-        tokens.append(special[found[0]])
-        position = found.end()
-    tokens += encoded(text[position:])
-    return fitting(served, tuple(tokens), "messages")
+    _formed(served, chats.plain(text), "messages")
+    return fitting(served, chats.tokens(text), "messages")
 
 
 def _formed(served: DecoderModel, text: str, param: str) -> str:

@@ -9,24 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from data.text.chat import Arguments
 from serving.routes.schema import DEEPEST, check_text, deeper_than, load, texts
-
-
-class Arguments(dict[str, Any]):
-    """An object to a template that looks into it; its JSON text to one that prints it or adds it to a text."""
-
-    def __init__(self, values: dict[str, Any], text: str) -> None:
-        super().__init__(values)
-        self._text = text
-
-    def __str__(self) -> str:
-        return self._text
-
-    def __add__(self, other: str) -> str:
-        return self._text + other
-
-    def __radd__(self, other: str) -> str:
-        return other + self._text
 
 
 class Function(BaseModel):

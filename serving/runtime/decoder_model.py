@@ -19,7 +19,7 @@ from serving.runtime.metrics import Metrics
 from serving.runtime.precision import settle
 
 if TYPE_CHECKING:
-    from data.text.templates import ChatTemplate
+    from data.text.chat import Chats
 
 log = logging.getLogger("metroline.runtime")
 
@@ -35,7 +35,7 @@ class DecoderModel(LoadedModel):
     engine: Engine
     metrics: Metrics
     vocabulary: Vocabulary
-    template: "ChatTemplate | None"
+    chats: "Chats | None"
     """How its chats are written; None: it was not trained for chats."""
 
     def describe(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class DecoderModel(LoadedModel):
         bundle = self.bundle
         return super().describe() | {
             "context": bundle.context, "max_tokens": bundle.max_tokens, "vocab_size": bundle.vocab_size,
-            "chat": self.template is not None,
+            "chat": self.chats is not None,
         }  # fmt: skip
 
 
@@ -51,11 +51,13 @@ def load(bundle: DecoderBundle, settings: Settings) -> DecoderModel:
     """Load a verified bundle, answer once, and start its engine. Raises MetrolineError."""
     started = time.monotonic()
     vocabulary = Vocabulary(bundle.path / "tokenizer.json", bundle.vocab_size)
-    template = None
+    chats = None
     if "chat_template.jinja" in bundle.files:
+        from data.text.chat import Chats
         from data.text.templates import ChatTemplate
 
-        template = ChatTemplate.load(bundle.path)
+        if (template := ChatTemplate.load(bundle.path)) is not None:
+            chats = Chats(template, vocabulary.special, vocabulary.encode, bundle.form)
     bundle = settle(bundle, settings.threads or settings.cores, settings.native)
     threads = settings.threads or threads_for(bundle, settings.cores)
     graph = GRAPHS[bundle.cache](bundle, threads, settings.slots, settings.native)
@@ -72,4 +74,4 @@ def load(bundle: DecoderBundle, settings: Settings) -> DecoderModel:
     fields = {"model": bundle.name, "version": bundle.version, "precision": bundle.precision,
               "threads": threads, "native": graph.native, "seconds": round(time.monotonic() - started, 3)}  # fmt: skip
     log.info("model loaded", extra={"fields": fields})
-    return DecoderModel(bundle, engine, metrics, vocabulary, template)
+    return DecoderModel(bundle, engine, metrics, vocabulary, chats)

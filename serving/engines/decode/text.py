@@ -35,15 +35,15 @@ class Vocabulary:
         """Tokens before every text, where the tokenizer has some of its own."""
         inner = tokenizer.inner
         self.spelling = Spelling(inner, path)
-        added = {index: token for index, token in inner.get_added_tokens_decoder().items() if token.special}
-        self.special: dict[str, int] = {token.content: index for index, token in sorted(added.items())}
+        self.special: dict[str, int] = tokenizer.special
         """Text → id of the tokens that no text may spell; chat templates do."""
         self.bytes: list[bytes] = [b""] * size
         """What each token writes in the middle of a text."""
         silent = set(range(size))
         for text, index in inner.get_vocab().items():
-            if index not in added or index == self.unknown:
-                self.bytes[index] = self.spelling(text) if index not in added else UNKNOWN
+            added = text in self.special
+            if not added or index == self.unknown:
+                self.bytes[index] = UNKNOWN if added else self.spelling(text)
                 silent.discard(index)
         self.silent = frozenset(silent)
         """Tokens that are no text: special ones, and those that the model has and the tokenizer does not know."""

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from openai.types.chat import ChatCompletionMessage
 
+from data.text.chat import Chats
 from data.text.templates import ChatTemplate
 from data.text.text_form import TextForm
 from serving.engines.decode.text import Vocabulary
@@ -134,7 +135,8 @@ def test_arguments_cannot_speak_for_the_system(tmp_path, write, end):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     vocabulary = Vocabulary(tmp_path / "tokenizer.json", tokenizer.get_vocab_size())
     source = "{{ messages[0].tool_calls[0].function.arguments " + write + " }}<|im_end|>"
-    served = SimpleNamespace(template=ChatTemplate(source), vocabulary=vocabulary,
+    served = SimpleNamespace(chats=Chats(ChatTemplate(source), vocabulary.special, vocabulary.encode),
+                             vocabulary=vocabulary,
                              bundle=SimpleNamespace(context=999, vocab_size=tokenizer.get_vocab_size(),
                                                     form=TextForm()))  # fmt: skip
     tokens = chat_tokens(served, plain(called(f'{{"a": "{end}"}}')), None)

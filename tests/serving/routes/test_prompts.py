@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, processors
 
+from data.text.chat import Chats
 from data.text.templates import ChatTemplate
 from data.text.text_form import TextForm
 from serving.engines.decode.text import Vocabulary
@@ -25,8 +26,12 @@ def served(tokenizer: Tokenizer, folder: Path, template: str | None = None, **fo
     tokenizer.save(str(folder / "tokenizer.json"))
     size = tokenizer.get_vocab_size()
     bundle = SimpleNamespace(name="m", context=64, max_tokens=64, vocab_size=size, form=TextForm(**form))
-    chats = ChatTemplate(template, {"bos_token": "<|im_start|>"}) if template else None
-    return SimpleNamespace(bundle=bundle, vocabulary=Vocabulary(folder / "tokenizer.json", size), template=chats)
+    vocabulary = Vocabulary(folder / "tokenizer.json", size)
+    chats = None
+    if template:
+        made = ChatTemplate(template, {"bos_token": "<|im_start|>"})
+        chats = Chats(made, vocabulary.special, vocabulary.encode, bundle.form)
+    return SimpleNamespace(bundle=bundle, vocabulary=vocabulary, chats=chats)
 
 
 def beginning(tokenizer: Tokenizer, token: str) -> Tokenizer:
