@@ -75,7 +75,7 @@ def prepare(
             sizes = Counter(document.split for document in spool.read())
             _refuse_empty_splits(sizes, split)
             if tokenizer.kind == "pretrained":
-                made = _pretrained_tokenizer(pretrained, folder)
+                made = pretrained_tokenizer(pretrained, folder)
             else:
                 made = _train_tokenizer(spool, tokenizer, sizes["train"])
                 save(made, folder / "tokenizer.json")
@@ -155,7 +155,7 @@ def _train_tokenizer(spool: Spool, config: TokenizerConfig, documents: int) -> T
         return train(texts(), config)
 
 
-def _pretrained_tokenizer(fetched: Path | None, folder: Path) -> Tokenizer:
+def pretrained_tokenizer(fetched: Path | None, folder: Path) -> Tokenizer:
     """The tokenizer of the fetched weights, written to `folder` with what belongs to it."""
     if fetched is None or not fetched.is_dir():
         raise MetrolineError(f"no pretrained weights in {fetched}", hint="run `metroline stage fetch` again")

@@ -97,16 +97,33 @@ def read_jsonl(path: Path, text_field: str, meta_fields: Sequence[str]) -> Itera
                 yield _object(f":{number}", line, text_field, meta_fields)
 
 
-def _object(place: str, line: bytes, text_field: str, meta_fields: Sequence[str]) -> Piece:
+class NoObject(ValueError):
+    """A line that holds no object; `remedy` says what helps."""
+
+    def __init__(self, problem: str, remedy: str = MEND) -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+
+
+def object_of(line: bytes) -> dict[str, Any]:
+    """The object of a line of .jsonl. Raises NoObject."""
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         problem = f"invalid UTF-8 at byte {error.start:,} of the line (0x{line[error.start]:02x})"
-        return Piece(place, problem=problem, remedy=_conversion(line))
+        raise NoObject(problem, _conversion(line)) from None
     except (ValueError, RecursionError) as error:
-        return Piece(place, problem=f"not JSON: {error}")
+        raise NoObject(f"not JSON: {error}") from None
     if not isinstance(row, dict):
-        return Piece(place, problem=f"not an object but {type(row).__name__}")
+        raise NoObject(f"not an object but {type(row).__name__}")
+    return row
+
+
+def _object(place: str, line: bytes, text_field: str, meta_fields: Sequence[str]) -> Piece:
+    try:
+        row = object_of(line)
+    except NoObject as error:
+        return Piece(place, problem=str(error), remedy=error.remedy)
     if text_field not in row:
         there = ", ".join(one_line(key)[:60] for key in list(row)[:5]) or "nothing"
         return Piece(

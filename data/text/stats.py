@@ -69,7 +69,9 @@ class Statistics:
         }
 
     def _split(self, split: str, entry: dict[str, Any]) -> dict[str, Any]:
-        counted = {name: entry[name] for name in ("documents", "tokens", "bytes")}
+        counted: dict[str, Any] = {
+            name: entry[name] for name in ("documents", "tokens", "bytes", "targets") if name in entry
+        }
         lengths = np.asarray(self.lengths[split])
         if not len(lengths):
             return counted

@@ -1,0 +1,159 @@
+"""First pass of preparing chats: rows with an answer to learn, none twice, each in its split.
+
+What is left out is written down with its reason, or stops. Making tokens is data/text/chat_tokens.py's.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from base.errors import MetrolineError, printable
+from base.progress import Progress
+from data.assign import LEFT_OUT, Item, assign, digest
+from data.leaks import drop_duplicates, refuse_split_groups
+from data.split import SplitConfig
+from data.text.dedup import DedupConfig, Duplicates, signature
+from data.text.messages import BadRow, ChatConfig, Message, of_row
+from data.text.readers import NoObject
+from data.text.rows import SUFFIXES, Row, read_rows
+from data.text.stats import Statistics
+from data.text.text_form import TextForm
+from data.text.values import plain
+
+
+class InstructionsConfig(BaseModel):
+    """How rows become chats, and chats tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    chat: ChatConfig = ChatConfig()
+    clean: TextForm = TextForm()
+    duplicates: DedupConfig = DedupConfig()
+    answers: Literal["all", "last"] = Field(
+        default="all", description="which answers of a chat are learnt; a message with weight: 0 never is"
+    )
+    length: int = Field(default=512, ge=2, description="most tokens of a chat; a longer one is left out, not cut")
+    errors: Literal["drop", "stop"] = Field(
+        default="drop", description="what a row that cannot be learnt from does: it is counted, or stops with an error"
+    )
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the files that can hold rows."""
+        return SUFFIXES
+
+
+class Chat(NamedTuple):
+    """A row that may be learnt from."""
+
+    split: str
+    id: str
+    messages: list[Message]
+
+
+class Dropped:
+    """Counts and lists what is left out, or stops at it."""
+
+    def __init__(self, path: Path, statistics: Statistics, errors: Literal["drop", "stop"]) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="\n")
+        self.statistics, self._errors = statistics, errors
+
+    def __enter__(self) -> "Dropped":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def __call__(self, identity: str, reason: str, detail: str, *, bad: bool = True) -> None:
+        """Leave out a row. `bad`: there is something wrong with it, rather than that it is there twice."""
+        if bad and self._errors == "stop":
+            raise MetrolineError(
+                f"{identity}: {reason}: {printable(detail)}",
+                hint="mend the data, or leave such rows out with data.errors: drop",
+            )
+        self.statistics.dropped[reason] += 1
+        self._file.write(json.dumps({"id": identity, "reason": reason, "detail": detail}, ensure_ascii=False) + "\n")
+
+
+def read_all(
+    files: dict[str, Path],
+    config: InstructionsConfig,
+    spool: Path,
+    dropped: Dropped,
+    statistics: Statistics,
+    group: str | None,
+) -> list[Item]:
+    """First pass: rows with an answer to learn, none twice, go to the spool. Returns what splitting needs of each."""
+    duplicates, items = Duplicates(config.duplicates), list[Item]()
+    with spool.open("w", encoding="utf-8", newline="\n") as file, Progress("read", None, "rows") as progress:
+        for identity, row in read_rows(files):
+            statistics.read += 1
+            progress.update(1)
+            if isinstance(row, NoObject):
+                dropped(identity, "unreadable", str(row))
+                continue
+            try:
+                messages = of_row(row, config.chat)
+                if not trained(messages, config):
+                    raise BadRow("no_answer", "no answer is to be learnt: all weigh 0")
+            except BadRow as problem:
+                dropped(identity, problem.reason, str(problem))
+                continue
+            asked, all_said = (text_of(part, config.clean) for part in (messages[:-1], _but_system(messages)))
+            sketch = signature(all_said, config.duplicates) if config.duplicates.near else None
+            if repeated := duplicates.check(identity, asked, sketch):
+                dropped(identity, *repeated, bad=False)
+                continue
+            meta = _meta(row, group)
+            items.append(Item(identity, digest(asked.encode()), meta))
+            file.write(json.dumps([identity, messages], ensure_ascii=False) + "\n")
+    return items
+
+
+def trained(messages: list[Message], config: InstructionsConfig) -> list[int]:
+    """Places of the answers that are learnt."""
+    places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    places = places[-1:] if config.answers == "last" else places
+    return [place for place in places if messages[place].get("weight") != 0]
+
+
+def text_of(messages: list[Message], form: TextForm) -> str:
+    """Messages as one text, to be compared."""
+    return "\n".join(f"{message['role']}: {form.apply(message['content'])}" for message in messages)
+
+
+def _but_system(messages: list[Message]) -> list[Message]:
+    return [message for message in messages if message["role"] != "system"]
+
+
+def _meta(row: Row, group: str | None) -> dict[str, Any]:
+    """The values that `split` may go by."""
+    wanted = [name for name in row if name == group]
+    try:
+        return {name: plain(row[name]) for name in wanted}
+    except ValueError:
+        return {}
+
+
+def share_out(items: list[Item], split: SplitConfig, dropped: Dropped) -> list[str]:
+    """The split of each item; "" for those left out as another split has the same question."""
+    if not items:
+        return []
+    assigned = assign(items, split)
+    refuse_split_groups(items, assigned, split)
+    kept = drop_duplicates(items, assigned, split)
+    for item, before, after in zip(items, assigned, kept, strict=True):
+        if after == LEFT_OUT:
+            dropped(item.id, "in_another_split" if before else "gap", "", bad=False)
+    return kept
+
+
+def spooled(path: Path, splits: list[str]) -> Iterator[Chat]:
+    """The chats of a spool that are in a split."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for split, line in zip(splits, file, strict=True):
+            if split != LEFT_OUT:
+                yield Chat(split, *json.loads(line))

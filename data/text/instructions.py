@@ -1,0 +1,116 @@
+"""Prepare chats: raw rows → messages → a model's own tokens with a mask of what is learnt, deduplicated and split.
+
+    metroline stage prepare smollm2-sft
+
+A row that cannot be learnt from is left out whole, never cut: with its reason in dropped.jsonl and counted in
+stats.json, or (`errors: stop`) with an error. Two passes: the first reads rows and shares them out, the second, in
+worker processes, makes tokens. Memory holds a digest a row, never its text.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from base.errors import MetrolineError
+from base.files import atomic_folder, write_json
+from base.parallel import cores, ordered_map, worker_pool
+from base.progress import Progress
+from data.fetch.fetched import fetched
+from data.split import SPLITS, SplitConfig
+from data.text import plots
+from data.text.chat_rows import Chat, Dropped, InstructionsConfig, read_all, share_out, spooled
+from data.text.chat_tokens import Refused, encode_batch, load_chats
+from data.text.prepare import ALONE, in_batches, pretrained_tokenizer
+from data.text.rows import SUFFIXES
+from data.text.shards import ShardWriter, write_index
+from data.text.stats import Statistics
+from data.text.tokenizer import Tokenizer
+
+
+def prepare(
+    raw: Path,
+    out: Path,
+    config: InstructionsConfig,
+    split: SplitConfig,
+    pretrained: Path | None,
+    *,
+    workers: int | None = None,
+) -> dict[str, Any]:
+    """Fill the folder `out` (see data/text/shards.py) from the fetched folder `raw`; return the content of stats.json.
+
+    `pretrained`: fetched folder of the weights whose tokenizer and chat template are taken. Raises MetrolineError:
+    nothing fetched or left, an empty split, weights without a template, a template that cannot be trained on, and with
+    `errors: stop` the first bad row. `out` then stays as it was.
+    """
+    files = fetched(raw, SUFFIXES)
+    if workers is None:
+        workers = max(1, min(cores(), sum(path.stat().st_size for path in files.values()) // ALONE))
+    try:
+        with atomic_folder(out) as folder, worker_pool(workers) as pool:
+            tokenizer = pretrained_tokenizer(pretrained, folder)
+            load_chats(folder, config.clean)
+            statistics = Statistics()
+            dropped = Dropped(folder / "dropped.jsonl", statistics, config.errors)
+            spool = folder / "spool.jsonl"
+            with dropped:
+                splits = share_out(read_all(files, config, spool, dropped, statistics, split.group), split, dropped)
+                entries = _encode_all(spooled(spool, splits), config, folder, tokenizer, dropped, pool, workers)
+            spool.unlink()
+            _refuse_empty(entries, statistics, split)
+            write_index(folder, entries, vocab_size=tokenizer.vocab_size, eos=tokenizer.eos)
+            stats = statistics.as_dict(entries, tokenizer, "pretrained", len(files))
+            write_json(folder / "stats.json", stats)
+            plots.draw(stats, folder / "stats.png")
+    except OSError as error:
+        raise MetrolineError(f"cannot write {out}: {error}") from None
+    return stats
+
+
+def _encode_all(
+    chats: Iterator[Chat],
+    config: InstructionsConfig,
+    folder: Path,
+    tokenizer: Tokenizer,
+    dropped: Dropped,
+    pool: ProcessPoolExecutor | None,
+    workers: int,
+) -> dict[str, dict[str, Any]]:
+    """Second pass: chats as masked shards. Returns the splits' entries of index.json."""
+    statistics = dropped.statistics
+    batches = in_batches(chats, lambda chat: sum(len(message["content"]) for message in chat.messages))
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(
+                ShardWriter(folder, split, vocab_size=tokenizer.vocab_size, eos=tokenizer.eos, masked=True)
+            )
+            for split in SPLITS
+        }
+        progress = stack.enter_context(Progress("encode", statistics.read - statistics.dropped.total(), "rows"))
+        for batch, results in ordered_map(pool, partial(encode_batch, folder, config), batches, workers):
+            for chat, result in zip(batch, results, strict=True):
+                if isinstance(result, Refused):
+                    dropped(chat.id, result.reason, result.detail)
+                    continue
+                text = "".join(message["content"] for message in chat.messages)
+                writers[chat.split].add_masked(chat.id, *result, bytes_=len(text.encode()), meta={})
+                statistics.encoded(chat.split, text, result.tokens[:-1], tokenizer)
+            progress.update(len(batch))
+    return {split: writer.entry for split, writer in writers.items()}
+
+
+def _refuse_empty(entries: dict[str, dict[str, Any]], statistics: Statistics, split: SplitConfig) -> None:
+    if not any(entry["documents"] for entry in entries.values()):
+        reasons = statistics.reasons() or "the files are empty"
+        raise MetrolineError(
+            f"nothing is left of {statistics.read:,} rows: {reasons}",
+            hint="dropped rows say more with data.errors: stop; data.chat says where a row has its messages",
+        )
+    shares = {"train": 1.0, "valid": split.valid, "test": split.test}
+    if empty := [name for name in SPLITS if shares[name] > 0 and not entries[name]["documents"]]:
+        raise MetrolineError(
+            f"no chat is left in {' and '.join(empty)}; dropped: {statistics.reasons() or 'none'}",
+            hint="add rows, or raise the shares of split",
+        )

@@ -1,0 +1,173 @@
+"""The messages of a chat out of a row: a list in one field, prompt and completion, or columns through templates.
+
+    messages = of_row({"instruction": "Add.", "input": "1 + 1", "output": "2"},
+                      ChatConfig(user="{instruction}\n{input}", assistant="{output}"))
+
+A row that is no chat with an answer raises BadRow, with a reason that `prepare` counts. Which of its tokens are learnt
+is data/text/chat.py's.
+"""
+
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from data.text.values import whole
+
+Message = dict[str, Any]
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+"""Role in the data → role in a template, as at the endpoint."""
+
+
+class BadRow(ValueError):
+    """A row that cannot be learnt from. `reason` is one word of stats.json."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class ChatConfig(BaseModel):
+    """Where a row has its messages: one of three forms."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    messages: str | None = Field(
+        default=None,
+        description="field with a list of {role, content}, where neither of the other forms is named: messages",
+    )
+    prompt: str | None = Field(default=None, description="field with what is asked: a text, or a list of messages")
+    completion: str | None = Field(default=None, description="field with the answer to `prompt`: a text, or messages")
+    system: str | None = Field(default=None, description="template of a system message, such as: Answer in {language}.")
+    user: str | None = Field(default=None, description='template of what is asked: "{instruction}\\n{input}"')
+    assistant: str | None = Field(default=None, description='template of the answer: "{output}"')
+    strip: bool = Field(default=True, description="take white space from around the text of each message")
+
+    @field_validator("system", "user", "assistant")
+    @classmethod
+    def _template(cls, template: str | None) -> str | None:
+        if template is not None:
+            try:
+                parts = list(string.Formatter().parse(template))
+            except ValueError as error:
+                raise ValueError(f"no template: {error}; a brace that is text is written twice") from None
+            for _, name, layout, conversion in parts:
+                if name is not None and (layout or conversion or not name or not name.replace(" ", "_").isidentifier()):
+                    raise ValueError(f"{{{name}}} is no field's name alone; a brace that is text is written twice")
+        return template
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "ChatConfig":
+        forms = {
+            "messages": self.messages is not None,
+            "prompt and completion": self.prompt is not None or self.completion is not None,
+            "user and assistant": self.user is not None or self.assistant is not None,
+        }
+        named = [form for form, there in forms.items() if there]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)} are different forms of rows: name one")
+        if (self.prompt is None) != (self.completion is None):
+            raise ValueError("prompt and completion go together")
+        if (self.user is None) != (self.assistant is None):
+            raise ValueError("user and assistant go together")
+        if self.system is not None and self.user is None:
+            raise ValueError("system is a template beside user and assistant")
+        return self
+
+
+def of_row(row: Mapping[str, Any], config: ChatConfig) -> list[Message]:
+    """Messages {role, content}, and `weight` where an answer has one, that end with an answer. Raises BadRow."""
+    if config.user is not None and config.assistant is not None:
+        given = [
+            {"role": role, "content": _filled(template, row)}
+            for role, template in (("system", config.system), ("user", config.user), ("assistant", config.assistant))
+            if template is not None
+        ]
+        given = [message for message in given if message["role"] != "system" or message["content"].strip()]
+    elif config.prompt is not None and config.completion is not None:
+        given = [*_part(row, config.prompt, "user"), *_part(row, config.completion, "assistant")]
+    else:
+        name = config.messages or "messages"
+        given = _list(_value(row, name), name)
+    messages = [_message(message, number, config.strip) for number, message in enumerate(given, 1)]
+    _check_order(messages)
+    return messages
+
+
+def _value(row: Mapping[str, Any], name: str) -> Any:
+    if name not in row:
+        raise BadRow("no_field", f"no field {name!r}, only {', '.join(map(str, list(row)[:5])) or 'nothing'}")
+    return row[name]
+
+
+def _filled(template: str, row: Mapping[str, Any]) -> str:
+    """The template with the row's values; null is nothing."""
+    parts = []
+    for text, name, _, _ in string.Formatter().parse(template):
+        parts.append(text)
+        if name is not None:
+            value = _value(row, name)
+            if isinstance(value, list | dict | bytes):
+                raise BadRow("not_text", f"{name!r} is not text but {type(value).__name__}")
+            parts.append("" if value is None else str(value))
+    return "".join(parts)
+
+
+def _part(row: Mapping[str, Any], name: str, role: str) -> list[Any]:
+    value = _value(row, name)
+    return [{"role": role, "content": value}] if value is None or isinstance(value, str) else _list(value, name)
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise BadRow("not_text", f"{name!r} is no list of messages but {type(value).__name__}")
+    return value
+
+
+def _message(given: Any, number: int, strip: bool) -> Message:
+    if not isinstance(given, Mapping) or "role" not in given:
+        raise BadRow("unknown_role", f"message {number} has no role")
+    role = ROLES.get(given["role"]) if isinstance(given["role"], str) else None
+    if role is None:
+        raise BadRow("unknown_role", f"message {number} is of role {given['role']!r}, not {', '.join(ROLES)}")
+    content = given.get("content")
+    if isinstance(content, list) and (texts := [_text_part(part) for part in content]) and None not in texts:
+        content = "".join(filter(None, texts))
+    if not (content is None or isinstance(content, str)):
+        raise BadRow("not_text", f"the content of message {number} is not text but {type(content).__name__}")
+    try:
+        text = whole(content or "")
+    except ValueError as error:
+        raise BadRow("not_text", f"the content of message {number} {error}") from None
+    text = text.strip() if strip else text
+    if given.get("tool_calls"):
+        raise BadRow("tool_calls", f"message {number} calls tools, which are not learnt")
+    if not text.strip() and role != "system":
+        reason = "empty_answer" if role == "assistant" else "empty_message"
+        raise BadRow(reason, f"message {number} of role {role} is empty")
+    message: Message = {"role": role, "content": text}
+    if role == "assistant" and given.get("weight") is not None:
+        if given["weight"] not in (0, 1):
+            raise BadRow("bad_weight", f"the weight of message {number} is {given['weight']!r}, neither 0 nor 1")
+        message["weight"] = int(given["weight"])
+    return message
+
+
+def _text_part(part: Any) -> str | None:
+    """The text of a part of a content, as OpenAI's API has them; None for another kind."""
+    text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None
+    return text if isinstance(text, str) else None
+
+
+def _check_order(messages: list[Message]) -> None:
+    """Raise BadRow unless it is: perhaps a system message, then user and assistant in turns, an answer last."""
+    roles = [message["role"] for message in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    for number, role in enumerate(turns):
+        expected = ("user", "assistant")[number % 2]
+        if role != expected:
+            at = number + len(roles) - len(turns) + 1
+            raise BadRow("wrong_order", f"message {at} is of role {role}, where {expected} would follow")
+    if not turns or turns[-1] != "assistant":
+        raise BadRow("no_answer", "it ends before an answer")
