@@ -5,6 +5,7 @@
 What is measured is the task's; here it is written down for whom it is meant: DVC, gates, the card, the exporter.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from base.errors import MetrolineError
@@ -19,8 +20,9 @@ SUBJECT = "checkpoint.json"
 """In the evaluation's folder: the SHA-256 of the weights that were judged. Export takes these numbers for no others."""
 
 
-def evaluate(recipe: "Recipe", paths: Paths) -> None:
-    """Measure `paths.checkpoint` on the test split and write `paths.metrics` and `paths.evaluation`.
+def evaluate(recipe: "Recipe", paths: Paths, first: Path | None = None) -> None:
+    """Measure `paths.checkpoint` on the test split and write `paths.metrics` and `paths.evaluation`. `first`: the files
+    of the weights that it began with, where the recipe has such.
 
     Raises MetrolineError: no checkpoint or prepared data, a checkpoint of other data, and what the task raises.
     """
@@ -28,7 +30,7 @@ def evaluate(recipe: "Recipe", paths: Paths) -> None:
         raise MetrolineError(f"{paths.checkpoint} is missing", hint=f"metroline run {recipe.name}")
     check_same_data(paths)
     with atomic_folder(paths.evaluation) as folder:
-        measured = kinds.task(recipe.task.kind)(recipe).measure(paths.checkpoint, paths.prepared, folder)
+        measured = kinds.task(recipe.task.kind)(recipe).measure(paths.checkpoint, paths.prepared, folder, first)
         write_json(folder / SUBJECT, {"sha256": sha256(paths.checkpoint / "model.safetensors")})
     write_json(paths.metrics, measured.metrics())
 

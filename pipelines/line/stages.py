@@ -81,7 +81,7 @@ def _evaluate(recipe: Recipe, paths: Paths) -> None:
     from pipelines.evaluation import evaluate
     from pipelines.line.plots import write_groups
 
-    evaluate(recipe, paths)
+    evaluate(recipe, paths, paths.pretrained if recipe.pretrained.source else None)
     write_groups(paths)
 
 

@@ -121,12 +121,15 @@ class Measured:
     """Floors (a model that does not beat them is none) and references (stronger ones; reported, not gated)."""
     groups: Mapping[str, Mapping[str, float | int]] = field(default_factory=dict)
     """The same values per group of the test split."""
+    base: Mapping[str, float | int] = field(default_factory=dict)
+    """What is measured of the weights that training began with, and how the checkpoint stands to them."""
 
     def metrics(self) -> dict[str, Any]:
         """The contents of metrics.json."""
         primary = {"metric": self.primary.metric, "better": self.primary.better, "floor": self.primary.floor}
-        return {"test": dict(self.test), "baselines": dict(self.baselines), "groups": dict(self.groups),
-                "primary": primary}  # fmt: skip
+        found = {"test": dict(self.test), "baselines": dict(self.baselines), "groups": dict(self.groups),
+                 "primary": primary}  # fmt: skip
+        return found | ({"base": dict(self.base)} if self.base else {})
 
 
 Predict = Callable[[Mapping[str, "NDArray[Any]"]], Mapping[str, "NDArray[Any]"]]
@@ -220,8 +223,9 @@ class Task(Protocol):
     def learner(self, prepared: Path, first: Path | None) -> Learner:
         """What the trainer needs. `first`: the folder with the files of the weights that its network begins with."""
 
-    def measure(self, checkpoint: Path, prepared: Path, folder: Path) -> Measured:
-        """Judge a checkpoint on the test split; pictures, samples and the drift reference go into `folder`."""
+    def measure(self, checkpoint: Path, prepared: Path, folder: Path, first: Path | None) -> Measured:
+        """Judge a checkpoint on the test split; pictures, samples and the drift reference go into `folder`. `first`: as
+        for `learner`."""
 
     def exportable(self, checkpoint: Path, prepared: Path) -> "Forward | Decode":
         """What the exporter of the signature's engine takes."""

@@ -63,14 +63,9 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -
             raise MetrolineError(
                 "evaluate: the loss on the test split is not finite", hint="look at the training curve"
             )
-        drift = reference.reference(
-            model,
-            test,
-            length=min(config.reference_tokens, context),
-            most=config.reference_windows,
-            batch_tokens=config.batch_tokens,
-            names=names,
-        )
+        length = min(config.reference_tokens, context)
+        shown = reference.stretches(test, max(2, length - len(test.first)), config.reference_windows)
+        drift = reference.reference(model, test, shown, length=length, batch_tokens=config.batch_tokens, names=names)
         prompts = tuple(map(recipe.data.clean.apply, config.prompts)) or samples.beginnings(
             test, tokenizer, config.samples
         )

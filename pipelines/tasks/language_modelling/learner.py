@@ -96,6 +96,12 @@ class LanguageModelling:
     def objective(self, network: nn.Module) -> NextToken:
         """See `NextToken`. Raises MetrolineError: a train split that is smaller than one batch."""
         assert isinstance(network, LanguageModel)
+        self.check_sizes()
+        self._network = network
+        return NextToken(network, self.config.label_smoothing)
+
+    def check_sizes(self) -> None:
+        """Raise MetrolineError: a sequence beyond the context, a train split of less than one batch."""
         sequence = self.config.sequence
         if sequence > self.model_config.context:
             raise MetrolineError(f"train.sequence {sequence} is longer than model.context {self.model_config.context}")
@@ -106,8 +112,6 @@ class LanguageModelling:
                 f"({self.config.batch} sequences of {sequence})",
                 hint="take more data, or a smaller train.batch or train.sequence",
             )
-        self._network = network
-        return NextToken(network, self.config.label_smoothing)
 
     def starts(self, epochs: NDArray[np.int64], examples: NDArray[np.int64]) -> list[int]:
         """Where each window begins in the train split's row of tokens."""

@@ -4,6 +4,7 @@ The endpoint scores each prompt by itself, so the reference does too: stretches 
 documents, alone, without what came before. Its mean and standard deviation are over such prompts, not over tokens.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -33,11 +34,16 @@ def stretches(test: Shards, length: int, most: int) -> list[tuple[int, int, int]
 
 @torch.inference_mode()
 def reference(
-    logits_of: Logits, test: Shards, *, length: int, most: int, batch_tokens: int, names: list[str] | None
+    logits_of: Logits,
+    test: Shards,
+    prompts: Sequence[tuple[int, int, int]],
+    *,
+    length: int,
+    batch_tokens: int,
+    names: list[str] | None,
 ) -> dict[str, Any]:
-    """{"loss_mean", "loss_std", "prompts", "tokens", "groups"}, in nats per token. `names`: the documents' groups."""
-    given = len(test.first)
-    prompts = stretches(test, max(2, length - given), most)
+    """{"loss_mean", "loss_std", "prompts", "tokens", "groups"}, in nats per token, of prompts (document, start, tokens)
+    of at most `length` tokens. `names`: the documents' groups."""
     if len(prompts) < 2:
         raise MetrolineError("evaluate: the test split is too small to say what prompts look like")
     rows = max(1, batch_tokens // length)

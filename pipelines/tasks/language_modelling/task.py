@@ -106,7 +106,7 @@ class Task:
 
         return LanguageModelling(self.recipe, prepared, first)
 
-    def measure(self, checkpoint: Path, prepared: Path, folder: Path) -> Measured:
+    def measure(self, checkpoint: Path, prepared: Path, folder: Path, first: Path | None) -> Measured:
         """See `evaluate.evaluate`."""
         from pipelines.tasks.language_modelling.evaluate import evaluate
 

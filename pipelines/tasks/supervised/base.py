@@ -48,7 +48,7 @@ class SupervisedTask:
 
         return Supervised(self.recipe, prepared, first)
 
-    def measure(self, checkpoint: Path, prepared: Path, folder: Path) -> Measured:
+    def measure(self, checkpoint: Path, prepared: Path, folder: Path, first: Path | None) -> Measured:
         """See `measure.measure`."""
         from pipelines.tasks.supervised.measure import measure
 

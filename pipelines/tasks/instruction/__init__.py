@@ -1,0 +1,1 @@
+"""Instruction tuning: a pretrained chat model learns the answers of given chats."""
