@@ -78,7 +78,7 @@ def enter() -> Path:
 
 
 @app.command(
-    help="""Make a recipe for your own data, pinned by its hash: text, a table, or images in folders by class.
+    help="""Make a recipe for your own data, pinned by its hash: text, a table, images in folders by class, or chats.
 
     It says what it found and which task it takes. It writes pipelines/recipes/NAME.yaml, to be changed at will
     (docs/recipes.md has every key), and one line of params.yaml. Nothing is copied or sent anywhere.
@@ -86,6 +86,7 @@ def enter() -> Path:
     epilog="Text:  metroline init letters --data ~/letters && metroline run letters\n\n"
     "A table:  metroline init prices --data flats.csv --target price\n\n"
     "Images:  metroline init pets --data ~/pets      (with ~/pets/cat/1.png, ~/pets/dog/1.png, ...)\n\n"
+    "Chats, for a model to learn:  metroline init helpdesk --from smollm2 --data chats.jsonl\n\n"
     "The data changed:  metroline init letters --data ~/letters --update && metroline run letters",
 )
 def init(
@@ -100,6 +101,10 @@ def init(
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="a column that is no input (may be repeated)")] = None,
     encoding: Annotated[str | None, typer.Option(help="of a table that is not UTF-8, such as latin-1")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RECIPE", help="of chats: the recipe whose model learns their answers"),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="the data changed: pin it anew in the existing recipe")
     ] = False,
@@ -109,12 +114,12 @@ def init(
     data = absolute(data)
     root = enter()
     if update:
-        if target is not None or task is not None or drop or encoding:
+        if target is not None or task is not None or drop or encoding or base is not None:
             raise MetrolineError("--update only pins the data", hint=f"what is learnt stands in the recipe {name}")
         path, own = repin(name, data, root)
         print(own.summary())
     else:
-        path, found = create(name, data, root, target=target, task=task, drop=drop or (), encoding=encoding)
+        path, found = create(name, data, root, target=target, task=task, drop=drop or (), encoding=encoding, base=base)
         print("\n".join(filter(None, [found.own.summary(), found.said])))
     print(
         f"{path.relative_to(root)} {'pins the data as it is now' if update else 'is made'}; now: metroline run {name}"

@@ -80,8 +80,9 @@ def _train(recipe: Recipe, paths: Paths) -> None:
 def _evaluate(recipe: Recipe, paths: Paths) -> None:
     from pipelines.evaluation import evaluate
     from pipelines.line.plots import write_groups
+    from pipelines.training.first import folder
 
-    evaluate(recipe, paths, paths.pretrained if recipe.pretrained.source else None)
+    evaluate(recipe, paths, folder(recipe, paths))
     write_groups(paths)
 
 

@@ -18,8 +18,10 @@ from base.writable import check_writable
 from base.yaml_files import Loader, quoted, read_text, with_values
 from data.fetch.own_files import OwnFiles, own_files
 from data.fetch.sources import FileSource, pin
+from pipelines.recipe import kinds
 from pipelines.recipe.load import RECIPES, listed_recipes, unknown_recipe
 from pipelines.recipe.load import load as load_recipe
+from pipelines.recipe.own import chats
 from pipelines.recipe.own.found import Found
 from pipelines.recipe.own.look import TaskName, look
 from pipelines.recipe.schema import check_name
@@ -41,11 +43,12 @@ def create(
     task: TaskName | None = None,
     drop: Sequence[str] = (),
     encoding: str | None = None,
+    base: str | None = None,
 ) -> tuple[Path, Found]:
     """Write the recipe and list it in params.yaml. Returns its path, and what the data is.
 
     `target`: the column of a table to predict; `drop`: those that are no input; `encoding`: of its text;
-    `task` overrides what the data says.
+    `task` overrides what the data says. `base`: the recipe whose model learns the chats that the data is.
     Raises MetrolineError: bad or taken name, no data there, data that may be several things, a broken params.yaml.
     Nothing is written then.
     """
@@ -55,7 +58,13 @@ def create(
         hint = f"choose another name, or pin changed data with: metroline init {name} --data {data} --update"
         raise MetrolineError(f"there is a recipe {name} already", hint=hint)
     check_writable(root, (".", RECIPES))
-    found = look(data, name, target, task, drop, encoding)
+    if base is not None:
+        if target is not None or task is not None or drop or encoding:
+            raise MetrolineError("--from teaches chats, which have no --target, --task, --drop and --encoding")
+        check_base(base, root)
+        found = chats.look(data, name, base)
+    else:
+        found = look(data, name, target, task, drop, encoding)
     source = pin(data, suffixes=found.suffixes)
     others = listed_recipes()
     text = found.recipe(
@@ -69,7 +78,8 @@ def create(
     try:
         load_recipe(name, root)
         if name not in others:
-            write_text(root / "params.yaml", _with_recipe(listed, name))
+            more = _with_recipe(listed, name)
+            write_text(root / "params.yaml", more if base is None else _with_base(more, name, base))
     except BaseException:
         path.unlink()
         raise
@@ -105,6 +115,36 @@ def _shortest(data: Path, root: Path) -> str:
     """Relative to the project where the data lies inside it: the project may move."""
     inside = (path for path in (data, data.parent.resolve() / data.name) if path.is_relative_to(root))
     return next((path.relative_to(root).as_posix() for path in inside), str(data))
+
+
+def check_base(name: str, root: Path) -> None:
+    """Raise MetrolineError unless there is such a recipe, whose model can be taught chats."""
+    if not (root / RECIPES / f"{name}.yaml").is_file():
+        raise unknown_recipe(name, root)
+    recipe = load_recipe(name, root)
+    if kinds.task(recipe.task.kind).engine != "decode" or recipe.model.kind != "decoder":
+        raise MetrolineError(
+            f"--from {name}: its {recipe.task.kind} by a {recipe.model.kind} is no model that chats",
+            hint="name a recipe of a language model, such as smollm2",
+        )
+
+
+def _with_base(params: str, name: str, base: str) -> str:
+    """params.yaml with what one recipe begins with, comments kept."""
+    entry = f"  {quoted(name)}: {quoted(base)}"
+    lines = params.splitlines()
+    start = next((index for index, text in enumerate(lines) if re.match(r"bases\s*:", text)), None)
+    if start is None:
+        lines += ["bases:", entry]
+    else:
+        lines[start : start + 1] = [re.sub(r"\{\s*\}", "", lines[start]).rstrip(), entry]
+    changed = "\n".join(lines) + "\n"
+    with suppress(yaml.YAMLError, TypeError, LookupError):
+        if yaml.load(changed, Loader)["bases"][name] == base:
+            return changed
+    raise MetrolineError(
+        "params.yaml: its `bases` is no mapping with one entry a line", hint=f"add `{entry.strip()}` to it yourself"
+    )
 
 
 def _with_recipe(params: str, name: str) -> str:

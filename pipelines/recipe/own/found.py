@@ -28,7 +28,8 @@ class Found:
     @property
     def about(self) -> str:
         """How the recipe's description begins."""
-        return {"text": "text of", "table": "rows of", "sentences": "texts of", "images": "images of"}[self.template]
+        return {"text": "text of", "table": "rows of", "sentences": "texts of", "images": "images of",
+                "chats": "chats of"}[self.template]  # fmt: skip
 
     def recipe(self, **more: str) -> str:
         """The recipe's text."""

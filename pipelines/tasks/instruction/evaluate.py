@@ -23,13 +23,13 @@ from pipelines.tasks.instruction.packing import pack
 from pipelines.tasks.instruction.rows import inputs
 from pipelines.tasks.interface import Measured, Primary
 from pipelines.tasks.language_modelling.imported import imported
-from pipelines.tasks.language_modelling.learner import VALIDATION_TOKENS
 from pipelines.tasks.language_modelling.reference import reference
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
     from pipelines.tasks.instruction.config import EvaluateConfig
 
+BATCH_TOKENS = 2048  # in one forward pass
 PRIMARY = Primary("test.loss", "lower", floor="baselines.base_loss")
 """A model that answers no better than the one it was made of is no model."""
 
@@ -53,8 +53,13 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path, f
     _, ends = load_chats(prepared, recipe.data.clean)
     tokenizer = Tokenizer.load(prepared / "tokenizer.json")
     lengths = inputs(test).tolist()
-    sequence = max(recipe.train.sequence, max(lengths))
-    rows, batch = pack(lengths, sequence, recipe.train.seed), max(1, VALIDATION_TOKENS // 4 // sequence)
+    if max(lengths) > model.config.context:
+        raise MetrolineError(
+            f"a test chat shows {max(lengths):,} tokens, more than the model's context ({model.config.context:,})",
+            hint="leave long chats out with a smaller data.length",
+        )
+    sequence = min(recipe.data.length, model.config.context)
+    rows, batch = pack(lengths, sequence, config.seed), max(1, BATCH_TOKENS // sequence)
     targets = np.array([int(test.mask_at(int(at), length + 1).sum())
                         for at, length in zip(test.offsets[:-1], lengths, strict=True)])  # fmt: skip
     asked, given = answers.prompts(test, config.answers)
@@ -71,7 +76,7 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path, f
     tuned, original = (forgetting.perplexity(network, text, config.plain_text.context) for network in (model, base))
     shown = _prompts(test, config.reference_tokens, config.reference_windows)
     write_json(folder / "reference.json", reference(
-        model, test, shown, length=config.reference_tokens, batch_tokens=2048, names=None))  # fmt: skip
+        model, test, shown, length=config.reference_tokens, batch_tokens=BATCH_TOKENS, names=None))  # fmt: skip
     write_json(folder / "samples.json", _samples(tokenizer, asked, given, said, config.samples))
     return Measured(
         test={

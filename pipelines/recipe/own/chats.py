@@ -1,0 +1,118 @@
+"""Own chats, to teach a model that another recipe has: which fields of the rows hold what is asked and answered."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from base.errors import MetrolineError
+from base.yaml_files import quoted
+from data.fetch.own_files import own_files
+from data.text.messages import BadRow, ChatConfig, of_row
+from data.text.readers import NoObject
+from data.text.rows import SUFFIXES, read_rows
+from pipelines.recipe.own.found import Found
+
+LISTS = ("messages", "conversation", "conversations", "chat", "turns", "dialogue")
+PROMPTS = ("prompt", "question", "query", "user", "instruction")
+COMPLETIONS = ("completion", "response", "answer", "output", "assistant")
+CONTEXTS = ("input", "context")
+SYSTEMS = ("system", "system_prompt")
+"""Names that fields of published sets of chats have."""
+SEQUENCE = 512
+BATCH, EPOCHS = 8, 2
+FEW = 40
+"""Below so many chats a split by hash may well leave one empty."""
+
+
+def look(data: Path, name: str, base: str) -> Found:
+    """Chats for the model of the recipe `base`. Raises MetrolineError: no rows, no fields that are known, no chat that
+    can be learnt from."""
+    own = own_files(data, "**/*", name=name, suffixes=SUFFIXES)
+    files = {str(own.name(file)): file for file in own.files}
+    config: ChatConfig | None = None
+    seen: Collection[str] = ()
+    bad: Counter[str] = Counter()
+    chats = characters = 0
+    for _, row in read_rows(files):
+        if isinstance(row, NoObject):
+            bad["unreadable"] += 1
+            continue
+        seen = seen or list(row)
+        config = config or form_of(row)
+        if config is None:
+            bad["no_field"] += 1
+            continue
+        try:
+            messages = of_row(row, config)
+        except BadRow as problem:
+            bad[problem.reason] += 1
+            continue
+        chats += 1
+        characters += sum(len(message["content"]) for message in messages)
+    if config is None:
+        fields = ", ".join(map(str, list(seen)[:10])) or "its rows, of which there are none"
+        raise MetrolineError(
+            f"{data}: no field of chats among {fields}",
+            hint=f"such as {LISTS[0]} (a list of role and content), {PROMPTS[0]} and {COMPLETIONS[0]}, or instruction, "
+            "input and output; or name yours in a recipe's data.chat",
+        )
+    left_out = ", ".join(f"{reason} {count:,}" for reason, count in bad.most_common())
+    if chats < 3:
+        raise MetrolineError(
+            f"{data}: {chats} chats that can be learnt from" + (f"; left out: {left_out}" if left_out else ""),
+            hint="three are the fewest: one for each split",
+        )
+    said = f"{chats:,} chats ({shown(config)})" + (f"; left out: {left_out}" if left_out else "")
+    return Found(
+        own, SUFFIXES, f"{said} → {base} learns their answers", "chats", _values(config, base, chats, characters)
+    )
+
+
+def form_of(row: Mapping[str, Any]) -> ChatConfig | None:
+    """Where a row with these fields has its messages; None: none of the names is known."""
+
+    def first(names: Collection[str]) -> str | None:
+        return next((name for name in names if name in row), None)
+
+    if (field := first([name for name in LISTS if isinstance(row.get(name), list)])) is not None:
+        return ChatConfig(messages=field)
+    asked, answered = first(PROMPTS), first(COMPLETIONS)
+    if asked is None or answered is None or asked == answered:
+        return None
+    context, system = first(CONTEXTS), first(SYSTEMS)
+    if context is None and system is None:
+        return ChatConfig(prompt=asked, completion=answered)
+    user = f"{{{asked}}}" + (f"\n{{{context}}}" if context else "")
+    return ChatConfig(system=f"{{{system}}}" if system else None, user=user, assistant=f"{{{answered}}}")
+
+
+def shown(config: ChatConfig) -> str:
+    """The form in words."""
+    if config.messages is not None:
+        return f"lists of messages in {config.messages}"
+    if config.prompt is not None:
+        return f"{config.prompt} and {config.completion}"
+    return ", ".join(filter(None, (config.system, config.user, config.assistant))).replace("\n", " ")
+
+
+def _values(config: ChatConfig, base: str, chats: int, characters: int) -> dict[str, str]:
+    """Steps for about two passes, at four characters and thirty tokens of template a chat."""
+    tokens = characters // 4 + 30 * chats
+    rows = max(1, tokens * 8 // 10 // SEQUENCE)  # of the train split
+    batch = max(1, min(BATCH, rows // 2))
+    steps = max(8, min(2000, round(EPOCHS * rows / batch)))
+    split = "{method: hash, valid: 0.10, test: 0.15} # by each question's hash: new chats move no other"
+    if chats < FEW:
+        split = "{method: tail, valid: 0.34, test: 0.34} # by place: few chats"
+    chat = config.model_dump(exclude_defaults=True)
+    return {
+        "subject": f"{base}, taught by your own chats",
+        "base": quoted(base),
+        "chat": "{" + ", ".join(f"{key}: {quoted(value)}" for key, value in chat.items()) + "}",
+        "length": str(SEQUENCE),
+        "split": split,
+        "batch": str(batch),
+        "steps": str(steps),
+        "every": str(max(1, steps // 4)),
+    }
