@@ -40,3 +40,5 @@ class Task(SupervisedTask):
             yield "data.labels: a regression has none"
         if self.recipe.data.kind == "images":
             yield "data.kind: a regression's target must be a number, which the paths of images are not"
+        if self.recipe.split.per_class:
+            yield "split.per_class: a regression has no labels"
