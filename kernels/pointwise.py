@@ -128,16 +128,17 @@ class _RotaryQKV(torch.autograd.Function):
         y, inverse, cos, sin, weights = ctx.saved_tensors
         grad_qkv = grad_q.new_empty(ctx.shape, dtype=ctx.dtype)
         grad_qkv[..., ctx.both :, :] = grad_v
-        grad_weights = torch.zeros_like(weights) if weights is not None else None
+        grad_weights = torch.zeros_like(weights) if ctx.needs_input_grad[5] else None
         for part, grad in ((slice(0, ctx.heads), grad_q), (slice(ctx.heads, ctx.both), grad_k)):
             grad = grad.to(torch.promote_types(grad.dtype, torch.float32))
             if cos is not None:
                 turned = grad * cos
                 _add_swapped(turned, grad, -sin)  # the inverse rotation: swapped(±sin · g) = swapped(g) · ∓sin
                 grad = turned
-            if weights is not None and grad_weights is not None:
+            if weights is not None:
                 product = grad * y[..., part, :]
-                grad_weights[part] = product.sum(tuple(range(product.dim() - 2)))
+                if grad_weights is not None:
+                    grad_weights[part] = product.sum(tuple(range(product.dim() - 2)))
                 mean = (product * weights[part]).sum(-1, keepdim=True).div_(-product.shape[-1])
                 grad = (grad * weights[part]).addcmul_(y[..., part, :], mean)
                 grad *= inverse[..., part, :]

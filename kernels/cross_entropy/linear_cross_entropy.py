@@ -75,6 +75,7 @@ def linear_cross_entropy(
     scale = None if token_weights is None else token_weights.reshape(-1).float()
     total, losses, _, _ = _op(
         features.reshape(-1, features.shape[-1]), weight, flat_targets, scale, label_smoothing, training,
+        training and weight.requires_grad,
         backend == "triton" or (backend == "auto" and kind == "cuda" and support.INSTALLED),
     )  # fmt: skip
     if reduction == "none":
@@ -117,15 +118,17 @@ def _op(
     scale: Tensor | None,
     label_smoothing: float,
     training: bool,
+    learns: bool,
     triton: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(sum [], losses [N], the sum's gradient to features, to weight); float32, gradients empty unless training."""
+    """(sum [], losses [N], the sum's gradient to features, to weight); float32, gradients empty unless training, the
+    weight's unless it `learns`."""
     count = features.shape[0]
     vocab = weight.shape[0]
     head = weight.to(features.dtype)
     losses = features.new_zeros(count, dtype=torch.float32)
     grad_features = torch.empty_like(features) if training else features.new_empty(0)
-    grad_weight = torch.zeros_like(weight, dtype=torch.float32) if training else features.new_empty(0)
+    grad_weight = torch.zeros_like(weight, dtype=torch.float32) if learns else features.new_empty(0)
     budget = _CHUNK_ELEMENTS if features.device.type == "cpu" else _CHUNK_ELEMENTS_GPU
     step = max(16, budget // vocab)
     rows = _rows
@@ -140,11 +143,11 @@ def _op(
             losses[piece], gradient = rows(part @ head.t(), targets[piece], factor, label_smoothing, training)
             if training:
                 torch.mm(gradient, head, out=grad_features[piece])
-                if grad_weight.dtype == gradient.dtype:
-                    grad_weight.addmm_(gradient.t(), part)
-                else:
-                    grad_weight += gradient.t() @ part
-    return losses.sum(), losses, grad_features, grad_weight.to(weight.dtype) if training else grad_weight
+            if learns and grad_weight.dtype == gradient.dtype:
+                grad_weight.addmm_(gradient.t(), part)
+            elif learns:
+                grad_weight += gradient.t() @ part
+    return losses.sum(), losses, grad_features, grad_weight.to(weight.dtype) if learns else grad_weight
 
 
 def _rows(
@@ -178,22 +181,25 @@ def _(
     scale: Tensor | None,
     label_smoothing: float,
     training: bool,
+    learns: bool,
     triton: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     losses = features.new_empty(features.shape[0], dtype=torch.float32)
     grad_features = torch.empty_like(features) if training else features.new_empty(0)
-    grad_weight = torch.empty_like(weight) if training else features.new_empty(0)
+    grad_weight = torch.empty_like(weight) if learns else features.new_empty(0)
     return losses.new_empty(()), losses, grad_features, grad_weight
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     ctx.mark_non_differentiable(*output[1:])
     ctx.save_for_backward(*output[2:])
+    ctx.learns = inputs[6]
 
 
 def _backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     grad_features, grad_weight = ctx.saved_tensors
-    return (grad_features * grad).to(grad_features.dtype), (grad_weight * grad).to(grad_weight.dtype), *[None] * 5
+    to_weight = (grad_weight * grad).to(grad_weight.dtype) if ctx.learns else None
+    return (grad_features * grad).to(grad_features.dtype), to_weight, *[None] * 6
 
 
 _op.register_autograd(_backward, setup_context=_save)

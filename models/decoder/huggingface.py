@@ -17,12 +17,13 @@ from torch import Tensor
 
 from base.errors import MetrolineError
 from base.files import atomic_path, read_json, read_object, write_json
+from models.decoder.config import DecoderConfig
 from models.decoder.huggingface_besides import besides, leave_out
 from models.decoder.huggingface_config import OWN, architecture, from_hf, to_hf
 from models.decoder.model import Decoder
 from models.decoder.weight_files import read_safetensors, weight_files
 
-__all__ = ["from_hf", "load", "save_pretrained", "state_from_hf", "state_to_hf", "to_hf"]
+__all__ = ["from_hf", "load", "published", "save_pretrained", "state_from_hf", "state_to_hf", "to_hf"]
 
 # ours → GPT-2's, below h.{layer}
 _GPT2_LAYER = {
@@ -135,6 +136,18 @@ def state_to_hf(model: Decoder) -> dict[str, Tensor]:
                 new = f"{_GPT2_LAYER[inner]}.{part}"
             result[f"transformer.h.{layer}.{new}"] = tensor.t() if new.endswith(_TRANSPOSED) else tensor
     return result
+
+
+def published(config: DecoderConfig, layer: str) -> str:
+    """The name of a linear layer of ours in the folder's architecture. Raises MetrolineError for GPT-2, whose q, k
+    and v are one layer."""
+    kind = architecture(config)
+    if kind == "GPT2LMHeadModel":
+        raise MetrolineError(
+            "an adapter of a GPT-2 cannot be written: its files have q, k and v as one layer, and transposed",
+            hint="leave train.adapter out",
+        )
+    return layer if kind == OWN or layer == HEAD.removesuffix(".weight") else f"model.{layer}"
 
 
 def state_from_hf(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ from kernels import (
     swiglu,
 )
 from kernels import positions as document_positions
+from models.adapters import project
 from models.common.dropout import dropout
 
 if TYPE_CHECKING:
@@ -61,8 +62,13 @@ def _norm_linear(norm: nn.Module, linears: list[nn.Linear], x: Tensor) -> Tensor
     """Normalise, then several linear layers as one product: [..., W] → [..., N]. RMSNorm's weight goes into theirs.
 
     The parameters stay apart, as checkpoints and optimizers (Muon takes each matrix alone) want them; joining them
-    costs a copy of the weights, which is small beside a training step's activations.
+    costs a copy of the weights, which is small beside a training step's activations. Frozen ones, which may have
+    adapters, are multiplied by as they are: nothing of them has to be kept for the backward pass.
     """
+    if not linears[0].weight.requires_grad:
+        if isinstance(norm, RMSNorm):
+            return project(rms_norm(x, norm.eps), linears, norm.weight)
+        return project(norm(x), linears)
     weight = torch.cat([linear.weight for linear in linears]) if len(linears) > 1 else linears[0].weight
     bias = None if linears[0].bias is None else torch.cat([linear.bias for linear in linears])
     if isinstance(norm, RMSNorm):
@@ -316,10 +322,11 @@ class Decoder(nn.Module):
     def flops_per_token(self, sequence: int) -> int:
         """Floating-point operations to train on one token at a sequence length, forward and backward.
 
-        6 for each weight that is multiplied (all but embedding look-ups), and for attention 12 · layers · heads ·
-        head_dim · sequence (PaLM, Chowdhery et al. 2022, appendix B), halved because it is causal.
+        6 for each weight that is multiplied (all but embedding look-ups), 4 for a frozen one, and for attention 12 ·
+        layers · heads · head_dim · sequence (PaLM, Chowdhery et al. 2022, appendix B), halved because it is causal.
         """
-        looked_up = self.embed_positions.weight.numel() if self.embed_positions is not None else 0
-        looked_up += 0 if self.config.tied else self.embed_tokens.weight.numel()
+        looked_up = [self.embed_positions.weight] if self.embed_positions is not None else []
+        looked_up += [] if self.config.tied else [self.embed_tokens.weight]
         attended = 6 * self.config.layers * self.config.heads * self.config.head_dim * sequence
-        return 6 * (self.parameter_count - looked_up) + attended
+        each = ((6 if weight.requires_grad else 4) * weight.numel() for weight in self.parameters())
+        return sum(each) - sum((6 if w.requires_grad else 4) * w.numel() for w in looked_up) + attended

@@ -46,6 +46,12 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
+def shapes(path: Path) -> Shapes:
+    """Name → shape of all tensors of a safetensors file. Raises MetrolineError: damaged or missing."""
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
 def read_safetensors(
     paths: list[Path], weights: Shapes, besides: Shapes | None = None, optional: frozenset[str] = frozenset()
 ) -> dict[str, Tensor]:

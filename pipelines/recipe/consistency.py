@@ -22,6 +22,8 @@ def problems(recipe: "Recipe") -> Iterator[str]:
     source = recipe.pretrained.source
     if isinstance(source, RecipeSource) and source.name == recipe.name:
         yield "pretrained.source.name: a recipe cannot begin with its own checkpoint"
+    if recipe.train.adapter is not None and source is None:
+        yield "train.adapter: it is trained on weights that are there, so it needs pretrained.source"
     yield from recipe.model.problems()
     yield from task(recipe).problems()
     if not recipe.split.test:

@@ -18,6 +18,26 @@ class Phase(BaseModel):
     sequence: int = Field(ge=2, description="tokens per sequence")
 
 
+class AdapterConfig(BaseModel):
+    """Train low-rank matrices beside frozen first weights, and merge them into these at the end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["lora", "rslora", "dora"] = "lora"
+    rank: int = Field(default=8, ge=1, description="numbers that a layer's change goes through")
+    alpha: float = Field(
+        default=16,
+        gt=0,
+        allow_inf_nan=False,
+        description="the change is scaled by alpha / rank; rslora: by alpha / √rank",
+    )
+    targets: tuple[str, ...] = Field(
+        default=("*",),
+        min_length=1,
+        description="linear layers, by name or the end of it, as q_proj or layers.0.*; * is all but the output's",
+    )
+
+
 class TrainConfig(BaseModel):
     """How a model is trained. Everything here is part of the run's fingerprint: a change starts a new run."""
 
@@ -29,6 +49,9 @@ class TrainConfig(BaseModel):
     sequence: int = Field(default=128, ge=2, description="tokens per sequence; at most model.context")
     micro_batch: int | None = Field(default=None, ge=1, description="sequences per forward pass (default: the batch)")
     phases: tuple[Phase, ...] = Field(default=(), description="what comes before the last phase, which has the above")
+    adapter: AdapterConfig | None = Field(
+        default=None, description="what is trained of first weights that are there; null: all of them"
+    )
     isolate_documents: bool = Field(default=False, description="attention and positions stop at document borders")
     seed: int = Field(default=1, ge=0, lt=2**31)
 

@@ -84,6 +84,14 @@ class Judged(Protocol):
         one's answer counts."""
 
 
+@runtime_checkable
+class Published(Protocol):
+    """What a learner has whose network others know by other names, as `transformers` does."""
+
+    def published(self, layer: str) -> str:
+        """A layer's name here → there, for the files of an adapter. Raises MetrolineError: it has none."""
+
+
 @dataclass(frozen=True)
 class Words:
     """How a learner's numbers read in curves, pictures and progress bars."""

@@ -18,6 +18,7 @@ from base.errors import MetrolineError
 from pipelines.recipe.train_section import Phase, TrainConfig
 from pipelines.tasks.interface import Batch, Judged, Learner, words
 from pipelines.training import device as machine
+from pipelines.training.adapter import check_used, digest, network_of
 from pipelines.training.distributed import Group, gathered
 from pipelines.training.metrics import Clock, Metrics, Progress
 from pipelines.training.optimizers import build, set_rate
@@ -46,14 +47,18 @@ class Trainer:
                     f"a batch of {part.batch} sequences of {part.sequence} cannot be shared by {group.size} processes"
                 )
         reseed(self.device, config.seed)  # for layers that draw their first weights without the generator
-        self.network = task.network(torch.Generator().manual_seed(config.seed)).to(self.device)
-        self.parameters = sum(weight.numel() for weight in self.network.parameters())
+        self.network = network_of(task, config, torch.Generator().manual_seed(config.seed)).to(self.device)
         self.objective = task.objective(self.network)
         self.wrapped = group.wrap(self.objective, self.network, config.distributed)
         self.call = machine.Compiled(self.wrapped, "off" if self.fsdp else config.compile, self.device)
         units = machine.bf16_units(self.device)
         self.optimizers = build(config, self.network, task.outer, bf16_units=units)
-        self.weights = dict(self.network.named_parameters())  # tied weights come once
+        weights = dict(self.network.named_parameters())  # tied weights come once
+        self.weights = {name: weight for name, weight in weights.items() if weight.requires_grad}
+        self.frozen = {name: weight for name, weight in weights.items() if not weight.requires_grad}
+        self.untouched = self.frozen_hash()
+        self.trained = sum(weight.numel() for weight in self.weights.values())
+        self.parameters = sum(weight.numel() for weight in self.frozen.values()) or self.trained  # without adapters
         self.averages = {name: weight.detach().clone() for name, weight in self.weights.items()} if config.ema else {}
         self.metric = task.metric if isinstance(task, Judged) else "loss"
         self.scaler = machine.scaler(self.device, self.precision)
@@ -108,6 +113,8 @@ class Trainer:
                 self.scaler.scale(loss * (self.group.size / targets)).backward()
             total += loss.detach()
         (loss_sum,) = self.group.sum(float(total))
+        if self.frozen and not number:
+            check_used(self.network)
         norm = self.clip()
         if not math.isfinite(loss_sum) or not (math.isfinite(norm) or self.scaler.is_enabled()):
             raise self.diverged(loss_sum / targets, norm)
@@ -145,6 +152,10 @@ class Trainer:
             f"step {number + 1}: loss {loss}, gradient norm {norm}; the batch was {self.where()}; {last}",
             hint="lower train.lr, lengthen train.warmup, or take precision fp32",
         )
+
+    def frozen_hash(self) -> str:
+        """Of the weights that are not trained; nothing where all are. To be called on all processes."""
+        return digest({name: gathered(weight) for name, weight in self.frozen.items()}) if self.frozen else ""
 
     def where(self) -> str:
         """Where in the data the batch of this step is."""
@@ -322,6 +333,8 @@ class Trainer:
             except Interrupted:
                 self.counters.pending = True
                 self.interrupt(metrics)
+        if self.frozen_hash() != self.untouched:
+            raise MetrolineError("weights that train.adapter froze have changed; nothing is written")
 
     def interrupt(self, metrics: Metrics | None) -> None:
         """Save and leave, as a signal asked. Raises `Stopped`."""

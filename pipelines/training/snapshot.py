@@ -27,8 +27,10 @@ def persistent_buffers(network: nn.Module) -> dict[str, Tensor]:
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy weights and buffers, each once, into a network that has the very same. Raises MetrolineError: other ones."""
-    own = dict(network.named_parameters()) | persistent_buffers(network)
+    """Copy trained weights and buffers, each once, into a network that has the very same; frozen ones it has already.
+    Raises MetrolineError: other ones."""
+    own: dict[str, Tensor] = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+    own |= persistent_buffers(network)
     wrong = sorted(own.keys() ^ tensors.keys()) or [n for n in own if own[n].shape != tensors[n].shape]
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""

@@ -140,14 +140,15 @@ def write_checkpoint(
     import torch
 
     from pipelines.tasks.interface import words
+    from pipelines.training.adapter import network_of, save
     from pipelines.training.curves import draw, read_curves
     from pipelines.training.snapshot import fill
 
-    network = trainer.task.network(torch.Generator())
+    network = network_of(trainer.task, recipe.train, torch.Generator())
     fill(network, weights)
     counters = trainer.counters
     with atomic_folder(paths.checkpoint) as folder:
-        trainer.task.save(network, folder)
+        save(trainer.task, recipe, network, folder, began_with)
         shutil.copyfile(trainer.states.curves, folder / "curves.jsonl")
         draw(read_curves(trainer.states.curves), folder / "curves.png", recipe.name, words(trainer.task).loss)
         write_json(
@@ -161,6 +162,7 @@ def write_checkpoint(
                 f"valid_{trainer.metric}": counters.best_value,
                 "tokens": counters.tokens,
                 "parameters": trainer.parameters,
+                **({"trained": trainer.trained} if trainer.frozen else {}),
                 "data_hash": trainer.task.data_hash,
                 "precision": trainer.precision,
                 **({"began_with": dict(began_with)} if began_with else {}),

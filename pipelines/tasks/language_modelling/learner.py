@@ -4,7 +4,6 @@ The train split is cut into windows of `train.sequence` tokens and one more (the
 an epoch takes each once. Scoring of the test split is `pipelines.tasks.language_modelling.evaluate`'s.
 """
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,8 @@ from base.errors import MetrolineError
 from data.text.shards import Shards
 from kernels import linear_cross_entropy
 from models.checkpoint import LanguageModel, build, save
+from models.decoder.config import DecoderConfig
+from models.decoder.huggingface import published
 from models.decoder.model import Decoder
 from pipelines.tasks.interface import Batch, Words
 from pipelines.tasks.language_modelling.imported import imported
@@ -72,7 +73,7 @@ class LanguageModelling:
         self._imported: Decoder | None = None
         if first is not None:
             self._imported = imported(first, self.train.vocab_size)
-            self.model_config = self._imported.config
+            self.model_config = self._imported.config  # the weights themselves are given away, not kept twice
         sequence = self.config.sequence
         tokens = self.train.total_tokens
         # One token more is the last target. Epochs after the first are shifted by up to sequence - 1 tokens, which the
@@ -84,8 +85,9 @@ class LanguageModelling:
 
     def network(self, generator: torch.Generator) -> LanguageModel:
         """The network with its first weights: drawn, or those of `first`."""
-        if self._imported is not None:
-            model: LanguageModel = copy.deepcopy(self._imported)
+        if self.first is not None:
+            model: LanguageModel = self._imported or imported(self.first, self.train.vocab_size)
+            self._imported = None
         else:
             with torch.random.fork_rng(devices=[]):  # PyTorch's modules draw weights of their own first
                 model = build(self.model_config, generator)
@@ -155,6 +157,11 @@ class LanguageModelling:
         starts = self.starts(epochs, examples)
         few = ", ".join(f"{start:,}" for start in starts[:4]) + (", …" if len(starts) > 4 else "")
         return f"{len(starts)} windows of {self.config.sequence} tokens at train tokens {few}"
+
+    def published(self, layer: str) -> str:
+        """The name of a layer in a Hugging Face folder."""
+        assert isinstance(self.model_config, DecoderConfig)
+        return published(self.model_config, layer)
 
     def save(self, network: nn.Module, folder: Path) -> None:
         """Write weights, configuration, tokenizer; a decoder as a Hugging Face folder."""

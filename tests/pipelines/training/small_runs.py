@@ -83,18 +83,20 @@ def write_recipe(root: Path, model: dict[str, Any] | None = None, **train: Any) 
     path.write_text(yaml.safe_dump(values(model, **train)))
 
 
-def command(root: Path, *more: str, processes: int = 1) -> list[str]:
-    """The command line that trains `mini` in `root`."""
+def command(root: Path, *more: str, processes: int = 1, recipe: str = "mini") -> list[str]:
+    """The command line that trains a recipe in `root`."""
     python = [sys.executable, "-m"]
     if processes > 1:
         python += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    return [*python, "pipelines.training.stage", "mini", "--root", str(root), *more]
+    return [*python, "pipelines.training.stage", recipe, "--root", str(root), *more]
 
 
-def start(root: Path, *more: str, processes: int = 1, **environment: str) -> subprocess.Popen[str]:
+def start(
+    root: Path, *more: str, processes: int = 1, recipe: str = "mini", **environment: str
+) -> subprocess.Popen[str]:
     """Start training in a process (group) of its own."""
     return subprocess.Popen(
-        command(root, *more, processes=processes),
+        command(root, *more, processes=processes, recipe=recipe),
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
@@ -125,5 +127,6 @@ def killed_after(number: int) -> Iterator[None]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    """SHA-256 of every file in and below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
