@@ -18,7 +18,7 @@ LINES = (".jsonl", ".ndjson")
 """An object a line; two names of one format."""
 SUFFIXES = (".txt", *LINES, ".parquet", *(kind + packed for kind in (".txt", *LINES) for packed in COMPRESSED))
 """What can hold text."""
-WEIGHTS = (".gguf", ".safetensors", ".json", ".jinja")
+WEIGHTS = (".gguf", ".safetensors", ".pth", ".json", ".jinja")
 """What can be part of pretrained weights."""
 
 

@@ -169,7 +169,8 @@ def fetch(
             write_json(folder / "source.json", {"kind": source.kind, "address": address, "files": entries})
             progress.update(advance=sum(sizes) // 1000 - progress.done)
             if not isinstance(source, FileSource):
-                other = counted(endings(entries, suffixes))
+                plain = (entry for entry in entries if not entry.endswith(PACKED))  # members were chosen one by one
+                other = counted(endings(plain, suffixes))
                 told = f"{len(entries):,} files, of which prepare leaves out {other}" if other else ""
         if isinstance(source, HttpsSource | HubSource):
             for file in source.files:

@@ -37,9 +37,13 @@ def card(recipe: "Recipe", folder: Path, metrics: Mapping[str, Any], parity: Map
 
 
 def _split(recipe: "Recipe") -> str:
+    found = "Equal inputs share a split."
     if recipe.split.method == "given":
-        return "The splits are those of the data's makers; an input that is in a later split too was left out of train."
-    return "Equal inputs share a split."
+        found = (
+            "The splits are those of the data's makers; an input that is in a later split too was left out of train."
+        )
+    few = [f"{count} of each label are in {split}" for split, count in recipe.split.per_class.items()]
+    return f"{found} Only {' and '.join(few)}." if few else found
 
 
 def _quality(metrics: Mapping[str, Any], pictures: frozenset[str]) -> str:

@@ -51,7 +51,8 @@ def get(site, tmp_path):
     def run(raw: bytes, pin: str = PIN, members: str = "*.png", name: str = "raw") -> Path:
         site.files["/x.tar.gz"] = raw
         file = WebFile(url=f"{site.address}/x.tar.gz", members=members, members_sha256=pin)
-        fetch(HttpsSource(kind="https", files=(file,)), tmp_path / name, name="demo")
+        told = fetch(HttpsSource(kind="https", files=(file,)), tmp_path / name, name="demo", suffixes=(".png",))
+        assert told == ""  # none of the members is left out
         return tmp_path / name
 
     return run

@@ -1,0 +1,26 @@
+"""The card says how the splits came about, and how few examples a model has seen."""
+
+from pathlib import Path
+
+from data.signature import ImageInput, LabelsOutput, Signature
+from pipelines.tasks.supervised.card import card
+from tests.pipelines.tasks.supervised.small_images import recipe
+
+METRICS = {
+    "test": {"accuracy": 0.9, "items": 36},
+    "baselines": {"floor_accuracy": 0.5},
+    "groups": {},
+    "primary": {"metric": "test.accuracy", "better": "higher"},
+}
+
+
+def test_the_data_of_a_few_shot_model(tmp_path: Path) -> None:
+    image = ImageInput(name="image", shape=(12, 12, 3), height=12, width=12, channels=3)
+    label = LabelsOutput(name="label", shape=(2,), labels=("lying", "standing"))
+    Signature(task="image-classification", inputs=(image,), outputs=(label,)).save(tmp_path)
+    plain = card(recipe(), tmp_path, METRICS, {}).data
+    assert plain.startswith("Equal inputs share a split. What is fitted")
+    few = recipe(split={"valid": 0.2, "test": 0.3, "per_class": {"train": 10, "valid": 5}})
+    assert card(few, tmp_path, METRICS, {}).data.startswith(
+        "Equal inputs share a split. Only 10 of each label are in train and 5 of each label are in valid. What "
+    )
