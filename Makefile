@@ -33,9 +33,10 @@ demo: setup ## fetch, prepare, train, evaluate, export, release and serve; then 
 test: setup ## run the test suite
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest $(ARGS)
 
-peers: setup ## add what some tests compare with: transformers, and the weights of recipe smollm2
+peers: setup ## add what some tests compare with: transformers, and the weights of two recipes
 	@PYTHONWARNINGS=ignore pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
 	@metroline stage fetch smollm2
+	@metroline stage fetch sst2-minilm
 
 lint: setup ## ruff, mypy, import-linter; oxlint and djlint for the playground
 	@ruff check . && ruff format --check . && mypy && lint-imports && oxlint serving/web && djlint --lint --quiet serving/web

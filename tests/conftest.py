@@ -49,6 +49,13 @@ def smollm2() -> Path:
 
 
 @pytest.fixture
+def minilm() -> Path:
+    """The real weights of the recipe sst2-minilm."""
+    folder = Path(os.environ.get("METROLINE_TEST_MINILM", ROOT / "data/raw/sst2-minilm/pretrained/files"))
+    return find(folder) if folder.is_dir() else missing("needs the weights of the recipe sst2-minilm: make peers")
+
+
+@pytest.fixture
 def full_disk() -> Callable[[int], AbstractContextManager[None]]:
     """Inside it no file gets longer than so many bytes: real writes of any library fail as on a full disk."""
 

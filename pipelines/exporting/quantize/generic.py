@@ -1,5 +1,5 @@
-"""model.int8.onnx of any graph of one call: convolutions with ranges from the validation split, else products whose
-ranges are found as they run.
+"""model.int8.onnx of any graph of one call: convolutions with ranges from the validation split, products of tokens row
+by row (`rows.py`), else products whose ranges are found as they run.
 
 Both sides are unsigned: on machines without VNNI sums of unsigned by signed products overflow.
 """
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from base.errors import MetrolineError
 from pipelines.exporting.onnx.tidy import quiet, strip
+from pipelines.exporting.quantize import rows
 
 
 def int8(source: Path, target: Path, calibration: Sequence[dict[str, NDArray[Any]]]) -> None:
@@ -22,6 +23,11 @@ def int8(source: Path, target: Path, calibration: Sequence[dict[str, NDArray[Any
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     bare = onnx.load(source)
+    if rows.takes(bare):
+        rows.int8(bare)
+        strip(bare)
+        target.write_bytes(bare.SerializeToString(deterministic=True))
+        return
     kinds = {node.op_type for node in bare.graph.node}
     del bare.graph.value_info[:]  # the tools transpose weights and trip on the shapes of before
     with tempfile.TemporaryDirectory() as name, quiet():

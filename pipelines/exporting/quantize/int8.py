@@ -127,19 +127,24 @@ def _quantize_all(graph: Graph, name: str, range_: np.ndarray) -> tuple[str, str
 
 
 def quantize_embedding(graph: Graph) -> None:
-    """Store the embedding in 8 bits, one scale for 32 numbers, where its width allows."""
+    """Store the embedding in 8 bits where its width allows."""
     for node in graph.of_type("Gather"):
-        if node.input[0] not in graph.weights or node.input[1] != "input_ids":
-            continue
-        table = graph.array(node.input[0])  # [V, W]
-        if table.ndim != 2 or table.shape[1] % EMBEDDING_BLOCK:
-            continue
-        blocks = table.reshape(len(table), -1, EMBEDDING_BLOCK)
-        scale = np.abs(blocks).max(-1) / LEVELS
-        scale[scale == 0] = 1
-        levels = (np.rint(blocks / scale[..., None]) + 128).astype(np.uint8).reshape(table.shape)
-        inputs = [graph.constant("embedding.int8", levels), node.input[1],
-                  graph.constant("embedding.scale", scale.astype(np.float32))]  # fmt: skip
-        graph.remove(node)
-        graph.node("GatherBlockQuantized", inputs, list(node.output), domain=MICROSOFT, bits=8,
-                   block_size=EMBEDDING_BLOCK, gather_axis=0, quantize_axis=1)  # fmt: skip
+        if node.input[0] in graph.weights and node.input[1] == "input_ids":
+            quantize_table(graph, node, "embedding")
+
+
+def quantize_table(graph: Graph, node: onnx.NodeProto, name: str = "") -> None:
+    """Store a Gather's constant table [V, W] in 8 bits, one scale for 32 numbers; another width stays. `name`: of its
+    parts, else the table's own."""
+    table, name = graph.array(node.input[0]), name or node.input[0]
+    if table.ndim != 2 or table.dtype != np.float32 or table.shape[1] % EMBEDDING_BLOCK:
+        return
+    blocks = table.reshape(len(table), -1, EMBEDDING_BLOCK)
+    scale = np.abs(blocks).max(-1) / LEVELS
+    scale[scale == 0] = 1
+    levels = (np.rint(blocks / scale[..., None]) + 128).astype(np.uint8).reshape(table.shape)
+    inputs = [graph.constant(f"{name}.int8", levels), node.input[1],
+              graph.constant(f"{name}.scale", scale.astype(np.float32))]  # fmt: skip
+    graph.remove(node)
+    graph.node("GatherBlockQuantized", inputs, list(node.output), domain=MICROSOFT, bits=8,
+               block_size=EMBEDDING_BLOCK, gather_axis=0, quantize_axis=1)  # fmt: skip

@@ -77,7 +77,7 @@ def every_name(values: tuple[str, ...], references: tuple[str, ...]) -> tuple[st
     """Names in metrics.json of these values: of the model, its floor and the references; and of parity.json."""
     models = ("floor", *references)
     return (
-        *(f"test.{name}" for name in (*values, "items")),
+        *(f"test.{name}" for name in (*values, *metrics.GAIN, "items")),
         *(f"baselines.{model}_{name}" for model in models for name in values),
         "parity.onnx.max_abs",
     )

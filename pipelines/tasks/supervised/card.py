@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from base.markdown import table
 from data.signature import FILE, LabelsOutput, Signature
 from pipelines.tasks.interface import Card
+from pipelines.tasks.supervised.metrics import GAIN
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
+ELSEWHERE = ("items", *GAIN)
+"""Values of the test split that the table of all of them leaves out."""
 PICTURES = {"confusion.png": "Confusion matrix", "reliability.png": "Reliability", "scatter.png": "Answers"}
 
 
@@ -57,7 +60,8 @@ def _quality(metrics: Mapping[str, Any], pictures: frozenset[str]) -> str:
         if metrics["primary"]["better"] == "higher"
         else f"On the whole test split ({test['items']:,} items). Less {main} is better.",
         table(("", main), rows),
-        table(("all values", ""), [(name, f"{value:.4g}") for name, value in test.items() if name != "items"]),
+        _gain(metrics, main, others),
+        table(("all values", ""), [(name, f"{value:.4g}") for name, value in test.items() if name not in ELSEWHERE]),
     ]
     if groups:
         found = [(name, f"{each[main]:.4g}", f"{each['low']:.4g} to {each['high']:.4g}", each["items"])
@@ -65,6 +69,23 @@ def _quality(metrics: Mapping[str, Any], pictures: frozenset[str]) -> str:
         parts.append(table(("group", main, "95 % interval (bootstrap)", "items"), found))
     parts += [f"![{words}]({name})" for name, words in PICTURES.items() if name in pictures]
     return "\n\n".join(parts)
+
+
+def _gain(metrics: Mapping[str, Any], main: str, others: list[str]) -> str:
+    """Whether it is better than the best of the other models, and how sure that is."""
+    test, baselines, higher = metrics["test"], metrics["baselines"], metrics["primary"]["better"] == "higher"
+    best = (max if higher else min)(
+        [name for name in others if "floor" not in name] or others, key=baselines.__getitem__
+    )
+    gain, low, high = (test[name] for name in GAIN)
+    than, chance = (
+        best.removesuffix(f"_{main}").replace("_", " "),
+        "" if low > 0 or high < 0 else ", which may be chance",
+    )
+    return (
+        f"Its {main} is {'better' if gain > 0 else 'worse'} than that of {than} by {abs(gain):.4g}. The 95 % interval "
+        f"of the gain, by a paired bootstrap over the same test rows, is {low:.4g} to {high:.4g}{chance}."
+    )
 
 
 def _inputs(signature: Signature) -> str:

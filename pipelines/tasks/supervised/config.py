@@ -89,7 +89,7 @@ class EvaluateConfig(_Section):
     primary: str = Field(default="", description="the value of `test.` that says how good a model is; empty: the "
                                                  "task's own")  # fmt: skip
     groups: tuple[str, ...] = Field(default=(), description="also give the values per group: columns of the table")
-    resamples: int = Field(default=200, ge=10, description="bootstrap samples of the groups' intervals")
+    resamples: int = Field(default=200, ge=10, description="bootstrap samples of the intervals")
     references: bool = Field(default=True, description="also fit stronger models of scikit-learn, for the card")
     reference_rows: int = Field(default=20_000, ge=100, description="most rows of train that these are fitted on")
 

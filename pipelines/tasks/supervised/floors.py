@@ -13,24 +13,25 @@ from pipelines.tasks.supervised.examples import Examples
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-Judge = Callable[[NDArray[Any]], dict[str, float]]
+Answers = NDArray[Any]
 PIXELS = 5000  # rows of train that a linear model of images is fitted on, at most
 
 
-def classification_floor(train: Examples, test: Examples) -> dict[str, float]:
-    """The values of an answer that knows no input: how often each label is in train."""
+def classification_floor(train: Examples, test: Examples) -> Answers:
+    """An answer that knows no input, once for each of `test`: how often each label is in train."""
     labels = len(test.signature.outputs[0].labels)  # type: ignore[union-attr]
     shares = np.bincount(train.targets, minlength=labels) / max(1, len(train))
-    return metrics.classification(np.tile(np.maximum(shares, 1e-9), (len(test), 1)), test.targets)
+    return np.tile(np.maximum(shares, 1e-9), (len(test), 1))
 
 
-def regression_floor(train: Examples, test: Examples) -> dict[str, float]:
-    """The values of the mean of train as every answer."""
-    return metrics.regression(np.full(len(test), train.targets.mean()), test.targets)
+def regression_floor(train: Examples, test: Examples) -> Answers:
+    """The mean of train as every answer."""
+    return np.full(len(test), train.targets.mean())
 
 
-def references(train: Examples, test: Examples, most: int, judge: Judge) -> dict[str, dict[str, float]]:
-    """Values of stronger models, fitted on at most `most` rows of train, the first ones of a seeded shuffle."""
+def references(train: Examples, test: Examples, most: int, primary: str) -> dict[str, Answers]:
+    """Answers of stronger models, fitted on at most `most` rows of train, the first ones of a seeded shuffle; of those
+    models that have the value `primary`."""
     kind, labels = test.signature.inputs[0].kind, test.index["target"] == "int64"
     most = min(most, PIXELS) if kind == "image" else most
     rows = np.random.Generator(np.random.Philox(key=1)).permutation(len(train))[:most]
@@ -42,12 +43,11 @@ def references(train: Examples, test: Examples, most: int, judge: Judge) -> dict
             model.fit(given(train, rows), train.targets[rows])
             inputs = given(test, np.arange(len(test)))
             if not labels:
-                found[name] = judge(model.predict(inputs))
+                found[name] = model.predict(inputs)
             elif hasattr(model, "predict_proba"):
-                found[name] = judge(model.predict_proba(inputs))
-            else:
-                values = judge(softmax(model.decision_function(inputs)))
-                found[name] = {key: value for key, value in values.items() if key not in metrics.OF_PROBABILITIES}
+                found[name] = model.predict_proba(inputs)
+            elif primary not in metrics.OF_PROBABILITIES:
+                found[name] = softmax(model.decision_function(inputs))
     return found
 
 

@@ -1,16 +1,18 @@
 """Judge a checkpoint on the test split: values, floors, references, groups, pictures, the drift reference."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from base.files import write_json
 from data.drift import reference
 from data.signature import LabelsOutput
-from pipelines.tasks.interface import Measured
+from pipelines.tasks.bootstrap import interval
+from pipelines.tasks.interface import Measured, Primary
 from pipelines.tasks.supervised import floors, metrics, pictures
 from pipelines.tasks.supervised.examples import Examples
 from pipelines.tasks.supervised.network import Answers, load
@@ -38,10 +40,12 @@ def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) ->
     chosen = metrics.primary(recipe.evaluate.primary, labels=labels)
     name = chosen.metric.removeprefix("test.")
     floor = (floors.classification_floor if labels else floors.regression_floor)(train, test)
-    baselines = {f"floor_{key}": value for key, value in floor.items()}
+    baselines = {f"floor_{key}": value for key, value in judge(floor).items()}
+    found: dict[str, NDArray[Any]] = {}
     if recipe.evaluate.references:
-        found = floors.references(train, test, recipe.evaluate.reference_rows, judge)
-        baselines |= {f"{model}_{name}": values[name] for model, values in found.items() if name in values}
+        found = floors.references(train, test, recipe.evaluate.reference_rows, name)
+    baselines |= {f"{model}_{name}": judge(given, only=name)[name] for model, given in found.items()}
+    gain = _gain(recipe, chosen, answers, [*found.values()] or [floor], judge)
     groups: dict[str, dict[str, float]] = {}
     for column in recipe.evaluate.groups:
         values = metrics.by_group(
@@ -54,7 +58,22 @@ def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) ->
     else:
         pictures.scatter(folder / "scatter.png", answers[:, 0], test.targets, recipe.data.target)
     write_json(folder / "reference.json", reference(test.signature, seen(test), ((row,) for row in answers)))
-    return Measured({**judge(answers), "items": len(test)}, chosen, baselines, groups)
+    return Measured({**judge(answers), **gain, "items": len(test)}, chosen, baselines, groups)
+
+
+def _gain(
+    recipe: "Recipe", chosen: Primary, answers: NDArray[Any], others: Sequence[NDArray[Any]], judge: Callable[..., Any]
+) -> dict[str, float]:
+    """`metrics.GAIN` of `answers` over the best of the `others`."""
+    name = chosen.metric.removeprefix("test.")
+    sign, everything = (1 if chosen.better == "higher" else -1), np.arange(len(answers))
+    best = max(others, key=lambda given: sign * judge(given, only=name)[name])
+
+    def gain(rows: NDArray[np.int64]) -> float:
+        return float(sign * (judge(answers, rows, name)[name] - judge(best, rows, name)[name]))
+
+    low, high = interval(gain, everything, recipe.evaluate.resamples)
+    return dict(zip(metrics.GAIN, (gain(everything), low, high), strict=True))
 
 
 def seen(test: Examples) -> Iterator[tuple[NDArray[Any]]]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.tasks.bootstrap import interval
 from pipelines.tasks.interface import Primary
 
 BINS = 10
@@ -15,6 +16,9 @@ CLASSIFICATION = ("accuracy", "macro_f1", "log_loss", "calibration_error")
 BINARY = ("auc", "pr_auc", "f1", "precision", "recall", "positive_rate")
 OF_PROBABILITIES = ("log_loss", "calibration_error")
 """Values of a classifier that need probabilities, and not only an order."""
+GAIN = ("gain", "gain_low", "gain_high")
+"""How much better the primary value is than that of the best reference (else of the floor) on the same test rows, with
+the interval of a paired bootstrap; above 0 is better, whichever way the value points."""
 REFERENCES = ("linear", "boosted_trees", "tfidf_linear", "tfidf_svm")
 """Models of scikit-learn that `floors.references` fits, each where it fits the input."""
 REGRESSION = ("rmse", "mae", "r2")
@@ -106,8 +110,6 @@ def by_group(
         rows = np.flatnonzero(names == name)
         if len(rows) < fewest:
             continue
-        generator = np.random.Generator(np.random.Philox(key=seed))
-        draws = [value(rows[generator.integers(0, len(rows), len(rows))]) for _ in range(resamples)]
-        low, high = np.nanpercentile(draws, [2.5, 97.5])
-        found[name] = {"value": value(rows), "low": float(low), "high": float(high), "items": len(rows)}
+        low, high = interval(value, rows, resamples, seed=seed)
+        found[name] = {"value": value(rows), "low": low, "high": high, "items": len(rows)}
     return found

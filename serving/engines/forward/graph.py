@@ -16,6 +16,7 @@ import onnxruntime as ort
 
 from base.errors import MetrolineError
 from data.signature import Input, Signature
+from serving.native import register
 
 SIZES = (1, 2, 4, 8, 16, 32)
 """Batches that are run; the last one is the largest."""
@@ -110,6 +111,7 @@ def session(path: Path, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    register(options)
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common public base
