@@ -4,8 +4,7 @@ Both give the same numbers. Exported graphs and compiled ones take rows, whose s
 training takes `Packed`, where no linear layer or norm works on padding.
 """
 
-from collections.abc import Iterator
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -53,52 +52,60 @@ class Rows:
 
 
 class Packed:
-    """`Layout`: the texts end to end in one row. On a GPU attention reads it as it is. On a CPU, whose operator would
-    look at all pairs of tokens, attention alone works on rows: a few groups of texts of about one length, each in
-    float32, since PyTorch 2.13's takes six times as long back in bfloat16 there."""
+    """`Layout`: the texts end to end in one row, short ones first. On a GPU attention reads it as it is. On a CPU,
+    whose operator would look at all pairs of tokens, attention alone works on rows: a few groups of texts of about one
+    length, each in float32, since PyTorch 2.13's takes six times as long back in bfloat16 there."""
 
     GROUPS = 4
 
     def __init__(self, tokens: Tensor) -> None:
-        there = tokens != 0
-        self.rows, self.length = tokens.shape
-        self.at = there.flatten().nonzero().squeeze(1)  # [T]
-        self.counts = there.sum(1)
-        self.tokens = tokens.flatten()[self.at][None]
-        self.places = (self.at % self.length)[None]
-        self.ends = F.pad(self.counts.cumsum(0), (1, 0)).int()  # [B + 1]
-        self._groups: list[tuple[Tensor, Tensor, Tensor]] = []
-        """Of each: where in the row its tokens lie and which are there, [b, s]; and of these the places in b · s."""
-        if tokens.device.type == "cpu":
-            self._groups = list(self._grouped())
-            self._back = torch.cat([where.flatten()[kept] for where, _, kept in self._groups]).argsort()
-
-    def _grouped(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        begins = self.ends[:-1].long()
-        for chosen in self.counts.argsort(stable=True).chunk(self.GROUPS):
-            counts = self.counts[chosen, None]
-            places = torch.arange(int(counts.max()))
-            there = places < counts
-            where = begins[chosen, None] + places.minimum(counts - 1).clamp(min=0)  # its last token again behind it
-            yield where, there, there.flatten().nonzero().squeeze(1)
+        counts, order = (tokens != 0).sum(1).sort(stable=True)
+        tokens = tokens[order]
+        at = (tokens != 0).flatten().nonzero().squeeze(1)  # [T]
+        length = tokens.shape[1]
+        self.tokens, self.places = tokens.flatten()[at][None], (at % length)[None]
+        self.ends = F.pad(counts.cumsum(0), (1, 0)).int()  # [B + 1]
+        self._counts, self._text, self._back = counts, at // length, order.argsort()
+        self._groups = [_Group.of(part) for part in counts.chunk(self.GROUPS)] if tokens.device.type == "cpu" else []
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See `Layout`."""
         if not self._groups:
             return attention(q, k, v, causal=False, cu_seqlens_q=self.ends)
-        parts = []
+        sizes = [len(group.kept) for group in self._groups]
         with torch.autocast("cpu", enabled=False):
-            for where, there, kept in self._groups:
-                rows = (x[0].float().index_select(0, where.flatten()).unflatten(0, where.shape) for x in (q, k, v))
-                made = attention(*rows, causal=False, key_padding=there)  # [b, s, H, D]
-                parts.append(made.flatten(0, 1).index_select(0, kept))
-            return torch.cat(parts).index_select(0, self._back)[None].to(v.dtype)
+            parts = zip(self._groups, *(x[0].float().split(sizes) for x in (q, k, v)), strict=True)
+            return torch.cat([group.attend(*rest) for group, *rest in parts])[None].to(v.dtype)
 
     def pool(self, x: Tensor, pooling: Pooling) -> Tensor:
         """See `Layout`."""
-        if pooling == "cls":
-            return x[0].index_select(0, self.ends[:-1])
-        if pooling == "last":
-            return x[0].index_select(0, self.ends[1:] - 1)
-        total = x.new_zeros(self.rows, x.shape[-1]).index_add(0, self.at // self.length, x[0])
-        return total / self.counts.clamp(min=1).unsqueeze(1).to(x.dtype)
+        if pooling == "mean":
+            total = x.new_zeros(len(self._counts), x.shape[-1]).index_add(0, self._text, x[0])
+            pooled = total / self._counts.clamp(min=1).unsqueeze(1).to(x.dtype)
+        else:
+            pooled = x[0].index_select(0, self.ends[:-1] if pooling == "cls" else self.ends[1:] - 1)
+        return pooled.index_select(0, self._back)
+
+
+class _Group(NamedTuple):
+    """Neighbouring texts of a packed row as rows of tokens."""
+
+    where: Tensor
+    """[b, s]: which of the group's tokens stands there; behind a text its last one again."""
+    there: Tensor
+    """bool [b, s]"""
+    kept: Tensor
+    """[t]: the places in b · s of the group's tokens."""
+
+    @classmethod
+    def of(cls, counts: Tensor) -> "_Group":
+        """Of texts of so many tokens."""
+        places, counts = torch.arange(int(counts.max())), counts[:, None]
+        there = places < counts
+        where = (counts.cumsum(0) - counts + places.minimum(counts - 1)).clamp(min=0)
+        return cls(where, there, there.flatten().nonzero().squeeze(1))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """[t, H, D] → the same."""
+        rows = (x.index_select(0, self.where.flatten()).unflatten(0, self.where.shape) for x in (q, k, v))
+        return attention(*rows, causal=False, key_padding=self.there).flatten(0, 1).index_select(0, self.kept)

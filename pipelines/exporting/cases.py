@@ -27,6 +27,18 @@ def cases(exportable: "Forward", config: "ExportConfig") -> Iterator[tuple[dict[
         for length in lengths:
             case = {"items": "random", "batch": size, **({"length": length} if length else {})}
             yield case, {each.name: _random(each, batches, size, length, generator) for each in declared}
+    if any(each.kind == "text" for each in declared):
+        size, length = max(2, *config.batch_sizes), max(lengths)
+        inputs = {each.name: _random(each, batches, size, length, generator) for each in declared}
+        case = {"items": "random", "batch": size, "length": length, "ragged": True}
+        yield case, {each.name: _ragged(inputs[each.name]) if each.kind == "text" else inputs[each.name]
+                     for each in declared}  # fmt: skip
+
+
+def _ragged(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Tokens [B, S] with zeros behind the first ones of each row: 1 in the first row, all S in the last."""
+    counts = np.linspace(1, tokens.shape[1], len(tokens)).astype(np.int64)
+    return np.where(np.arange(tokens.shape[1]) < counts[:, None], tokens, 0)
 
 
 def _random(

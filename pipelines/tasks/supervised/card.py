@@ -25,8 +25,7 @@ def card(recipe: "Recipe", folder: Path, metrics: Mapping[str, Any], parity: Map
     return Card(
         library="metroline",
         architecture=recipe.model.kind,
-        data=f"{_split(recipe)} What is fitted (columns, scales, means of pixels, tokenizer) is fitted on train alone "
-        "and inside the exported graph.",
+        data=f"{_split(recipe)} {_fitted(recipe)}",
         counts={"records": "examples", "bytes": "bytes of input"},
         targets="examples",
         loss="nats" if labels else "squared error over variance",
@@ -47,6 +46,21 @@ def _split(recipe: "Recipe") -> str:
         )
     few = [f"{count} of each label are in {split}" for split, count in recipe.split.per_class.items()]
     return f"{found} Only {' and '.join(few)}." if few else found
+
+
+def _fitted(recipe: "Recipe") -> str:
+    source = recipe.pretrained.source
+    if source is None:
+        return (
+            "What is fitted (columns, scales, means of pixels, tokenizer) is fitted on train alone and inside the "
+            "exported graph."
+        )
+    name = next(str(value) for key in ("package", "repository", "path", "name", "files")
+                if (value := getattr(source, key, None)))  # fmt: skip
+    learnt = "only its head was trained on these data" if recipe.pretrained.freeze else "all of it was trained further"
+    return (
+        f"It began with the weights of `{name}` and a new head; {learnt}. What else is fitted is fitted on train alone."
+    )
 
 
 def _quality(metrics: Mapping[str, Any], pictures: frozenset[str]) -> str:
