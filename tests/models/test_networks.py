@@ -5,6 +5,7 @@ import torch
 
 from models import efficientnet, lenet, mlp, resnet, text_cnn, text_lstm, text_transformer, vgg, vit
 from models.common.layers import ConvNorm, fold
+from models.encoder import config as encoder
 
 GENERATOR = torch.Generator()
 IMAGES = [(lenet, lenet.Config()), (resnet, resnet.Config(widths=(4, 8), blocks=1)), (vgg, vgg.Config(widths=(4, 8))),
@@ -14,6 +15,8 @@ TEXTS = [
     (text_cnn, text_cnn.Config(embedding=6, filters=7, widths=(1, 2, 4))),
     (text_lstm, text_lstm.Config(embedding=6, width=5)),
     (text_transformer, text_transformer.Config(width=8, heads=2)),
+    (encoder, encoder.Config(layers=1, width=8, heads=2)),
+    (encoder, encoder.Config(layers=1, width=8, heads=2, places="rope", norm="pre", activation="geglu")),
 ]
 
 

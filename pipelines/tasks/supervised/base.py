@@ -8,6 +8,7 @@ from base.errors import nearest
 from base.files import read_object
 from pipelines.tasks.interface import Card, Forward, Measured
 from pipelines.tasks.supervised.begin import problems_of_first
+from pipelines.tasks.supervised.metrics import GAIN
 
 if TYPE_CHECKING:
     from data.signature import Signature
@@ -77,7 +78,7 @@ def every_name(values: tuple[str, ...], references: tuple[str, ...]) -> tuple[st
     """Names in metrics.json of these values: of the model, its floor and the references; and of parity.json."""
     models = ("floor", *references)
     return (
-        *(f"test.{name}" for name in (*values, *metrics.GAIN, "items")),
+        *(f"test.{name}" for name in (*values, *GAIN, "items")),
         *(f"baselines.{model}_{name}" for model in models for name in values),
         "parity.onnx.max_abs",
     )

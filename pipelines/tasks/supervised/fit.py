@@ -27,8 +27,8 @@ from pipelines.tasks.supervised.read import Data, Item
 def fit(
     data: Data, train: Sequence[Item], folder: Path, pretrained: Path | None = None
 ) -> tuple[Input, dict[str, Any]]:
-    """The signature's input and the fitted numbers; a tokenizer goes into `folder`: of the fetched weights of others
-    in `pretrained`, or fitted."""
+    """The signature's input and the fitted numbers; a tokenizer goes into `folder`: of the first weights, whose files
+    are in `pretrained`, or fitted."""
     if isinstance(data, TableData):
         return _table(data, train)
     if isinstance(data, ImagesData):

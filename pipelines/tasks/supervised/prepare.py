@@ -34,7 +34,7 @@ def prepare(
     what: Literal["classification", "regression"],
     pretrained: Path | None = None,
 ) -> None:
-    """Fill the folder `out`. `pretrained`: the fetched weights of others, whose tokenizer is taken.
+    """Fill the folder `out`. `pretrained`: the files of the first weights, whose tokenizer is taken.
 
     Raises MetrolineError, which names file and row: a target that is no number, a label that only valid or test have, a
     column that is the target, an input that serving would refuse.

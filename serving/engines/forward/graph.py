@@ -81,7 +81,14 @@ class ForwardGraph:
         for group in probes.values():
             for item in group[:PROBES]:
                 kept &= set(self._agreeing(item, [*_strangers(item, self._limits), *group]))
+        if len(kept) > 1 and 1 in kept and not all(self._same_alone(item, min(kept - {1})) for item in items):
+            kept -= {1}
         self.sizes = tuple(sorted(kept)) or (1,)
+
+    def _same_alone(self, item: Prepared, size: int) -> bool:
+        """Whether an item has equal bits alone and in a batch of the next size. All items are asked: a product of one
+        row is another algorithm, and the two scores of two labels may agree by luck."""
+        return _bits(self._call([item])[0]) == _bits(self._call([item] * size)[0])
 
     def _agreeing(self, item: Prepared, others: Sequence[Prepared]) -> list[int]:
         """The most sizes that give this item equal bits, among its like and at both ends of a batch of others."""

@@ -85,5 +85,5 @@ def prepared(root: Path, made: Recipe) -> Paths:
     paths = Paths("moods", root)
     write_raw(paths.raw)
     write_weights(paths.pretrained / "files")
-    kinds.task("classification")(made).prepare(paths.raw, paths.prepared, paths.pretrained)
+    kinds.task("classification")(made).prepare(paths.raw, paths.prepared, paths.pretrained / "files")
     return paths

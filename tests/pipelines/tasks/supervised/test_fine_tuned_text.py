@@ -68,7 +68,7 @@ def test_the_bundle_answers_a_text_alike_alone_and_in_a_batch(line: Line, precis
     graph, prepare = ForwardGraph(path, bundle.typed, 1), Preparation(bundle)
     raws = [item.inputs for item in golden.load(bundle.path, bundle.typed)]
     items = [prepare(raw) for raw in (*raws, (b"good",), (b"the day was cold and bad",))]
-    graph.settle(items[:4])
+    graph.settle(items[: len(raws)])
     assert graph.largest > 1
     alone = [graph.run([item])[0][0].tobytes() for item in items]
     together = graph.run(items)
@@ -94,11 +94,11 @@ def test_a_tokenizer_whose_token_0_is_a_word_is_refused(tmp_path: Path) -> None:
     words = dict(zip(("film", *(word for word in small_texts.VOCABULARY if word != "film")), range(21), strict=True))
     small_texts.write_weights(paths.pretrained / "files", small_texts.tokenizer(words))
     with pytest.raises(MetrolineError, match=r"its token 0 \('film'\) is a part of texts"):
-        kinds.task("classification")(recipe).prepare(paths.raw, paths.prepared, paths.pretrained)
+        kinds.task("classification")(recipe).prepare(paths.raw, paths.prepared, paths.pretrained / "files")
 
 
 def test_without_fetched_weights(tmp_path: Path) -> None:
     recipe, paths = small_texts.recipe(), Paths("moods", tmp_path)
     small_texts.write_raw(paths.raw)
     with pytest.raises(MetrolineError, match="no pretrained weights, whose tokenizer is needed"):
-        kinds.task("classification")(recipe).prepare(paths.raw, paths.prepared, paths.pretrained)
+        kinds.task("classification")(recipe).prepare(paths.raw, paths.prepared, paths.pretrained / "files")
