@@ -18,6 +18,7 @@ from pipelines.tasks.supervised import metrics, threshold
 from pipelines.tasks.supervised.augment import augmented
 from pipelines.tasks.supervised.begin import begin, shaped
 from pipelines.tasks.supervised.examples import Examples
+from pipelines.tasks.supervised.frozen import Head, features, once
 from pipelines.tasks.supervised.network import Answers, Network, build, save
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ VALIDATION = 512  # items in one forward pass over the validation split
 class Loss(nn.Module):
     """Inputs and targets → the sum over items of cross-entropy (nats) or of squared errors in units of the spread."""
 
-    def __init__(self, network: Network, label_smoothing: float) -> None:
+    def __init__(self, network: Network | Head, label_smoothing: float) -> None:
         super().__init__()
         self.network, self.label_smoothing = network, label_smoothing
 
@@ -63,7 +64,8 @@ class Supervised:
                 hint="take more data, or a smaller train.batch",
             )
         self.data_hash, self.examples = self.train.records.data_hash, len(self.train)
-        self._flops = 0.0
+        self._flops, self.once = 0.0, once(recipe)
+        self._given: dict[Examples, NDArray[np.float32]] = {}
         self.labels = isinstance(self.train.signature.outputs[0], LabelsOutput)
         chosen = metrics.primary(recipe.evaluate.primary, labels=self.labels)
         self.metric, self.better = chosen.metric.removeprefix("test."), chosen.better
@@ -84,32 +86,41 @@ class Supervised:
         return network
 
     def objective(self, network: nn.Module) -> Loss:
-        """See `Loss`."""
+        """See `Loss`; of the head alone where the rest is frozen and gives the same features in every epoch."""
         assert isinstance(network, Network)
+        whole: Network | Head = network
+        if self.once:
+            self._given = {each: features(network, each.inputs) for each in (self.train, self.valid)}
+            whole = Head(network)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network.eval()(torch.from_numpy(self.train.inputs[:1]).to(network.center.device))
+            whole.eval()(torch.from_numpy(self._inputs(self.train)[:1]).to(network.center.device))
         self._flops = 3.0 * counter.get_total_flops()  # backward takes twice as many
-        return Loss(network, self.recipe.train.label_smoothing)
+        return Loss(whole, self.recipe.train.label_smoothing)
+
+    def _inputs(self, examples: Examples) -> NDArray[Any]:
+        """What the objective is given of a split."""
+        return self._given.get(examples, examples.inputs)
 
     def batch(
         self, epochs: NDArray[np.int64], examples: NDArray[np.int64], sequence: int, device: torch.device
     ) -> Batch:
         """These examples, images augmented; text without the columns that only longer texts need."""
-        inputs = self.train.inputs[examples]
+        inputs = self._inputs(self.train)[examples]
         data = self.recipe.data
-        if data.kind == "images":
+        if data.kind == "images" and not self.once:
             inputs = augmented(inputs, data, self.recipe.train.seed, epochs, examples)
         return self._batch(inputs, self.train.targets[examples], device)
 
     def validation(self, device: torch.device) -> Iterator[Batch]:
         """All of the validation split."""
         for at in range(0, len(self.valid), VALIDATION):
-            yield self._batch(self.valid.inputs[at : at + VALIDATION], self.valid.targets[at : at + VALIDATION], device)
+            part = slice(at, at + VALIDATION)
+            yield self._batch(self._inputs(self.valid)[part], self.valid.targets[part], device)
 
     def value(self, network: nn.Module, device: torch.device) -> float:
         """The primary value on the validation split, of answers as they will be exported."""
         assert isinstance(network, Network)
-        answers = Answers(network, self.labels)
+        answers = Answers(Head(network) if self._given else network, self.labels)
         parts = [answers(batch.inputs["inputs"]).float().cpu().numpy() for batch in self.validation(device)]
         return self._judge(np.concatenate(parts))
 

@@ -57,7 +57,7 @@ class Network(nn.Module):
 class Answers(nn.Module):
     """What is exported: decoded inputs → probabilities, or numbers in their own units."""
 
-    def __init__(self, network: Network, labels: bool) -> None:
+    def __init__(self, network: nn.Module, labels: bool) -> None:
         super().__init__()
         self.network, self.labels = network, labels
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from base.errors import BadItem, MetrolineError
 from base.files import read_json
@@ -18,6 +20,9 @@ from pipelines.paths import Paths
 from pipelines.recipe import kinds
 from pipelines.recipe.schema import Recipe
 from pipelines.tasks.supervised.examples import Examples
+from pipelines.tasks.supervised.learner import Loss, Supervised
+from pipelines.tasks.supervised.network import Answers
+from pipelines.tasks.supervised.predict import predict
 from pipelines.training.stage import train
 from serving.engines.forward.graph import ForwardGraph
 from serving.engines.forward.preparation import Preparation
@@ -102,3 +107,28 @@ def test_without_fetched_weights(tmp_path: Path) -> None:
     small_texts.write_raw(paths.raw)
     with pytest.raises(MetrolineError, match="no pretrained weights, whose tokenizer is needed"):
         kinds.task("classification")(recipe).prepare(paths.raw, paths.prepared, paths.pretrained / "files")
+
+
+def test_a_frozen_text_network_gives_its_features_once(tmp_path: Path) -> None:
+    """The head learns on them what it would learn behind the whole network, which keeps every weight."""
+    values = small_texts.recipe().model_dump(exclude_unset=True, mode="json")
+    recipe = small_texts.recipe(pretrained={**values["pretrained"], "freeze": True})
+    paths = small_texts.prepared(tmp_path, recipe)
+    learner = Supervised(recipe, paths.prepared, paths.pretrained / "files")
+    network = learner.network(torch.Generator())
+    torch.nn.init.normal_(network.body.get_submodule("head").weight, generator=torch.Generator().manual_seed(0))
+    objective = learner.objective(network).eval()
+    numbers = np.array([5, 0, 7])
+    batch = learner.batch(np.zeros(3, np.int64), numbers, 0, torch.device("cpu"))
+    assert batch.inputs["inputs"].shape == (3, 32)
+    tokens, targets = torch.from_numpy(learner.train.inputs[numbers]), batch.inputs["targets"]
+    whole = Loss(network, 0.0).eval()(tokens, targets)
+    torch.testing.assert_close(objective(**batch.inputs), whole, atol=1e-5, rtol=1e-5)
+    direct = learner._judge(predict(Answers(network, labels=True).eval(), learner.valid.inputs))
+    with torch.no_grad():
+        assert learner.value(network, torch.device("cpu")) == pytest.approx(direct)
+    train(recipe, paths)
+    trained = load_file(paths.checkpoint / "model.safetensors")
+    for name, weight in network.state_dict().items():
+        changes = name.startswith("body.head.") or name == "spread"  # the temperature is chosen on valid
+        assert torch.equal(trained[name], weight) != changes, name
