@@ -33,7 +33,7 @@ demo: setup ## fetch, prepare, train, evaluate, export, release and serve; then 
 test: setup ## run the test suite
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest $(ARGS)
 
-peers: setup ## add what some tests compare with: transformers, and the weights of two recipes
+peers: setup ## add what some tests compare with: transformers, peft, and the weights of two recipes
 	@PYTHONWARNINGS=ignore pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
 	@metroline stage fetch smollm2
 	@metroline stage fetch sst2-minilm

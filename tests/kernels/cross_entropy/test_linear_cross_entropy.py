@@ -120,7 +120,7 @@ def test_the_custom_op_is_sound():
     features, weight, targets = inputs()
     for scale, training in ((None, True), (None, False), (torch.rand(37), True)):
         needed = (features, weight) if training else (features.detach(), weight.detach())
-        torch.library.opcheck(module._op, (*needed, targets, scale, 0.1, training, False))
+        torch.library.opcheck(module._op, (*needed, targets, scale, 0.1, training, training, False))
 
 
 @pytest.mark.usefixtures("path")
@@ -148,3 +148,21 @@ def test_bad_arguments_are_named():
         linear_cross_entropy(features, weight, targets, backend="triton")
     with pytest.raises(ValueError, match="token_weights"):
         linear_cross_entropy(features, weight, targets, reduction="none")
+
+
+def test_a_frozen_head_gets_no_gradient_and_none_is_kept_for_it():
+    generator = torch.Generator().manual_seed(0)
+    features, targets = torch.randn(40, 16, generator=generator), torch.randint(0, 20_000, (40,), generator=generator)
+    weight = torch.randn(20_000, 16, generator=generator)
+    grads, kept, sizes = [], [], []
+    for learns in (True, False):
+        sizes.clear()
+        x, head = features.clone().requires_grad_(), weight.clone().requires_grad_(learns)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+            loss = linear_cross_entropy(x, head, targets, reduction="sum")
+        loss.backward()
+        assert (head.grad is not None) == learns
+        grads.append(x.grad)
+        kept.append(max(sizes))
+    assert torch.equal(*grads)
+    assert kept == [weight.numel(), features.numel()]
