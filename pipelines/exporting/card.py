@@ -81,6 +81,7 @@ def _model(training: Mapping[str, Any], parts: Card) -> str:
         (word, training[key])
         for key, word in (
             ("parameters", "parameters"),
+            ("trained", "numbers of the adapter, which is merged"),
             ("step", "optimizer steps"),
             ("tokens", f"{parts.targets} trained on"),
             ("valid_loss", f"validation loss ({parts.loss})"),
@@ -88,9 +89,8 @@ def _model(training: Mapping[str, Any], parts: Card) -> str:
         )
         if training.get(key) is not None
     ]
-    facts += [
-        (f"imported from `{name}`", f"sha256 `{digest}`") for name, digest in training.get("imported", {}).items()
-    ]
+    for key, said in (("imported", "imported from"), ("began_with", "trained from")):
+        facts += [(f"{said} `{name}`", f"sha256 `{digest}`") for name, digest in training.get(key, {}).items()]
     said = ""
     if "imported" in training:
         said = "\n\nThe weights are others' work, taken as they are; the data above only serve to judge them."

@@ -55,7 +55,7 @@ def render(tmp_path: Path) -> Callable[..., str]:
         for name in values["pictures"]:
             (tmp_path / name).touch()
         parts = Task(recipe).card(tmp_path, tmp_path, values["metrics"], values["parity"])
-        training = {"step": 80, "valid_loss": 2.9, "parameters": 1000}
+        training = {"step": 80, "valid_loss": 2.9, "parameters": 1000, **values.get("training", {})}
         return model_card.render(recipe, INDEX, training, values["parity"], Task(recipe).signature(tmp_path), parts)
 
     return render
@@ -87,6 +87,13 @@ def test_where_a_folder_lies_on_its_makers_machine_is_not_told(render: Callable[
     card = render(recipe=recipe.model_copy(update={"source": source}))
     assert "path `letters`" in card
     assert "somebody" not in card
+
+
+def test_what_a_tuned_model_began_with(render: Callable[..., str]) -> None:
+    text = render(training={"began_with": {"model.safetensors": "a" * 64}, "trained": 48})
+    assert f"| trained from `model.safetensors` | sha256 `{'a' * 64}` |" in text
+    assert "| numbers of the adapter, which is merged | 48 |" in text
+    assert "taken as they are" not in text
 
 
 def test_parts_without_contents_are_left_out(render: Callable[..., str]) -> None:
