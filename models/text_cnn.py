@@ -22,7 +22,8 @@ class Config(ModelConfig):
     embedding: int = Field(default=128, ge=1, description="numbers of a token")
     filters: int = Field(default=128, ge=1, description="of each width")
     widths: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1, description="tokens that a filter sees, each ≥ 1")
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="on embeddings and on the maxima")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="on the maxima")
+    input_dropout: float = Field(default=0.0, ge=0, lt=1, description="on embeddings")
 
 
 class TextCNN(nn.Module):
@@ -32,7 +33,7 @@ class TextCNN(nn.Module):
         super().__init__()
         if min(config.widths) < 1:
             raise ValueError("a filter of no token")
-        self.widths, self.rate = config.widths, config.dropout
+        self.widths, self.rate, self.input_rate = config.widths, config.dropout, config.input_dropout
         self.embedding = nn.Embedding(vocabulary, config.embedding)
         nn.init.normal_(self.embedding.weight, std=0.3, generator=generator)
         self.filters = nn.ModuleList(nn.Linear(width * config.embedding, config.filters) for width in config.widths)
@@ -42,7 +43,7 @@ class TextCNN(nn.Module):
     def forward(self, tokens: Tensor, seed: Tensor | None = None) -> Tensor:
         """See the class."""
         there = (tokens != 0).unsqueeze(2)
-        x = dropout(self.embedding(tokens), self.rate, seed, 0) * there
+        x = dropout(self.embedding(tokens), self.input_rate, seed, 0) * there
         length = tokens.shape[1]
         ahead = functional.pad(x, (0, 0, 0, max(self.widths) - 1))
         best = []

@@ -80,7 +80,8 @@ def test_a_stage_depends_on_the_sections_that_its_code_reads(stage):
     """Else an edit, such as of data.flip, which only training reads, would change nothing."""
     read = re.compile(rf"\brecipe\.({'|'.join(set(Recipe.model_fields) - {'name'})})\b")
     # Those that ask for all stages; one task may be made of another.
-    tasks = {Path(kinds.module_of(kinds.TASKS, kind).replace(".", "/") + ".py") for kind in kinds.names(kinds.TASKS)}
+    asking = (*(kinds.module_of(kinds.TASKS, kind) for kind in kinds.names(kinds.TASKS)), *kinds.shared_tasks())
+    tasks = {Path(name.replace(".", "/") + ".py") for name in asking}
     for recipe in (load(name, ROOT) for name in names(ROOT)):
         files = code.files(stage, recipe.task.kind, recipe.model.kind, ROOT) - tasks
         found = {section for file in files for section in read.findall((ROOT / file).read_text())}
