@@ -122,7 +122,33 @@ def _op(
     triton: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(sum [], losses [N], the sum's gradient to features, to weight); float32, gradients empty unless training, the
-    weight's unless it `learns`."""
+    weight's unless it `learns`. On a CPU tokens that do not count cost nothing; elsewhere looking would be waiting."""
+    if features.device.type == "cpu":
+        _check_targets(targets, weight.shape[0])
+        counts = targets != IGNORE
+        if not counts.all():
+            place = counts.nonzero()[:, 0]
+            factor = None if scale is None else scale[place]
+            total, some, grad_some, grad_weight = _chunked(
+                features[place], weight, targets[place], factor, label_smoothing, training, learns, triton
+            )
+            losses = features.new_zeros(features.shape[0], dtype=torch.float32).index_copy_(0, place, some)
+            grad = torch.zeros_like(features).index_copy_(0, place, grad_some) if training else grad_some
+            return total, losses, grad, grad_weight
+    return _chunked(features, weight, targets, scale, label_smoothing, training, learns, triton)
+
+
+def _chunked(
+    features: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    scale: Tensor | None,
+    label_smoothing: float,
+    training: bool,
+    learns: bool,
+    triton: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `_op` gives, a chunk of tokens after another."""
     count = features.shape[0]
     vocab = weight.shape[0]
     head = weight.to(features.dtype)
@@ -134,7 +160,6 @@ def _op(
     rows = _rows
     if triton:
         from kernels.cross_entropy.triton_cross_entropy import rows
-    _check_targets(targets, vocab)
     with torch.cuda.device_of(features):
         for start in range(0, count, step):
             piece = slice(start, start + step)

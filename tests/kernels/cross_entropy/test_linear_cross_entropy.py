@@ -49,6 +49,22 @@ def test_equals_pytorch(reduction, smoothing, ignored):
 
 
 @pytest.mark.usefixtures("path")
+def test_tokens_that_do_not_count_cost_and_change_nothing():
+    """Loss and gradients are those of the other tokens alone; theirs are zero."""
+    features, weight, targets = inputs()
+    counts = torch.arange(37) % 3 != 1
+    ours = linear_cross_entropy(features, weight, targets.where(counts, torch.tensor(-100)), reduction="sum")
+    alone = linear_cross_entropy(features[counts], weight, targets[counts], reduction="sum")
+    assert torch.allclose(ours, alone)
+    (grad, to_weight), (wanted, wanted_weight) = (
+        torch.autograd.grad(loss, (features, weight)) for loss in (ours, alone)
+    )
+    assert not grad[~counts].any()
+    assert torch.allclose(grad, wanted, atol=1e-7)
+    assert torch.allclose(to_weight, wanted_weight, atol=1e-6)
+
+
+@pytest.mark.usefixtures("path")
 def test_weights_of_tokens_and_leading_dimensions():
     features, weight, targets = inputs(count=36)
     scale = torch.rand(36, generator=torch.Generator().manual_seed(1))
