@@ -84,10 +84,11 @@ def read_all(
     spool: Path,
     dropped: Dropped,
     statistics: Statistics,
-    group: str | None,
+    split: SplitConfig,
 ) -> list[Item]:
     """First pass: rows with an answer to learn, none twice, go to the spool. Returns what splitting needs of each."""
     duplicates, items = Duplicates(config.duplicates), list[Item]()
+    noted = {name for name in (split.group, split.by) if name is not None}
     with spool.open("w", encoding="utf-8", newline="\n") as file, Progress("read", None, "rows") as progress:
         for identity, row in read_rows(files):
             statistics.read += 1
@@ -107,8 +108,7 @@ def read_all(
             if repeated := duplicates.check(identity, asked, sketch):
                 dropped(identity, *repeated, bad=False)
                 continue
-            meta = _meta(row, group)
-            items.append(Item(identity, digest(asked.encode()), meta))
+            items.append(Item(identity, digest(asked.encode()), _meta(row, noted)))
             file.write(json.dumps([identity, messages], ensure_ascii=False) + "\n")
     return items
 
@@ -129,11 +129,10 @@ def _but_system(messages: list[Message]) -> list[Message]:
     return [message for message in messages if message["role"] != "system"]
 
 
-def _meta(row: Row, group: str | None) -> dict[str, Any]:
+def _meta(row: Row, noted: set[str]) -> dict[str, Any]:
     """The values that `split` may go by."""
-    wanted = [name for name in row if name == group]
     try:
-        return {name: plain(row[name]) for name in wanted}
+        return {name: plain(row[name]) for name in noted if name in row}
     except ValueError:
         return {}
 

@@ -56,7 +56,7 @@ def prepare(
             dropped = Dropped(folder / "dropped.jsonl", statistics, config.errors)
             spool = folder / "spool.jsonl"
             with dropped:
-                splits = share_out(read_all(files, config, spool, dropped, statistics, split.group), split, dropped)
+                splits = share_out(read_all(files, config, spool, dropped, statistics, split), split, dropped)
                 entries = _encode_all(spooled(spool, splits), config, folder, tokenizer, dropped, pool, workers)
             spool.unlink()
             _refuse_empty(entries, statistics, split)

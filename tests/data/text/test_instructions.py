@@ -170,6 +170,23 @@ def test_equal_questions_in_two_splits_are_refused_or_dropped(pretrained, tmp_pa
     assert not asked["train"] & asked["test"]
 
 
+@pytest.mark.parametrize("split", [
+    {"method": "given", "by": "part", "valid": 0.1},
+    {"method": "group", "group": "thing", "valid": 0.2, "test": 0.3},
+])  # fmt: skip
+def test_a_split_may_go_by_a_field(split, pretrained, tmp_path):
+    rows = [{**row, "thing": row["output"].split()[1], "part": "test" if n % 5 == 0 else "train"}
+            for n, row in enumerate(chats.rows())]  # fmt: skip
+    out = made(tmp_path, rows, pretrained, SplitConfig(**split))
+    sides: dict[str, set[str]] = {}
+    for name in ("train", "valid", "test"):
+        for document in Shards(out, name).documents():
+            row = rows[int(document["id"].rpartition(":")[2]) - 1]
+            sides.setdefault(row["thing"] if "group" in split else row["part"], set()).add(name)
+    wanted = {"train": {"train", "valid"}, "test": {"test"}} if "by" in split else None
+    assert sides == wanted if wanted else all(len(found) == 1 for found in sides.values())
+
+
 NO_END = chats.TEMPLATE.replace("'<|im_end|>\\n'", "'\\n'")
 PREFIX = "{{ messages | length }}" + chats.TEMPLATE
 
