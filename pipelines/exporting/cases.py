@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from data.signature import Input
 
 if TYPE_CHECKING:
+    from pipelines.recipe.export_section import ForwardExport
     from pipelines.tasks.interface import Forward
-    from pipelines.tasks.supervised.config import ExportConfig
 
 Inputs = dict[str, NDArray[Any]]
 
 
-def cases(exportable: "Forward", config: "ExportConfig") -> Iterator[tuple[dict[str, Any], Inputs]]:
+def cases(exportable: "Forward", config: "ForwardExport") -> Iterator[tuple[dict[str, Any], Inputs]]:
     """(what it is, named arrays) of each case; the same whenever it is asked."""
     batches = list(exportable.examples("test", max(config.batch_sizes)))
     for number, batch in enumerate(batches[:8]):

@@ -22,8 +22,8 @@ from pipelines.exporting.quantize import int8 as onnx_int8
 from pipelines.exporting.quantize import quality, ranges, rotation
 
 if TYPE_CHECKING:
-    from pipelines.tasks.interface import Decode
-    from pipelines.tasks.language_modelling.config import ExportConfig
+    from pipelines.recipe.export_section import DecodeExport
+    from pipelines.tasks.interface import Decode, HeldOut
 
 QUANTIZED = ("int8", "int4")
 
@@ -32,7 +32,7 @@ NEEDED = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_
 """Files of the checkpoint without which it cannot be served."""
 
 
-def steps(config: "ExportConfig") -> int:
+def steps(config: "DecodeExport") -> int:
     """How often `write` reports progress."""
     return 2 * (2 + config.int4 + config.torchscript + config.pt2)
 
@@ -54,16 +54,16 @@ def facts(exportable: "Decode", folder: Path) -> tuple[dict[str, Any], dict[str,
     return {"context": shape.context, "eos": eos, **exportable.settings}, model
 
 
-def write(exportable: "Decode", folder: Path, config: "ExportConfig", progress: Progress) -> dict[str, Any]:
+def write(exportable: "Decode", folder: Path, config: "DecodeExport", progress: Progress) -> dict[str, Any]:
     """Write and compare all forms. Returns the contents of parity.json; raises MetrolineError when one is off."""
-    model, prepared = exportable.model, exportable.prepared
+    model, held_out = exportable.model, exportable.held_out
     if isinstance(model, Stepper):
         return stepwise.write(model, folder, config, progress)
     wanted = {"onnx": True, "int8": True, "int4": config.int4, "pt2": config.pt2, "torchscript": config.torchscript}
     files = {form: folder / FORMS[form].file for form, asked in wanted.items() if asked}
     onnx_fp32.export(model, files["onnx"])
     progress.update(advance=1, form="onnx")
-    quantize(model, files, config, prepared, progress)
+    quantize(model, files, config, held_out, progress)
     for form, exporter in (("pt2", pt2), ("torchscript", torchscript)):
         if form in files:
             exporter.export(model, files[form])
@@ -76,9 +76,9 @@ def write(exportable: "Decode", folder: Path, config: "ExportConfig", progress: 
         found[form] = parity.compare(runner, model.model, config.batch_sizes, config.lengths)
         found[form]["bytes"] = path.stat().st_size
         if form == "onnx":
-            fp32 = quality.losses(runner, model, config.int8_tokens, prepared)
+            fp32 = quality.losses(runner, model, config.int8_tokens, held_out)
         if form in QUANTIZED and fp32 is not None:
-            nats = quality.losses(runner, model, config.int8_tokens, prepared, cached=True)
+            nats = quality.losses(runner, model, config.int8_tokens, held_out, cached=True)
             found[form] |= quality.compare(nats, fp32)
         progress.update(advance=1, parity=form)
         check(form, found[form], config)
@@ -86,11 +86,11 @@ def write(exportable: "Decode", folder: Path, config: "ExportConfig", progress: 
 
 
 def quantize(
-    model: CachedDecoder, files: dict[str, Path], config: "ExportConfig", prepared: Path, progress: Progress
+    model: CachedDecoder, files: dict[str, Path], config: "DecodeExport", held_out: "HeldOut", progress: Progress
 ) -> None:
     """Calibrate on the validation split and write the quantized forms that are among `files`."""
     runners.open_runner("onnx", files["onnx"], model)  # says what is wrong with it, in one line
-    windows = list(quality.calibration(model, config.calibration_tokens, prepared))
+    windows = list(quality.calibration(model, config.calibration_tokens, held_out))
     if not windows:
         raise MetrolineError(
             "export: the validation split has no text to calibrate int8 on", hint="raise split.valid in the recipe"
@@ -105,7 +105,7 @@ def quantize(
         progress.update(advance=1, form="int4")
 
 
-def check(form: str, found: dict[str, Any], config: "ExportConfig") -> None:
+def check(form: str, found: dict[str, Any], config: "DecodeExport") -> None:
     """Raise MetrolineError when a form does not compute what the checkpoint does."""
     if form in QUANTIZED:
         tolerance = getattr(config, f"{form}_tolerance")

@@ -23,15 +23,15 @@ from pipelines.exporting.cases import cases
 from pipelines.exporting.quantize import generic
 
 if TYPE_CHECKING:
+    from pipelines.recipe.export_section import ForwardExport
     from pipelines.tasks.interface import Forward, Predict
-    from pipelines.tasks.supervised.config import ExportConfig
 
 NEEDED = ("config.json",)
 """Files of the checkpoint without which it cannot be served."""
 PRE = "pre.onnx"
 
 
-def steps(config: "ExportConfig") -> int:
+def steps(config: "ForwardExport") -> int:
     """How often `write` reports progress."""
     return 2 * (1 + config.int8 + config.pt2) + 1
 
@@ -43,7 +43,7 @@ def facts(exportable: "Forward", folder: Path) -> tuple[dict[str, Any], dict[str
     return settings, {"engine": "forward", "parameters": parameters}
 
 
-def write(exportable: "Forward", folder: Path, config: "ExportConfig", progress: Progress) -> dict[str, Any]:
+def write(exportable: "Forward", folder: Path, config: "ForwardExport", progress: Progress) -> dict[str, Any]:
     """Write and compare all forms. Returns the contents of parity.json; raises MetrolineError when one is off."""
     if any(part.training for part in exportable.model.modules()):
         raise MetrolineError("export: a part of the network is in training mode", hint="a fault of the task")
@@ -76,7 +76,7 @@ def write(exportable: "Forward", folder: Path, config: "ExportConfig", progress:
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def _compared(exportable: "Forward", folder: Path, config: "ExportConfig", form: str) -> dict[str, Any]:
+def _compared(exportable: "Forward", folder: Path, config: "ForwardExport", form: str) -> dict[str, Any]:
     """The largest differences to the checkpoint over all cases. Raises MetrolineError when one is too large."""
     path, signature = folder / FORMS[form].file, exportable.signature
     run, own = graphs.runner(path, signature), graphs.module_runner(exportable.model, signature)
@@ -131,7 +131,7 @@ def _golden(exportable: "Forward", folder: Path) -> None:
             raise MetrolineError(f"export: a golden item is answered otherwise by the graph: {problem}")
 
 
-def _judged(exportable: "Forward", folder: Path, config: "ExportConfig") -> dict[str, Any]:
+def _judged(exportable: "Forward", folder: Path, config: "ForwardExport") -> dict[str, Any]:
     """int8's primary value beside fp32's, and `left_out`, why it is, where it is worse by more than the tolerance and
     optional. Raises MetrolineError when it is not."""
     signature = exportable.signature

@@ -12,7 +12,7 @@ from base.errors import MetrolineError
 from base.processor import saturates
 from models.decoder.cached import CachedDecoder
 from pipelines.exporting.parity import Runner, inputs
-from pipelines.tasks.language_modelling.scoring import Logits
+from pipelines.tasks.interface import Logits
 
 TYPES = {
     "input_ids": "tensor(int64)",

@@ -24,7 +24,7 @@ from pipelines.exporting.parity import difference
 from pipelines.exporting.runners import pt2_runner, torchscript_runner
 
 if TYPE_CHECKING:
-    from pipelines.tasks.language_modelling.config import ExportConfig
+    from pipelines.recipe.export_section import DecodeExport
 
 Runner = Callable[[list[Tensor]], Sequence[Tensor]]
 """The inputs of `models.common.stateful.Stepper`, in order → logits, states."""
@@ -39,7 +39,7 @@ class Case:
     ragged: bool
 
 
-def write(model: Stepper, folder: Path, config: "ExportConfig", progress: Progress) -> dict[str, Any]:
+def write(model: Stepper, folder: Path, config: "DecodeExport", progress: Progress) -> dict[str, Any]:
     """Write and compare all forms. Returns the contents of parity.json; raises MetrolineError when one is off."""
     exporters = {"onnx": onnx_fp32.export}
     exporters |= {"pt2": pt2.export} if config.pt2 else {}

@@ -40,7 +40,8 @@ PLUMBING = (
     "base.children", "base.commit", "base.endpoints", "base.errors", "base.files", "base.imports", "base.progress",
     "base.terminal", "base.yaml_files",
     "pipelines.paths", "pipelines.tasks.interface", "pipelines.recipe.code", "pipelines.recipe.consistency",
-    "pipelines.recipe.kinds", "pipelines.recipe.load", "pipelines.recipe.schema", "pipelines.recipe.sections",
+    "pipelines.recipe.export_section", "pipelines.recipe.kinds", "pipelines.recipe.load", "pipelines.recipe.schema",
+    "pipelines.recipe.sections",
 )  # fmt: skip
 """Modules that decide where and how safely something is written or shown, not what; and the recipe's schema, whose
 values DVC compares by themselves (a task's `config.py` is such a schema too)."""

@@ -168,12 +168,28 @@ class Forward:
     """Forms that are left out where they lose too much; of others that stops the export."""
 
 
+Logits = Callable[["Tensor"], "Tensor"]
+"""A language model, whatever runs it: token ids int64 [B, S] → logits [B, S, V]."""
+
+
+class HeldOut(Protocol):
+    """The text that forms of a language model are calibrated and judged on, none of which it was trained on."""
+
+    def calibration(self, context: int, tokens: int) -> "Iterator[NDArray[np.int64]]":
+        """Windows of token ids [S], S at most `context`, together about `tokens`, spread over the validation split."""
+
+    def losses(self, logits_of: Logits, context: int, tokens: int) -> "NDArray[np.float64]":
+        """Nats [N] of about `tokens` tokens, in stretches of at most `context` spread over the test split: the same
+        tokens whatever gives the logits."""
+
+
 @dataclass(frozen=True)
 class Decode:
-    """A checkpoint as the `decode` engine runs it, and the data that its forms are calibrated and judged on."""
+    """A checkpoint as the `decode` engine runs it, and the text that its forms are calibrated and judged on."""
 
     model: "CachedDecoder | Stepper"
     prepared: Path
+    held_out: HeldOut
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What serving.json says besides what every decoder's says."""
 

@@ -5,9 +5,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.recipe.export_section import ForwardExport
 from pipelines.tasks.supervised import metrics
 from pipelines.tasks.supervised.base import SupervisedTask, every_name
-from pipelines.tasks.supervised.config import DataConfig, EvaluateConfig, ExportConfig
+from pipelines.tasks.supervised.config import DataConfig, EvaluateConfig
 
 
 class RegressionConfig(BaseModel):
@@ -29,7 +30,7 @@ class Task(SupervisedTask):
         "task": RegressionConfig,
         "data": DataConfig,
         "evaluate": EvaluateConfig,
-        "export": ExportConfig,
+        "export": ForwardExport,
     }
     measured: ClassVar[tuple[str, ...]] = every_name(values, metrics.REFERENCES)
 

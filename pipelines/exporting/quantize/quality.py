@@ -2,30 +2,29 @@
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.text.shards import Shards
 from models.decoder.cached import CachedDecoder
 from pipelines.exporting.parity import Runner
 from pipelines.exporting.runners import logits_of
-from pipelines.tasks.language_modelling import scoring
-from pipelines.tasks.language_modelling.windows import tokens_of
 
-BATCH_TOKENS, CHUNK = 2048, 64
+if TYPE_CHECKING:
+    from pipelines.tasks.interface import HeldOut
+
+CHUNK = 64
 WINDOW = (
     512  # tokens at a time at most: a quantized model errs in short texts as in long ones, and attention is quadratic
 )
 
 
-def losses(runner: Runner, model: CachedDecoder, tokens: int, prepared: Path, *, cached: bool = False) -> np.ndarray:
+def losses(
+    runner: Runner, model: CachedDecoder, tokens: int, held_out: "HeldOut", *, cached: bool = False
+) -> np.ndarray:
     """Nats [N] of about `tokens` tokens, in stretches spread over the test split; the same for every form. `cached`:
     a few tokens at a time over the cache, whose loss counts where it is quantized."""
-    test = Shards(prepared, "test")
-    windows = scoring.split_windows(test, min(WINDOW, model.model.config.context), 1.0, tokens)
-    nats = scoring.score(logits_of(runner, model, CHUNK if cached else None), test, windows, BATCH_TOKENS)
-    return nats[~np.isnan(nats)].astype(np.float64)
+    return held_out.losses(logits_of(runner, model, CHUNK if cached else None), _window(model), tokens)
 
 
 def compare(quantized: np.ndarray, fp32: np.ndarray) -> dict[str, float | int]:
@@ -41,10 +40,10 @@ def compare(quantized: np.ndarray, fp32: np.ndarray) -> dict[str, float | int]:
     }
 
 
-def calibration(model: CachedDecoder, tokens: int, prepared: Path) -> Iterator[np.ndarray]:
+def calibration(model: CachedDecoder, tokens: int, held_out: "HeldOut") -> Iterator[np.ndarray]:
     """Windows of token ids [S], together about `tokens`, spread over the validation split."""
-    valid = Shards(prepared, "valid")
-    begins = frozenset(np.asarray(valid.offsets).tolist())
-    for window in scoring.split_windows(valid, min(WINDOW, model.model.config.context), 1.0, tokens):
-        inputs, _ = tokens_of([window], valid, begins)
-        yield inputs[0, : window.length]
+    return held_out.calibration(_window(model), tokens)
+
+
+def _window(model: CachedDecoder) -> int:
+    return min(WINDOW, model.model.config.context)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel
 
 from data.text.chat_rows import InstructionsConfig
+from pipelines.recipe.export_section import DecodeExport
 from pipelines.tasks.instruction.config import EvaluateConfig, InstructionConfig
 from pipelines.tasks.interface import Card, Measured
-from pipelines.tasks.language_modelling.config import ExportConfig
 from pipelines.tasks.language_modelling.task import Task as LanguageModelling
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Task(LanguageModelling):
         "task": InstructionConfig,
         "data": InstructionsConfig,
         "evaluate": EvaluateConfig,
-        "export": ExportConfig,
+        "export": DecodeExport,
     }
     measured: ClassVar[tuple[str, ...]] = (
         *(f"test.{name}" for name in ("loss", "perplexity", "gain", "gain_low", "gain_high", "chats", "targets")),

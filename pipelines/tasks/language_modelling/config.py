@@ -58,24 +58,3 @@ class EvaluateConfig(BaseModel):
     seed: int = Field(default=0, ge=0, description="of the samples")
     reference_tokens: int = Field(default=64, ge=2, description="length of the prompts that drift is later judged by")
     reference_windows: int = Field(default=512, ge=2, description="most prompts in the drift reference")
-
-
-class ExportConfig(BaseModel):
-    """Which forms are exported and how closely they must agree with the checkpoint."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    torchscript: bool = Field(default=True, description="also write model.ts (legacy: deprecated by PyTorch)")
-    pt2: bool = Field(default=True, description="also write model.pt2 (torch.export)")
-    batch_sizes: tuple[int, ...] = Field(default=(1, 3), min_length=1, description="batch sizes of the parity cases")
-    lengths: tuple[int, ...] = Field(default=(1, 7, 64), min_length=1, description="new tokens of the parity cases")
-    tolerance: float = Field(default=1e-3, gt=0, description="largest absolute difference of a logit")
-    int4: bool = Field(default=False, description="also write model.int4.onnx (4-bit weights)")
-    int8_tokens: int = Field(
-        default=16384, ge=64, description="tokens of the test split that int8 and int4 are judged on"
-    )
-    calibration_tokens: int = Field(
-        default=8192, ge=64, description="tokens of the validation split that int8 and int4 are calibrated on"
-    )
-    int8_tolerance: float = Field(default=0.02, gt=0, description="largest relative rise of the loss through int8")
-    int4_tolerance: float = Field(default=0.05, gt=0, description="largest relative rise of the loss through int4")

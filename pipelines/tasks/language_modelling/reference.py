@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from base.errors import MetrolineError
 from data.text.shards import Shards
-from pipelines.tasks.language_modelling.scoring import Logits
+from pipelines.tasks.interface import Logits
 
 
 def stretches(test: Shards, length: int, most: int) -> list[tuple[int, int, int]]:

@@ -11,17 +11,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from base.progress import Progress
 from data.text.shards import Shards
+from pipelines.tasks.interface import Logits
 from pipelines.tasks.language_modelling.windows import Window, batches, cut, tokens_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-Logits = Callable[[Tensor], Tensor]
-"""Token ids int64 [B, S] → logits [B, S, V]."""
 
 
 def split_windows(shards: Shards, context: int, stride: float, limit: int | None = None) -> list[Window]:

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from base.errors import MetrolineError, nearest
 from base.files import read_json
+from pipelines.recipe.export_section import DecodeExport
 from pipelines.tasks.interface import Card, Decode, Measured
 from pipelines.tasks.language_modelling.config import (
     EvaluateConfig,
-    ExportConfig,
     LanguageModellingConfig,
     TextConfig,
 )
@@ -32,7 +32,7 @@ class Task:
         "task": LanguageModellingConfig,
         "data": TextConfig,
         "evaluate": EvaluateConfig,
-        "export": ExportConfig,
+        "export": DecodeExport,
     }
     measured: ClassVar[tuple[str, ...]] = (
         *(f"test.{name}" for name in ("loss", "perplexity", "bits_per_byte", "tokens", "bytes", "context")),
@@ -118,13 +118,15 @@ class Task:
         from models.common.stateful import Stepper
         from models.decoder.cached import CachedDecoder
         from models.decoder.model import Decoder
+        from pipelines.tasks.language_modelling.held_out import HeldOut
 
         model = load(checkpoint).eval()
         settings = {"clean": self.recipe.data.clean.model_dump(include={"unicode", "newlines"})}
+        held_out = HeldOut(prepared)
         if not isinstance(model, Decoder):
-            return Decode(Stepper(model), prepared, settings)
+            return Decode(Stepper(model), prepared, held_out, settings)
         try:
-            return Decode(CachedDecoder(model), prepared, settings)
+            return Decode(CachedDecoder(model), prepared, held_out, settings)
         except ValueError as error:  # a shape that ONNX Runtime has no attention for
             raise MetrolineError(f"export: {error}") from None
 

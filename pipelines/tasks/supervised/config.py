@@ -92,18 +92,3 @@ class EvaluateConfig(_Section):
     resamples: int = Field(default=200, ge=10, description="bootstrap samples of the intervals")
     references: bool = Field(default=True, description="also fit stronger models of scikit-learn, for the card")
     reference_rows: int = Field(default=20_000, ge=100, description="most rows of train that these are fitted on")
-
-
-class ExportConfig(_Section):
-    """Which forms are exported and how closely they must agree with the checkpoint."""
-
-    int8: bool = Field(default=True, description="also write model.int8.onnx")
-    pt2: bool = Field(default=False, description="also write model.pt2 (torch.export)")
-    batch_sizes: tuple[int, ...] = Field(default=(1, 3, 64), min_length=1, description="batch sizes of parity cases")
-    lengths: tuple[int, ...] = Field(default=(1, 7, 40), min_length=1, description="tokens of the parity cases of text")
-    tolerance: float = Field(default=1e-4, gt=0, description="largest difference of a probability or, relative to the "
-                                                             "target's spread, of a number")  # fmt: skip
-    int8_tolerance: float = Field(default=0.01, gt=0, description="largest loss of the primary metric through int8")
-    int8_items: int = Field(default=2000, ge=16, description="items of the test split that int8 is judged on")
-    calibration_items: int = Field(default=256, ge=16, description="items of valid that int8 is calibrated on")
-    golden: int = Field(default=16, ge=1, description="raw test items with their answers that the bundle holds")

@@ -27,7 +27,8 @@ from pipelines.exporting.quantize import int8 as onnx_int8
 from pipelines.exporting.quantize import quality
 from pipelines.exporting.stage import export
 from pipelines.paths import Paths
-from pipelines.tasks.language_modelling.config import ExportConfig
+from pipelines.recipe.export_section import DecodeExport
+from pipelines.tasks.language_modelling.held_out import HeldOut
 from tests.pipelines import small_line
 
 torch.set_num_threads(1)
@@ -147,7 +148,7 @@ def test_equal_bytes_when_exported_again(exported: Paths, tmp_path: Path) -> Non
         module.export(model, tmp_path / FORMS[module])
         assert sha256(tmp_path / FORMS[module]) == sha256(exported.bundle / FORMS[module])
     files = {"onnx": tmp_path / "model.onnx", "int8": tmp_path / "model.int8.onnx"}
-    forms.quantize(model, files, ExportConfig(), exported.prepared, Progress("export", None))
+    forms.quantize(model, files, DecodeExport(), HeldOut(exported.prepared), Progress("export", None))
     assert sha256(tmp_path / "model.int8.onnx") == sha256(exported.bundle / "model.int8.onnx")
 
 
@@ -167,7 +168,11 @@ def test_a_gpt2_like_model_exports_too(trained: Paths, tmp_path: Path) -> None:
     assert found["max_abs"] < 1e-4
     files = {form: tmp_path / f"{form}.onnx" for form in ("int8", "int4")}
     forms.quantize(
-        model, {"onnx": tmp_path / "model.onnx", **files}, ExportConfig(), paths.prepared, Progress("export", None)
+        model,
+        {"onnx": tmp_path / "model.onnx", **files},
+        DecodeExport(),
+        HeldOut(paths.prepared),
+        Progress("export", None),
     )
     kinds = [node.op_type for node in onnx.load(files["int8"]).graph.node]
     assert kinds.count("QuantizeRows") == 2 * 4 + 1  # nothing has a fixed size here
@@ -250,13 +255,13 @@ def test_an_int8_form_that_loses_too_much_fails() -> None:
     with pytest.raises(
         MetrolineError, match=r"int8 raises the loss by 5\.00 %, more than export\.int8_tolerance \(2 %\)"
     ):
-        check("int8", found, ExportConfig())
-    check("int8", found, ExportConfig(int8_tolerance=0.06))
+        check("int8", found, DecodeExport())
+    check("int8", found, DecodeExport(int8_tolerance=0.06))
     for delta in (float("nan"), float("inf")):
         with pytest.raises(MetrolineError, match="int8 raises the loss"):
-            check("int8", {**found, "loss_delta": delta}, ExportConfig())
+            check("int8", {**found, "loss_delta": delta}, DecodeExport())
     with pytest.raises(MetrolineError, match="not finite"):
-        check("int8", {**found, "loss_delta": 0.0, "max_abs": float("inf")}, ExportConfig())
+        check("int8", {**found, "loss_delta": 0.0, "max_abs": float("inf")}, DecodeExport())
 
 
 def test_other_forms_can_be_left_out(ready: Paths) -> None:
@@ -313,7 +318,7 @@ def test_the_card_says_what_was_measured(exported: Paths) -> None:
 def test_settings_are_checked() -> None:
     for bad in ({"lengths": ()}, {"tolerance": 0}, {"int4": "int8"}, {"onnx": True}):
         with pytest.raises(ValueError, match=next(iter(bad))):
-            ExportConfig.model_validate(bad)
+            DecodeExport.model_validate(bad)
 
 
 def test_a_shape_that_cannot_be_exported(evaluated: Paths, tmp_path: Path) -> None:

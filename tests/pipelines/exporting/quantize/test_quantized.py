@@ -17,6 +17,7 @@ from pipelines.exporting.quantize import gptq, pointwise, quality, ranges
 from pipelines.exporting.quantize import int4 as onnx_int4
 from pipelines.exporting.quantize import int8 as onnx_int8
 from pipelines.paths import Paths
+from pipelines.tasks.language_modelling.held_out import HeldOut
 
 CAPACITY, STREAMS, STEPS = 32, 16, 5
 
@@ -50,7 +51,7 @@ def forms(exported: Paths, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     folder = tmp_path_factory.mktemp("quantized")
     source = exported.bundle / "model.onnx"
     model = CachedDecoder(load(exported.checkpoint))
-    windows = list(quality.calibration(model, 512, exported.prepared))
+    windows = list(quality.calibration(model, 512, HeldOut(exported.prepared)))
     largest, second = ranges.measure(source, windows)
     for name in ("int4", "again"):
         onnx_int4.export(source, folder / f"{name}.onnx", largest, second)
