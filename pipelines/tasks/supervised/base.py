@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from base.errors import nearest
 from base.files import read_object
 from pipelines.tasks.interface import Card, Forward, Measured
-from pipelines.tasks.supervised.begin import problems_of_first
 from pipelines.tasks.supervised.metrics import GAIN
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ class SupervisedTask:
 
     def problems(self) -> Iterator[str]:
         """What sections can contradict each other in."""
+        from pipelines.tasks.supervised.begin_problems import problems_of_first
+
         name = self.recipe.evaluate.primary
         if name and name not in self.values:
             yield f"evaluate.primary: nothing measured is called {name}; {nearest(name, self.values)}"
