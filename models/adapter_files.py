@@ -9,17 +9,17 @@ that key. No pickles; what would change the computation and is not known here is
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from base.errors import MetrolineError
 from base.files import atomic_path, read_object, write_json
-from models.adapters import Form, adapted, attach
+from models.adapters import Form, adapted, attach, own
 from models.decoder.weight_files import read_safetensors, shapes
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -41,15 +41,30 @@ _SAYS_NOTHING = frozenset({
 Published = Callable[[str], str]
 
 
-def write(network: nn.Module, folder: Path, *, base: str | None, base_sha256: str, published: Published) -> None:
-    """Write a network's adapters; equal ones give equal bytes. `base`: where the weights below them are, for PEFT."""
+def write(
+    network: nn.Module,
+    folder: Path,
+    *,
+    base: str | None,
+    base_sha256: str,
+    published: Published,
+    whole: Collection[str] = (),
+) -> None:
+    """Write a network's adapters; equal ones give equal bytes.
+
+    `base`: where the weights below them are, for PEFT; `whole`: layers that were trained whole beside them, as a new
+    head, which PEFT calls modules_to_save.
+    """
     layers = adapted(network)
     form = next(iter(layers.values())).form
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, layer in layers.items():
-        for part, theirs in PARTS.items():
-            if (tensor := getattr(layer, part)) is not None:
-                tensors[f"{PREFIX}{published(name)}.{theirs}"] = tensor.detach().cpu().float().contiguous()
+        for part, weight in own(layer).items():
+            tensors[f"{PREFIX}{published(name)}.{PARTS[part]}"] = weight
+    for name in whole:
+        for part, weight in network.get_submodule(name).named_parameters():
+            tensors[f"{PREFIX}{published(name)}.{part}"] = weight
+    tensors = {name: weight.detach().cpu().float().contiguous() for name, weight in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
@@ -66,7 +81,7 @@ def write(network: nn.Module, folder: Path, *, base: str | None, base_sha256: st
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
-        "modules_to_save": None,
+        "modules_to_save": sorted(map(published, whole)) or None,
         "inference_mode": True,
     }
     write_json(folder / CONFIG, values)

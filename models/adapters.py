@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 from base.errors import MetrolineError, nearest
 
+PARTS = ("lora_a", "lora_b", "magnitude")
+"""The names of an adapter's own weights."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -121,6 +124,11 @@ def adapted(network: nn.Module) -> dict[str, Adapted]:
     return {name: module for name, module in network.named_modules() if isinstance(module, Adapted)}
 
 
+def own(layer: Adapted) -> dict[str, Tensor]:
+    """What an adapter itself holds, by the names of its parts."""
+    return {name: weight for name in PARTS if (weight := getattr(layer, name)) is not None}
+
+
 def attach(
     network: nn.Module,
     form: Form,
@@ -153,7 +161,7 @@ def attach(
             )
         setattr(parent, own, Adapted(linear, form, generator))
     for name, weight in network.named_parameters():
-        weight.requires_grad_(name.rpartition(".")[2] in ("lora_a", "lora_b", "magnitude"))
+        weight.requires_grad_(name.rpartition(".")[2] in PARTS)
 
 
 def merge(network: nn.Module) -> None:

@@ -81,7 +81,7 @@ def _model(training: Mapping[str, Any], parts: Card) -> str:
         (word, training[key])
         for key, word in (
             ("parameters", "parameters"),
-            ("trained", "numbers of the adapter, which is merged"),
+            ("trained", "numbers trained; all others are frozen"),
             ("step", "optimizer steps"),
             ("tokens", f"{parts.targets} trained on"),
             ("valid_loss", f"validation loss ({parts.loss})"),

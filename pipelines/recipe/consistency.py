@@ -24,6 +24,8 @@ def problems(recipe: "Recipe") -> Iterator[str]:
         yield "pretrained.source.name: a recipe cannot begin with its own checkpoint"
     if recipe.train.adapter is not None and source is None:
         yield "train.adapter: it is trained on weights that are there, so it needs pretrained.source"
+    if recipe.train.adapter is not None and recipe.pretrained.freeze:
+        yield "pretrained.freeze: train.adapter freezes the weights of others by itself"
     yield from recipe.model.problems()
     yield from task(recipe).problems()
     if not recipe.split.test:

@@ -38,7 +38,8 @@ class Learner(Protocol):
 
     Random numbers may come from the global generators of PyTorch, NumPy and Python in `network`, `objective`, `batch`
     and `validation` and in what these return: the trainer seeds them by the recipe's seed, the step and the process.
-    A learner may also say what it is `Judged` by, and have `words: Words`.
+    A learner may also say what it is `Judged` by, and have `words: Words`, be `Published`, and have `fresh`: names of
+    layers that did not come with its first weights, which are trained whole where `train.adapter` freezes all else.
     """
 
     data_hash: str

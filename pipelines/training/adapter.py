@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from base.errors import MetrolineError
 from models import adapter_files
-from models.adapters import Form, adapted, attach, merge, unused
+from models.adapters import Form, adapted, attach, merge, own, unused
 from pipelines.paths import Paths
 from pipelines.recipe.sections import RecipeSource
 from pipelines.tasks.interface import Published
@@ -38,11 +38,24 @@ def network_of(task: "Learner", config: "TrainConfig", generator: "torch.Generat
         form = Form(adapter.rank, adapter.alpha, adapter.kind == "rslora", adapter.kind == "dora")
         try:
             attach(network, form, adapter.targets, generator, task.outer)
-            for layer in adapted(network):  # now, and not when the training is done
+            for layer in (*adapted(network), *fresh(task)):  # now, and not when the training is done
                 published(task)(layer)
         except MetrolineError as error:
             raise MetrolineError(f"train.adapter: {error}") from None
+        for layer in fresh(task):
+            network.get_submodule(layer).requires_grad_(True)
     return network
+
+
+def fresh(task: "Learner") -> tuple[str, ...]:
+    """Names of layers that did not come with the first weights, such as a new head: these are trained whole."""
+    found: tuple[str, ...] = getattr(task, "fresh", ())
+    return found
+
+
+def added(network: "nn.Module") -> int:
+    """How many numbers the adapters hold, which are none of the merged network's."""
+    return sum(weight.numel() for layer in adapted(network).values() for weight in own(layer).values())
 
 
 def check_used(network: "nn.Module") -> None:
@@ -77,6 +90,7 @@ def save(task: "Learner", recipe: "Recipe", network: "nn.Module", folder: Path, 
             base=_address(recipe),
             base_sha256=base_sha256(base),
             published=published(task),
+            whole=fresh(task),
         )
         merge(network)
     task.save(network, folder)

@@ -18,7 +18,7 @@ from base.errors import MetrolineError
 from pipelines.recipe.train_section import Phase, TrainConfig
 from pipelines.tasks.interface import Batch, Judged, Learner, words
 from pipelines.training import device as machine
-from pipelines.training.adapter import check_used, digest, network_of
+from pipelines.training.adapter import added, check_used, digest, network_of
 from pipelines.training.distributed import Group, gathered
 from pipelines.training.metrics import Clock, Metrics, Progress
 from pipelines.training.optimizers import build, set_rate
@@ -58,7 +58,7 @@ class Trainer:
         self.frozen = {name: weight for name, weight in weights.items() if not weight.requires_grad}
         self.untouched = self.frozen_hash()
         self.trained = sum(weight.numel() for weight in self.weights.values())
-        self.parameters = sum(weight.numel() for weight in self.frozen.values()) or self.trained  # without adapters
+        self.parameters = self.trained + sum(weight.numel() for weight in self.frozen.values()) - added(self.network)
         self.averages = {name: weight.detach().clone() for name, weight in self.weights.items()} if config.ema else {}
         self.metric = task.metric if isinstance(task, Judged) else "loss"
         self.scaler = machine.scaler(self.device, self.precision)

@@ -51,6 +51,7 @@ class Supervised:
     """
 
     outer = ("body.head.weight",)
+    fresh = ("body.head",)
 
     def __init__(self, recipe: "Recipe", prepared: Path, first: Path | None = None) -> None:
         self.recipe, self.prepared, self.first = recipe, prepared, first

@@ -92,7 +92,7 @@ def test_where_a_folder_lies_on_its_makers_machine_is_not_told(render: Callable[
 def test_what_a_tuned_model_began_with(render: Callable[..., str]) -> None:
     text = render(training={"began_with": {"model.safetensors": "a" * 64}, "trained": 48})
     assert f"| trained from `model.safetensors` | sha256 `{'a' * 64}` |" in text
-    assert "| numbers of the adapter, which is merged | 48 |" in text
+    assert "| numbers trained; all others are frozen | 48 |" in text
     assert "taken as they are" not in text
 
 

@@ -16,9 +16,13 @@ from base.errors import MetrolineError
 from base.files import read_json
 from models import adapter_files
 from models.decoder.huggingface import load, published
+from models.vit import Config as ViTConfig
+from models.vit import build as build_vit
 from pipelines.paths import Paths
 from pipelines.recipe.load import load as load_recipe
+from pipelines.recipe.train_section import TrainConfig
 from pipelines.training import loop
+from pipelines.training.adapter import added, network_of
 from pipelines.training.stage import train
 from tests.pipelines.training import small_runs
 from tests.pipelines.training.small_runs import killed_after
@@ -152,6 +156,7 @@ def reached(paths: Paths) -> int:
     ("sections", "message"),
     [
         ({"pretrained": {}, "data": {}}, r"train\.adapter: it is trained on weights that are there"),
+        ({"pretrained": {**BASE, "freeze": True}}, r"pretrained\.freeze: train\.adapter freezes"),
         ({"train": {"adapter": {"rank": 0}}}, r"train\.adapter\.rank: "),
         ({"train": {"adapter": {"kind": "lokr"}}}, r"train\.adapter\.kind: "),
         ({"train": {"adapter": {"alpha": float("inf")}}}, r"train\.adapter\.alpha: "),
@@ -171,3 +176,25 @@ def test_layers_that_are_not_there_are_found_before_a_step(made: Path, tmp_path:
     paths = tune(made, tmp_path / "project", {**ADAPTER, "targets": ["q_poj"]})
     with pytest.raises(MetrolineError, match=r"train\.adapter: no linear layer is called q_poj; did you mean q_proj\?"):
         fit(paths)
+
+
+class Head:
+    """As much of a learner as an adapter asks: a small ViT whose head is new."""
+
+    outer, fresh = ("head.weight",), ("head",)
+
+    def network(self, generator: torch.Generator) -> torch.nn.Module:
+        return build_vit(ViTConfig(patch=4, width=32, layers=1, heads=2), (3, 8, 8), 5, generator)
+
+
+def test_a_new_head_is_trained_whole_and_written_beside_the_adapter(tmp_path: Path) -> None:
+    config = TrainConfig.model_validate({"adapter": ADAPTER})
+    task: Any = Head()
+    network = network_of(task, config, torch.Generator().manual_seed(0))
+    learning = {name for name, weight in network.named_parameters() if weight.requires_grad}
+    assert {name for name in learning if ".lora_" not in name} == {"head.weight", "head.bias"}
+    assert added(network) == sum(w.numel() for n, w in network.named_parameters() if ".lora_" in n)
+    adapter_files.write(network, tmp_path, base=None, base_sha256="0", published=str, whole=task.fresh)
+    assert read_json(tmp_path / "adapter_config.json")["modules_to_save"] == ["head"]
+    stored = load_file(tmp_path / "adapter_model.safetensors")
+    assert torch.equal(stored["base_model.model.head.weight"], network.get_parameter("head.weight"))
