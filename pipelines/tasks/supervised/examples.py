@@ -15,32 +15,32 @@ from data.text.tokenizer import Tokenizer
 
 
 class Examples:
-    """One split. Raises MetrolineError: not prepared, damaged."""
+    """One split, or `most` examples of it (see `some`). Raises MetrolineError: not prepared, damaged."""
 
     def __init__(self, prepared: Path, split: str, most: int | None = None) -> None:
         self.records = Records(prepared, split)
         self.index: dict[str, Any] = dict(self.records.index)
         self.signature = Signature.model_validate(self.index["signature"])
-        count = len(self.records) if most is None else min(most, len(self.records))
-        self.targets = np.asarray(self.records.targets[:count])
+        self.places = some(len(self.records), most)
+        self.targets = np.asarray(self.records.targets)[self.places]
         kind = self.signature.inputs[0].kind
         self.tokenizer = Tokenizer.load(prepared / "tokenizer.json") if kind == "text" else None
-        self.inputs = self._decoded(prepared, count)
+        self.inputs = self._decoded(prepared)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def raw(self, number: int) -> tuple[bytes, ...]:
         """An example as a client would send it."""
-        return self.records.inputs(number)
+        return self.records.inputs(int(self.places[number]))
 
     def group(self, name: str) -> list[str]:
         """What is noted about each example under a name; empty where nothing is."""
-        return [str(self.records.meta(number).get(name, "")) for number in range(len(self))]
+        return [str(self.records.meta(number).get(name, "")) for number in self.places.tolist()]
 
     def place(self, numbers: Sequence[int]) -> str:
         """Where examples came from, the first few."""
-        few = ", ".join(self.records.id(number) for number in numbers[:4])
+        few = ", ".join(self.records.id(int(self.places[number])) for number in numbers[:4])
         return f"{len(numbers)} {self.records.split} examples: {few}{', …' if len(numbers) > 4 else ''}"
 
     def decode(self, raw: bytes) -> NDArray[Any]:
@@ -48,9 +48,9 @@ class Examples:
         declared = self.signature.inputs[0]
         return decode(declared, raw, self.tokenizer)
 
-    def _decoded(self, prepared: Path, count: int) -> NDArray[Any]:
+    def _decoded(self, prepared: Path) -> NDArray[Any]:
         declared = self.signature.inputs[0]
-        raws = (self.records.inputs(number)[0] for number in range(count))
+        raws = (self.records.inputs(number)[0] for number in self.places.tolist())
         if self.tokenizer is not None:
             return padded(self.tokenizer.encode_batch([raw.decode() for raw in raws]))  # all of it at once is faster
         arrays = [decode(declared, raw) for raw in raws]
@@ -62,6 +62,14 @@ class Examples:
             return np.stack(arrays)
         except ValueError:
             raise MetrolineError(f"{prepared}: inputs of {self.records.split} differ in shape") from None
+
+
+def some(count: int, most: int | None = None) -> NDArray[np.int64]:
+    """Places of at most so many of `count` examples, in order, drawn at random but always the same: files often lie
+    sorted by label, so the first ones would be of few. None: all."""
+    if most is None or most >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).permutation(count)[:most])
 
 
 def padded(rows: list[list[int]]) -> NDArray[np.int64]:

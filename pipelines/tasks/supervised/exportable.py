@@ -13,7 +13,7 @@ from models.common.layers import fold
 from models.common.resize import Resize
 from pipelines.tasks.interface import Forward, Predict
 from pipelines.tasks.supervised import metrics
-from pipelines.tasks.supervised.examples import Examples
+from pipelines.tasks.supervised.examples import Examples, some
 from pipelines.tasks.supervised.network import Answers, load
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def exportable(recipe: "Recipe", checkpoint: Path, prepared: Path) -> Forward:
 
     def quality(run: Predict, most: int) -> dict[str, float]:
         given = np.concatenate([run(batch)[output.name] for batch in batches(test, most)])
-        targets = test.targets[: len(given)]
+        targets = test.targets[some(len(test), most)]
         found = (
             metrics.classification(given, targets, facts.get("threshold"))
             if isinstance(output, LabelsOutput)
@@ -71,11 +71,11 @@ def with_threshold(signature: Signature, threshold: float | None) -> Signature:
 
 
 def batches(examples: Examples, most: int) -> Iterator[dict[str, NDArray[Any]]]:
-    """At most `most` examples in batches; text in batches of one length each, as serving makes them."""
-    name, count = examples.signature.inputs[0].name, min(most, len(examples))
+    """At most `most` examples (see `some`) in batches; text in batches of one length each, as serving makes them."""
+    name, rows = examples.signature.inputs[0].name, some(len(examples), most)
     if examples.signature.inputs[0].kind != "text":
-        for at in range(0, count, BATCH):
-            yield {name: examples.inputs[at : min(at + BATCH, count)]}
+        for at in range(0, len(rows), BATCH):
+            yield {name: examples.inputs[rows[at : at + BATCH]]}
         return
-    for row in examples.inputs[:count]:
+    for row in examples.inputs[rows]:
         yield {name: row[None, : max(1, int((row != 0).sum()))]}
