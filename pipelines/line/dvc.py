@@ -138,11 +138,11 @@ def is_fresh(address: str) -> bool:
         return not any(_reasons(stage) for stage in repo.stage.collect(address))
 
 
-def check_recipe(name: str) -> None:
+def check_recipe(name: str, above: tuple[str, ...] = ()) -> None:
     """Raise MetrolineError unless the recipe is valid, in params.yaml, and has every section.
 
     DVC tracks the sections of the YAML file, so a section that is left to its defaults must be there, as `clean: {}`.
-    The same of a recipe that it begins with, which `bases` of params.yaml names.
+    The same of a recipe that it begins with, which `bases` of params.yaml names. `above`: those that begin with it.
     """
     source = load_recipe(name).pretrained.source
     path = RECIPES / f"{name}.yaml"
@@ -158,8 +158,10 @@ def check_recipe(name: str) -> None:
         entry = f"`{quoted(name)}: {quoted(base or listed or '')}`"
         hint = f"add {entry} to its `bases`" if base else f"take {entry} out of its `bases`"
         raise MetrolineError(f"params.yaml says that {name} begins with {listed or 'no other recipe'}", hint=hint)
+    if base in (name, *above):
+        raise MetrolineError(f"recipes begin with each other: {' → '.join((*above, name, base))}")
     if base is not None:
-        check_recipe(base)
+        check_recipe(base, (*above, name))
 
 
 def run_stage(address: str, watch: Watch, *, force: bool = False, grace: float = GRACE) -> None:

@@ -79,3 +79,13 @@ def test_params_yaml_and_the_recipe_must_agree(project: Path) -> None:
     params.write_text("bases: {tiny: tuned}\nrecipes: [tiny, tuned]")
     with pytest.raises(MetrolineError, match=r"tiny begins with tuned .take `tiny: tuned` out of its `bases`"):
         line.entries("tiny")
+
+
+def test_recipes_that_begin_with_each_other(project: Path) -> None:
+    recipes = project / "pipelines/recipes"
+    third = (recipes / "tuned.yaml").read_text().replace("name: tiny", "name: tuned")
+    (recipes / "third.yaml").write_text(third)
+    (recipes / "tuned.yaml").write_text(third.replace("name: tuned", "name: third"))
+    (project / "params.yaml").write_text("bases: {tuned: third, third: tuned}\nrecipes: [third, tuned]\n")
+    with pytest.raises(MetrolineError, match="recipes begin with each other: tuned → third → tuned"):
+        line.entries("tuned")
