@@ -1,5 +1,6 @@
 """Parity: the cases that are compared, and that a broken form of each kind is found."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -88,9 +89,30 @@ def broken(how: str, wrapped: CachedDecoder) -> parity.Runner:
 )
 def test_faults_are_found(how: str, infinite: bool) -> None:
     checkpoint = model()
-    found = compare(broken(how, CachedDecoder(checkpoint)), checkpoint, (1, 3), (1, 7))
-    assert found["max_abs"] > 5e-3
-    assert (found["max_abs"] == float("inf")) is infinite
+    for tolerance in (math.inf, 5e-3):  # also where float64 decides
+        found = compare(broken(how, CachedDecoder(checkpoint)), checkpoint, (1, 3), (1, 7), tolerance)
+        assert found["max_abs"] > 5e-3
+        assert (found["max_abs"] == float("inf")) is infinite
+
+
+class Rounded(Decoder):
+    """Off by more than forms may be, unless it computes in float64."""
+
+    def features(self, *inputs: Tensor, **options: Tensor) -> Tensor:
+        found = super().features(*inputs, **options)
+        return found if found.dtype == torch.float64 else found + 0.1
+
+
+def test_a_form_is_not_blamed_for_what_the_checkpoint_rounds() -> None:
+    checkpoint = model()
+    wrapped = CachedDecoder(checkpoint)
+    rounded = Rounded(checkpoint.config).eval()
+    rounded.load_state_dict(checkpoint.state_dict())
+    assert compare(lambda tensors: wrapped(*tensors), rounded, (1, 2), (1, 7))["max_abs"] > 1e-3
+    found = compare(lambda tensors: wrapped(*tensors), rounded, (1, 2), (1, 7), 1e-3)
+    assert found["max_abs"] < 1e-4
+    assert all(case["float64"] for case in found["cases"])
+    assert next(rounded.parameters()).dtype == torch.float32
 
 
 def test_every_token_and_every_position_is_shown() -> None:
