@@ -23,9 +23,7 @@ def show(recipe: str | None, url: str, root: Path, console: Console) -> None:
     if recipe is not None and recipe not in known:
         raise unknown_recipe(recipe, root)
     listed = set(line.listed_recipes())
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")  # as narrow as it gets: 80 columns hold most
-    for column in ("recipe", *STAGES, "live", "previous"):
-        table.add_column(column, no_wrap=True)
+    rows: list[tuple[str, dict[str, line.Entry], list[str]]] = []
     problems, details = [], []
     for name in [recipe] if recipe else known:
         if recipe is None and name not in listed:
@@ -39,13 +37,19 @@ def show(recipe: str | None, url: str, root: Path, console: Console) -> None:
                 raise
             problems.append(str(error))
             continue
+        versions = [tag.partition(":")[2] if tag else "-" for tag in (pointers.live, pointers.previous)]
+        rows.append((name, found, versions))
+        details += [f"{entry.stage}: {', '.join(entry.reasons)}" for entry in found.values() if not entry.fresh]
+    stages = [stage for stage in STAGES if any(stage in found for _, found, _ in rows)]  # few recipes have all
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")  # as narrow as it gets: 80 columns hold most
+    for column in ("recipe", *stages, "live", "previous"):
+        table.add_column(column, no_wrap=True)
+    for name, found, versions in rows:
         cells = [
             "[dim]-[/]" if stage not in found else "[green]fresh[/]" if found[stage].fresh else "[yellow]stale[/]"
-            for stage in STAGES
+            for stage in stages
         ]
-        versions = [tag.partition(":")[2] if tag else "-" for tag in (pointers.live, pointers.previous)]
         table.add_row(name, *cells, *versions)
-        details += [f"{entry.stage}: {', '.join(entry.reasons)}" for entry in found.values() if not entry.fresh]
     console.width = max(console.width, WIDTH)
     console.print(table)
     for text in (details if recipe else []) + problems:

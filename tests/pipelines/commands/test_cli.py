@@ -358,14 +358,14 @@ def test_ctrl_c_stops_the_stage_and_lets_it_save(project_with_prefect: Path, num
 
 def test_status(project: Path) -> None:
     shown = plain(invoke("status", "--url", "http://127.0.0.1:1").stdout)
-    assert "one stale - stale stale - - - -" in shown
-    assert "fetch prepare train evaluate export release live previous" in plain(invoke("status", COLUMNS="40").stdout)
+    assert "one stale stale stale - -" in shown
+    assert "recipe fetch train evaluate live previous" in plain(invoke("status", COLUMNS="40").stdout)
     assert "endpoint http://127.0.0.1:1 does not answer" in shown
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "train@one"], check=True)
     Path("pipelines/recipes/three.yaml").write_text("description: [")
     Path("params.yaml").write_text("recipes: [one, three]\n")
     shown = plain(invoke("status").stdout)
-    assert "one fresh - fresh stale" in shown
+    assert "one fresh fresh stale" in shown
     assert "two: not in params.yaml" in shown
     assert "three.yaml: not valid YAML" in shown
     assert "evaluate: " in plain(invoke("status", "one").stdout)
