@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def decode(input_: Input, raw: Any, tokenizer: "Tokenizer | None" = None) -> npt.NDArray[Any]:
-    """One item → the array that the graph takes, without a batch. `raw`: bytes of any kind, or for text a str, for
-    table, series and vector the JSON value. `tokenizer`: text's.
+    """One item → the array that the graph takes, without a batch. `raw`: bytes of any kind, or for text a str or a
+    tuple of token ids, for table, series and vector the JSON value. `tokenizer`: text's.
 
     Raises BadItem: an item that is not what `input_` says; its message says why.
     """

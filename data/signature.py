@@ -51,6 +51,8 @@ class TextInput(_Part):
     kind: Literal["text"] = "text"
     datatype: Datatype = "INT64"
     length: int = Field(ge=1, description="tokens; longer text is refused")
+    query_prefix: str = Field(default="", description="goes before a text that asks, where an embedder was trained so")
+    document_prefix: str = Field(default="", description="goes before a text that is searched")
 
 
 class ImageInput(_Part):
@@ -116,6 +118,8 @@ class VectorOutput(_Part):
     """A vector float32 [n], such as an embedding → a list of numbers."""
 
     kind: Literal["vector"] = "vector"
+    dimensions: tuple[int, ...] = Field(default=(), description="so many first numbers are embeddings by themselves, "
+                                                                "where it was trained so (Matryoshka)")  # fmt: skip
 
 
 class TextOutput(_Part):

@@ -1,5 +1,6 @@
 """Text, as a client sends it → token ids. Prepare and serving both use this one function."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ LONGEST = 64
 
 
 def decode_text(input_: TextInput, raw: Any, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-    """A text (or its UTF-8 bytes) → token ids int64 [n], 1 to `length`, without special tokens.
+    """A text (its UTF-8 bytes, or a tuple of its token ids) → token ids int64 [n], 1 to `length`, without special ones.
 
-    Raises BadItem: no text, invalid UTF-8, empty, too long.
+    Raises BadItem: no text, invalid UTF-8, empty, too long, token ids that no text has.
     """
+    if isinstance(raw, tuple):
+        _check_tokens(input_, raw, tokenizer)
+        return _fitting(input_, raw)
     text = raw
     if isinstance(raw, bytes | bytearray | memoryview):
         try:
@@ -36,6 +40,20 @@ def decode_text(input_: TextInput, raw: Any, tokenizer: Tokenizer) -> npt.NDArra
     tokens = tokenizer.encode(text)
     if not tokens:
         raise BadItem(f"{input_.name}: the text is empty")
+    return _fitting(input_, tokens)
+
+
+def _fitting(input_: TextInput, tokens: Sequence[int]) -> npt.NDArray[np.int64]:
     if len(tokens) > input_.length:
         raise BadItem(f"{input_.name}: {len(tokens):,} tokens, more than {input_.length:,}")
     return np.asarray(tokens, np.int64)
+
+
+def _check_tokens(input_: TextInput, tokens: tuple[int, ...], tokenizer: Tokenizer) -> None:
+    if not tokens:
+        raise BadItem(f"{input_.name}: the list of token ids is empty")
+    if (wrong := next((token for token in tokens if not 0 <= token < tokenizer.vocab_size), None)) is not None:
+        raise BadItem(f"{input_.name}: token ids are between 0 and {tokenizer.vocab_size - 1:,}, not {shown(wrong)}")
+    names = {number: name for name, number in tokenizer.unwritten.items()}
+    if (wrong := next((token for token in tokens if token in names), None)) is not None:
+        raise BadItem(f"{input_.name}: {wrong} is {names[wrong]}, which no text has: encode without special tokens")

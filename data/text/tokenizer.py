@@ -58,6 +58,9 @@ class Tokenizer:
         added = sorted(inner.get_added_tokens_decoder().items())
         self.special: dict[str, int] = {token.content: index for index, token in added if token.special}
         """Text → id of the tokens that no text may spell; chat templates do."""
+        unknown = getattr(inner.model, "unk_token", None)
+        self.unwritten = {name: number for name, number in self.special.items() if name not in (unknown, UNKNOWN)}
+        """Those that `encode` never gives: all but the one for what is unknown."""
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":

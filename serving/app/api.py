@@ -1,4 +1,4 @@
-"""The HTTP routes: OpenAI's completions, chat and models, and the playground page with the bundle's card and curves.
+"""The HTTP routes: OpenAI's completions, chat, embeddings and models; the playground page with the card and curves.
 
 The app is mounted in BentoML's service (`serving/app/service.py`), which adds /livez, /readyz and /metrics.
 """
@@ -19,7 +19,8 @@ from serving.routes.chat import chat
 from serving.routes.chat_schema import ChatRequest
 from serving.routes.completion_schema import CompletionRequest
 from serving.routes.completions import complete
-from serving.routes.embeddings import EmbeddingsRequest, embed
+from serving.routes.embeddings import embed
+from serving.routes.embeddings_schema import EmbeddingsRequest
 from serving.runtime.runtime import Runtime
 
 SECURITY = {
@@ -52,7 +53,7 @@ def build(runtime: Runtime) -> FastAPI:
 
     @app.post("/v1/embeddings", openapi_extra=openapi.body(EmbeddingsRequest))
     async def embeddings(request: Request) -> Response:
-        """Say that this model makes none."""
+        """Make vectors of texts."""
         return await embed(runtime, request)
 
     @app.post(predict.PATH, openapi_extra=described.ANY)

@@ -45,15 +45,17 @@ class Caller:
         return [(b"x-ratelimit-limit-requests", str(self._requests).encode()),
                 (b"x-ratelimit-remaining-requests", str(left).encode())]  # fmt: skip
 
-    def spend(self, tokens: int) -> None:
-        """Count tokens before they are read or generated. Raises ApiError 429; 400 for more than a minute has."""
+    def spend(self, tokens: int, param: str = "max_tokens") -> None:
+        """Count tokens before they are read or generated. Raises ApiError 429; 400 for more than a minute has.
+
+        `param`: the request's field that would have to ask for less.
+        """
         if not self._tokens or not self._buckets:
             return
         if tokens > self._tokens:
-            message = (
-                f"This request may take {tokens} tokens, but {self._tokens} a minute are allowed. Lower max_tokens."
-            )
-            raise invalid(message, "max_tokens", "tokens_over_limit")
+            change = "Lower max_tokens." if param == "max_tokens" else f"Shorten {param}."
+            message = f"This request may take {tokens} tokens, but {self._tokens} a minute are allowed. {change}"
+            raise invalid(message, param, "tokens_over_limit")
         if wait := self._buckets.take(TOKENS, tokens, self._tokens):
             raise rate_limited("tokens", self._tokens, wait)
         self._spent = tokens

@@ -1,30 +1,104 @@
-"""POST /v1/embeddings: no bundle makes embeddings today, and a client is told so in OpenAI's schema."""
+"""POST /v1/embeddings: texts → vectors, for a bundle whose one input is a text and whose one output a vector."""
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from fastapi import Request
-from pydantic import BaseModel, Field
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
 
+from data.signature import Signature, TextInput, VectorOutput
+from serving.http.body import read_body
 from serving.http.errors import invalid
-from serving.routes.generation import read
-from serving.routes.schema import STRICT
+from serving.http.stream import while_connected
+from serving.routes.embeddings_schema import EmbeddingsRequest, answer
+from serving.routes.schema import parse
 from serving.runtime.runtime import Runtime
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-class EmbeddingsRequest(BaseModel):
-    """Body of POST /v1/embeddings."""
+    from serving.engines.forward.graph import Prepared
+    from serving.runtime.forward_model import ForwardModel
+    from serving.runtime.loaded_model import LoadedModel
 
-    model_config = STRICT
-
-    input: str | list[Any]
-    model: str | None = Field(default=None, description="default: the first model that is served")
-    encoding_format: str | None = None
-    dimensions: int | None = Field(default=None, ge=1)
-    user: str | None = None
+BATCHES = 4
+"""Largest batches of a long list that wait or run at once: others get in between, and the graph has no pause."""
 
 
-async def embed(runtime: Runtime, request: Request) -> NoReturn:
-    """Raises ApiError: 404 for a model that is not served, else 400."""
-    _, served = await read(runtime, request, EmbeddingsRequest)
-    name = served.bundle.name
-    raise invalid(f"{name} is a model for text and makes no embeddings.", "model", "no_embeddings")
+async def embed(runtime: Runtime, request: Request) -> Response:
+    """Answer a request. Raises ApiError."""
+    settings, fields = runtime.settings, request.scope["metroline"]["fields"]
+    wanted = parse(await read_body(request, settings.body_limit, settings.body_seconds), EmbeddingsRequest)
+    await runtime.until_ready()
+    served = _embedder(runtime, wanted.model, request)
+    (text,), (output,) = served.bundle.typed.inputs, served.bundle.typed.outputs
+    assert isinstance(text, TextInput)
+    assert isinstance(output, VectorOutput)
+    numbers = _numbers(output, wanted.dimensions)
+    prefix = {"query": text.query_prefix, "document": text.document_prefix}.get(wanted.input_type or "", "")
+    items = [(_prefixed(prefix, each),) for each in wanted.inputs]
+    tokens = 0
+
+    def admit(ready: "list[Prepared]") -> None:
+        nonlocal tokens
+        tokens = sum(each.length for each in ready)
+        request.scope["metroline"]["caller"].spend(tokens, "input")
+        fields.update(items=len(items), prompt_tokens=tokens, completion_tokens=0)
+
+    window = min(BATCHES * served.engine.largest, served.engine.most)
+    work = served.engine.answer(items, fields["request_id"], window=window, admit=admit, param="input")
+    vectors = [_first(arrays[0], numbers) for arrays in await while_connected(request.receive, work)]
+    return JSONResponse(answer(served.name, vectors, tokens, wanted.encoding_format))
+
+
+def embeds(signature: Signature | None) -> bool:
+    """Whether a model with this signature makes one vector of one text."""
+    return (signature is not None and signature.engine == "forward"
+            and [each.kind for each in (*signature.inputs, *signature.outputs)] == ["text", "vector"])  # fmt: skip
+
+
+def _embedder(runtime: Runtime, name: str | None, request: Request) -> "ForwardModel":
+    """The model that is asked for, or the first that makes embeddings. Raises ApiError: 404 none of that name, 400 it
+    makes none, 429 no room."""
+    from serving.runtime.forward_model import ForwardModel
+
+    able = [each for each in runtime.models if embeds(each.bundle.signature)]
+    served: LoadedModel = runtime.pick(name) if name is not None or not able else able[0]
+    request.scope["metroline"]["served"] = served
+    request.scope["metroline"]["fields"]["model"] = served.name
+    if served not in able or not isinstance(served, ForwardModel):
+        others = f" {', '.join(each.name for each in able)} does." if able else ""
+        raise invalid(f"{served.name} makes no embeddings.{others}", "model", "no_embeddings")
+    if refusal := served.engine.refusal():
+        raise refusal
+    return served
+
+
+def _numbers(output: VectorOutput, wanted: int | None) -> int:
+    """How many numbers of each vector are asked for. Raises ApiError 400."""
+    (size,) = output.shape
+    possible = sorted({*output.dimensions, size})
+    if wanted is None or wanted in possible:
+        return wanted or size
+    message = f"dimensions is {' or '.join(map(str, possible))} here: the model was trained for no others."
+    raise invalid(message, "dimensions", "unsupported_dimensions")
+
+
+def _prefixed(prefix: str, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
+    if not prefix:
+        return value
+    if isinstance(value, tuple):
+        message = f"This model puts {prefix!r} before a text of this input_type: send texts, not token ids."
+        raise invalid(message, "input_type", "input_type_needs_text")
+    return prefix + value
+
+
+def _first(vector: "NDArray[Any]", numbers: int) -> "NDArray[np.float32]":
+    """The first so many numbers, of length 1 again where they are not all."""
+    if numbers == vector.size:
+        return vector
+    import numpy as np
+
+    kept = vector[:numbers]
+    made: NDArray[np.float32] = (kept / max(float(np.linalg.norm(kept)), 1e-12)).astype(np.float32)
+    return made

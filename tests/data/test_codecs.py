@@ -98,6 +98,27 @@ def test_text_refused(tokenizer, raw, message):
         decode(TEXT, raw, tokenizer)
 
 
+def test_token_ids_stand_for_their_text(tokenizer):
+    ids = decode(TEXT, "axcab", tokenizer)
+    np.testing.assert_array_equal(decode(TEXT, tuple(ids.tolist()), tokenizer), ids)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ((), "the list of token ids is empty"),
+        ((-1,), "between 0 and 4, not -1"),
+        ((3, 5), "between 0 and 4, not 5"),
+        ((10**30,), "between 0 and 4"),
+        ((0, 2), r"0 is <\|endoftext\|>, which no text has"),
+        ((2,) * 6, "6 tokens, more than 5"),
+    ],
+)
+def test_token_ids_refused(tokenizer, ids, message):
+    with pytest.raises(BadItem, match=message):
+        decode(TEXT, ids, tokenizer)
+
+
 def test_text_without_tokenizer():
     with pytest.raises(MetrolineError, match="text needs a tokenizer"):
         decode(TEXT, "a")

@@ -7,7 +7,7 @@ What an item gets does not depend on its neighbours, to the last bit (see graph.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from base.errors import BadItem
@@ -17,7 +17,7 @@ from serving.engines.forward.batcher import Batcher, BatchGraph, Job
 from serving.engines.forward.drift import ForwardDrift
 from serving.engines.forward.graph import Array, Prepared
 from serving.engines.forward.metrics import ForwardEngineMetrics
-from serving.engines.forward.preparation import Preparation
+from serving.engines.forward.preparation import Preparation, Raw
 from serving.http.errors import ApiError, deadline_passed, invalid, queue_full, unavailable
 
 
@@ -31,7 +31,7 @@ class ForwardEngine:
         """`queue`: items that may wait beside a batch; `deadline`: seconds that a request may take, waiting included;
         `decoders`: threads that decode."""
         self.signature, self._prepare, self._metrics, self._drift = signature, prepare, metrics, drift
-        self.most, self._deadline = queue + graph.largest, deadline
+        self.largest, self.most, self._deadline = graph.largest, queue + graph.largest, deadline
         self._batcher = Batcher(graph, self._ran)
         self._pool = ThreadPoolExecutor(decoders, "metroline-decode")
         self._inside = 0  # items that are decoded, wait or run
@@ -70,57 +70,76 @@ class ForwardEngine:
         self._batcher.abort()
 
     async def answer(
-        self, items: Sequence[tuple[bytes, ...]], request_id: str, seconds: float | None = None
-    ) -> list[tuple[Array, ...]]:
-        """The outputs of each item. `seconds`: its own deadline, where that is nearer.
+        self, items: Sequence[tuple[Raw, ...]], request_id: str, seconds: float | None = None,
+        *, window: int | None = None, admit: Callable[[list[Prepared]], None] | None = None, param: str = "inputs",
+    ) -> list[tuple[Array, ...]]:  # fmt: skip
+        """The outputs of each item. `seconds`: its own deadline, where that is nearer. `window`: so many of the items
+        take room, and wait or run at once; the others follow. `admit`: is shown all of them, decoded, before any runs,
+        and may raise. `param`: the request's field that holds them.
 
         Raises ApiError: 400 an item cannot be read, 429 there is no room, 503 after `abort`, 504 the deadline.
         """
         if self._ended:
             raise unavailable("draining")
-        if len(items) > self.most:
-            raise invalid(f"At most {self.most} items in one request, not {len(items)}. Send several.", "inputs")
-        if refusal := self.refusal(len(items)):
+        room = min(len(items), window or len(items)) or 1
+        if room > self.most:
+            raise invalid(f"At most {self.most} items in one request, not {len(items)}. Send several.", param)
+        if refusal := self.refusal(room):
             raise refusal
         limit = min(self._deadline, seconds or self._deadline)
-        self._count(len(items))
+        self._count(room)
         try:
             async with asyncio.timeout(limit):
-                return await self._through(items, request_id)
+                ready = await self._decoded(items, param)
+                if admit:
+                    admit(ready)
+                return await self._through(ready, request_id, room)
         except TimeoutError:
             raise deadline_passed(limit) from None
         except asyncio.CancelledError:
             self._metrics.cancelled()
             raise
         finally:
-            self._count(-len(items))
+            self._count(-room)
 
-    async def _through(self, items: Sequence[tuple[bytes, ...]], request_id: str) -> list[tuple[Array, ...]]:
+    async def _decoded(self, items: Sequence[tuple[Raw, ...]], param: str) -> list[Prepared]:
         loop = asyncio.get_running_loop()
         decoding = [loop.run_in_executor(self._pool, self._decode, item) for item in items]
-        jobs: list[Job] = []
+        found: list[Prepared] = []
         try:
             for number, ready in enumerate(decoding):
                 try:
-                    jobs.append(Job(await ready, request_id))
+                    found.append(await ready)
                 except BadItem as error:
                     where = f"Item {number}: " if len(items) > 1 else ""
-                    raise invalid(f"{where}{error}", "inputs", "invalid_input") from None
-            self._batcher.submit(jobs)
-            self._metrics.queued(self._batcher.waiting)
-            outputs = [await job.answer for job in jobs]
+                    raise invalid(f"{where}{error}", param, "invalid_input") from None
         finally:
             for each in decoding:
                 each.cancel()
-            for job in jobs:
-                job.dropped = True
+        return found
+
+    async def _through(self, items: list[Prepared], request_id: str, room: int) -> list[tuple[Array, ...]]:
+        """Run them, `room` at a time; where that takes several rounds, those of one shape together."""
+        order = sorted(range(len(items)), key=lambda i: items[i].shape) if room < len(items) else range(len(items))
+        found: dict[int, tuple[Array, ...]] = {}
+        for at in range(0, len(items), room):
+            jobs = {i: Job(items[i], request_id) for i in order[at : at + room]}
+            try:
+                self._batcher.submit(list(jobs.values()))
+                self._metrics.queued(self._batcher.waiting)
+                for i, job in jobs.items():
+                    found[i] = await job.answer
+            finally:
+                for job in jobs.values():
+                    job.dropped = True
+        outputs = [found[i] for i in range(len(items))]
         for arrays in outputs:
             check_finite(self.signature, arrays)
-        for job, arrays in zip(jobs, outputs, strict=True):
-            self._note(job.item, arrays)
+        for item, arrays in zip(items, outputs, strict=True):
+            self._note(item, arrays)
         return outputs
 
-    def _decode(self, item: tuple[bytes, ...]) -> Prepared:
+    def _decode(self, item: tuple[Raw, ...]) -> Prepared:
         started = time.monotonic()
         ready = self._prepare(item)
         self._metrics.decoded(time.monotonic() - started)

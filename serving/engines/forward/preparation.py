@@ -15,6 +15,9 @@ from serving.engines.forward.graph import Array, Prepared, session
 SHORTEST = 16
 """Tokens; shorter texts are padded to it, longer ones to the next power of two."""
 
+Raw = bytes | str | tuple[int, ...]
+"""An input as a client sends it; a text may be a string, or its token ids."""
+
 
 class Preparation:
     """Makes items ready. Safe to call from several threads."""
@@ -25,7 +28,7 @@ class Preparation:
         self._resize = session(bundle.path / "pre.onnx", 1) if "image" in kinds else None
         self._tokenizer = Tokenizer.load(bundle.path / "tokenizer.json") if "text" in kinds else None
 
-    def __call__(self, raw: tuple[bytes, ...]) -> Prepared:
+    def __call__(self, raw: tuple[Raw, ...]) -> Prepared:
         """One item, an input for each of the signature's. Raises BadItem for what cannot be read."""
         decoded = tuple(decode(each, one, self._tokenizer) for each, one in zip(self._inputs, raw, strict=True))
         arrays = tuple(self._fitted(each, array) for each, array in zip(self._inputs, decoded, strict=True))

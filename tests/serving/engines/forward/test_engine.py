@@ -103,6 +103,46 @@ def test_only_equal_shapes_share_a_batch_and_the_oldest_goes_first():
     run(test)
 
 
+def test_a_long_list_takes_the_room_of_its_window_and_goes_by_shape():
+    async def test():
+        made, graph, _ = engine(queue=0)
+        graph.gate.clear()
+        asked = items(1, "2/3", 3, "4/3", 5, "6/3", 7, "8/3", 9, "bad/3")
+        seen = []
+        long = asyncio.create_task(made.answer(asked[:9], "a", window=3, admit=seen.extend))
+        await until(lambda: made._batcher.waiting == 0 and seen)
+        assert made._inside == 3
+        assert len(seen) == 9
+        short = asyncio.create_task(made.answer(items(10), "b"))
+        await until(lambda: made._inside == 4)
+        graph.gate.set()
+        assert numbers(await long) == [2 * n for n in range(1, 10)]
+        assert numbers(await short) == [20]
+        mine = [[number for number in batch if number != 10] for batch in graph.batches]
+        assert [batch for batch in mine if batch] == [[1, 3, 5], [7, 9], [2], [4, 6, 8]]
+        assert made.idle
+
+    run(test)
+
+
+def test_what_admit_raises_ends_a_request_before_the_graph():
+    async def test():
+        made, graph, _ = engine()
+
+        def admit(ready):
+            raise ApiError(429, f"{len(ready)} are too many")
+
+        with pytest.raises(ApiError, match="2 are too many"):
+            await made.answer(items(1, 2), "a", admit=admit)
+        with pytest.raises(ApiError, match="Item 1: row: no value for age") as caught:
+            await made.answer(items(1, "bad"), "b", admit=admit, param="input")
+        assert caught.value.param == "input"
+        assert graph.batches == []
+        assert made.idle
+
+    run(test)
+
+
 def test_a_full_queue_is_a_429_at_once():
     async def test():
         made, graph, _ = engine(queue=2)
