@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from base.errors import MetrolineError
 from base.files import read_json, write_json
-from data.signature import Input, LabelsOutput, NumbersOutput, Output, Signature, TextOutput
+from data.signature import Input, LabelsOutput, NumbersOutput, Output, Signature, TextOutput, VectorOutput
 
 FOLDER = "golden"
 FILE = f"{FOLDER}/golden.json"
 TOLERANCE = {"fp32": 1e-4}
-"""Of a score, absolute; of a number, relative to the larger of itself and the median of the items' numbers."""
+"""Of a score, absolute; of a number, relative to the larger of itself and the median of the items' numbers; of a
+vector, how far it is from the wanted one, relative to that one's length."""
 QUANTIZED = 0.15
 """The same for int8 and int4, which differ from the trained model by what the quality gate allowed."""
 AGAIN = "export the model again"
@@ -160,6 +162,9 @@ def _differ(output: Output, expected: Answer, found: Answer, scale: float, preci
     wanted, given = np.array(_numbers(expected)), np.array(_numbers(found))
     if wanted.shape != given.shape:
         return f"{given.size} numbers, expected {wanted.size}"
+    if isinstance(output, VectorOutput):
+        distance = apart(wanted[None], given[None])
+        return None if distance <= tolerance else f"off by {distance:.2g} of its length (± {tolerance:.2g})"
     if isinstance(output, LabelsOutput):
         first, other = output.labels[int(wanted.argmax())], output.labels[int(given.argmax())]
         close = precision not in TOLERANCE and wanted.max() - wanted[given.argmax()] <= 2 * tolerance
@@ -173,6 +178,13 @@ def _differ(output: Output, expected: Answer, found: Answer, scale: float, preci
         return None
     name = (_names(output) or range(wanted.size))[worst]
     return f"{name}: {given[worst]:.6g}, expected {wanted[worst]:.6g} (± {allowed[worst]:.2g})"
+
+
+def apart(wanted: NDArray[Any], given: NDArray[Any]) -> float:
+    """The largest distance of two vectors, one a row, relative to the length of the wanted one."""
+    length = np.linalg.norm(np.asarray(wanted, np.float64), axis=1)
+    distance = np.linalg.norm(np.asarray(given, np.float64) - wanted, axis=1)
+    return float((distance / np.where(length > 0, length, 1.0)).max())
 
 
 def _names(output: Output) -> tuple[str, ...] | None:

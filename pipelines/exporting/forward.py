@@ -17,7 +17,7 @@ from base.errors import MetrolineError
 from base.forms import FORMS
 from base.progress import Progress
 from data import golden
-from data.signature import LabelsOutput, Signature
+from data.signature import LabelsOutput, Signature, VectorOutput
 from pipelines.exporting import graphs
 from pipelines.exporting.cases import cases
 from pipelines.exporting.quantize import generic
@@ -96,14 +96,18 @@ def _compared(exportable: "Forward", folder: Path, config: "ForwardExport", form
 
 
 def _distance(signature: Signature, expected: Arrays, given: Arrays) -> float:
-    """The largest difference of any output; of numbers relative to their median size, as golden items compare."""
+    """The largest difference of any output; of numbers relative to their median size, of a vector to its length, as
+    golden items compare."""
     worst = 0.0
     for output in signature.outputs:
         wanted, got = expected[output.name], given[output.name]
         if wanted.shape != got.shape:
             return float("inf")
-        scale = 1.0 if isinstance(output, LabelsOutput) else float(np.median(np.abs(wanted))) or 1.0
-        difference = float(np.abs(wanted - got).max()) / scale
+        if isinstance(output, VectorOutput):
+            difference = golden.apart(wanted.reshape(len(wanted), -1), got.reshape(len(got), -1))
+        else:
+            scale = 1.0 if isinstance(output, LabelsOutput) else float(np.median(np.abs(wanted))) or 1.0
+            difference = float(np.abs(wanted - got).max()) / scale
         worst = max(worst, difference if np.isfinite(difference) else float("inf"))
     return worst
 

@@ -35,7 +35,7 @@ def fit(
         return _images(data, train)
     declared = TextInput(name="text", shape=(-1,), length=data.length)
     if data.tokenizer.kind == "pretrained":
-        return declared, _tokenizer_of_others(pretrained, folder)
+        return declared, tokenizer_of_others(pretrained, folder)
     lower = (lambda text: text.lower()) if data.lowercase else (lambda text: text)
     made = tokenizers.train((lower(item.raw.decode()) for item in train), data.tokenizer)
     if data.lowercase:
@@ -44,8 +44,10 @@ def fit(
     return declared, {"vocabulary": made.vocab_size}
 
 
-def _tokenizer_of_others(pretrained: Path | None, folder: Path) -> dict[str, Any]:
-    """Raises MetrolineError: nothing fetched, no tokenizer among it, or one whose token 0 is a part of texts."""
+def tokenizer_of_others(pretrained: Path | None, folder: Path) -> dict[str, Any]:
+    """What prepare fits of a text whose tokenizer comes with the first weights, in `pretrained`; it goes into `folder`.
+
+    Raises MetrolineError: nothing fetched, no tokenizer among it, or one whose token 0 is a part of texts."""
     if pretrained is None or not pretrained.is_dir():
         raise MetrolineError("no pretrained weights, whose tokenizer is needed", hint="metroline stage fetch RECIPE")
     path = weights.read(weights.find(pretrained)).save(folder)

@@ -1,0 +1,1 @@
+"""Embeddings: a text as a vector, alike texts close to each other."""
