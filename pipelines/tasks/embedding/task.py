@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from base.files import read_object
+from pipelines.recipe.export_section import ForwardExport
 from pipelines.tasks.embedding.config import EmbeddingConfig, EvaluateConfig, PairsData
 from pipelines.tasks.interface import Card, Forward, Measured
-from pipelines.tasks.supervised.config import ExportConfig
 
 if TYPE_CHECKING:
     from data.signature import Signature
@@ -25,7 +25,7 @@ class Task:
         "task": EmbeddingConfig,
         "data": PairsData,
         "evaluate": EvaluateConfig,
-        "export": ExportConfig,
+        "export": ForwardExport,
     }
     measured: ClassVar[tuple[str, ...]] = (
         *(f"test.{name}" for name in VALUES),
