@@ -18,6 +18,7 @@ from data.text.shards import Shards
 from data.text.tokenizer import Tokenizer
 from models.checkpoint import load
 from models.decoder.model import Decoder
+from pipelines.tasks.bootstrap import interval
 from pipelines.tasks.instruction import answers, forgetting, gain
 from pipelines.tasks.instruction.packing import pack
 from pipelines.tasks.instruction.rows import inputs
@@ -69,9 +70,8 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path, f
     loss, base_loss = (float(sums.sum() / targets.sum()) for sums in (nats, before))
     if not math.isfinite(loss):
         raise MetrolineError("evaluate: the loss on the test split is not finite", hint="look at the training curve")
-    low, high = gain.interval(
-        before, nats, targets, resamples=config.resamples, confidence=config.confidence, seed=config.seed
-    )
+    gained = gain.gain(before, nats, targets)
+    low, high = interval(gained, np.arange(len(test)), config.resamples, seed=config.seed, confidence=config.confidence)
     text = forgetting.plain_tokens(config.plain_text, recipe.data.clean, tokenizer)
     tuned, original = (forgetting.perplexity(network, text, config.plain_text.context) for network in (model, base))
     shown = _prompts(test, config.reference_tokens, config.reference_windows)

@@ -1,10 +1,9 @@
-"""Is it better than the weights it began with? Losses of both on the same chats, and how sure the difference is.
+"""Is it better than the weights it began with? Losses of both on the same chats, and their difference on some of them.
 
-The interval is a paired bootstrap (Efron and Tibshirani 1993, chapter 13; for test sets: Koehn 2004, "Statistical
-significance tests for machine translation evaluation"): chats are drawn with replacement, each with both losses.
+How sure the difference is, is for `pipelines.tasks.bootstrap` to say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,9 +13,8 @@ from base.progress import Progress
 from data.text.shards import Shards
 from kernels import linear_cross_entropy
 from models.decoder.model import Decoder
+from pipelines.tasks.bootstrap import Rows
 from pipelines.tasks.instruction.rows import rows_of
-
-CHUNK = 1 << 22  # numbers drawn at once
 
 
 @torch.inference_mode()
@@ -37,21 +35,7 @@ def chat_losses(
     return nats
 
 
-def interval(
-    base: NDArray[np.float64],
-    tuned: NDArray[np.float64],
-    targets: NDArray[np.int64],
-    *,
-    resamples: int,
-    confidence: float,
-    seed: int,
-) -> tuple[float, float]:
-    """(low, high) of the gain: the base's mean nats a target less the tuned model's. All arrays are [chats]."""
-    generator = np.random.Generator(np.random.Philox(key=[seed, len(base)]))
-    saved, gains = base - tuned, list[NDArray[np.float64]]()
-    step = max(1, CHUNK // len(base))
-    for at in range(0, resamples, step):
-        drawn = generator.integers(0, len(base), (min(step, resamples - at), len(base)))
-        gains.append(saved[drawn].sum(1) / targets[drawn].sum(1))
-    low, high = np.quantile(np.concatenate(gains), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+def gain(base: NDArray[np.float64], tuned: NDArray[np.float64], targets: NDArray[np.int64]) -> Callable[[Rows], float]:
+    """Chats' numbers → the base's mean nats a target on them less the tuned model's. All arrays are [chats]."""
+    saved = base - tuned
+    return lambda rows: float(saved[rows].sum() / targets[rows].sum())

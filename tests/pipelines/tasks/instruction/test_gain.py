@@ -8,13 +8,16 @@ import torch.nn.functional as F
 from base.progress import Progress
 from data.text.shards import Shards
 from kernels.cross_entropy.linear_cross_entropy import IGNORE
-from pipelines.tasks.instruction.gain import chat_losses, interval
+from pipelines.tasks.bootstrap import interval
+from pipelines.tasks.instruction.gain import chat_losses, gain
 from pipelines.tasks.instruction.packing import pack
 from pipelines.tasks.instruction.rows import inputs, rows_of
 from pipelines.tasks.language_modelling.imported import imported
 from tests.pipelines.tasks.instruction import small_chats
 
-SETTINGS = {"resamples": 4000, "confidence": 0.95, "seed": 0}
+
+def of_gain(base: np.ndarray, tuned: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    return interval(gain(base, tuned, targets), np.arange(len(base)), 4000)
 
 
 def test_the_losses_of_chats_in_shared_rows_are_those_alone(tmp_path):
@@ -31,32 +34,32 @@ def test_the_losses_of_chats_in_shared_rows_are_those_alone(tmp_path):
         assert nats == pytest.approx(float(wanted), rel=1e-4)
 
 
-def chats(gain: float, spread: float, count: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def chats(gained: float, spread: float, count: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     generator = np.random.default_rng(1)
     targets = generator.integers(3, 40, count)
     base = 2.0 * targets + generator.normal(0, 30, count)  # chats differ far more than the models do
-    return base, base - (gain + generator.normal(0, spread, count)) * targets, targets
+    return base, base - (gained + generator.normal(0, spread, count)) * targets, targets
 
 
-@pytest.mark.parametrize(("gain", "spread", "sure"), [(0.1, 0.3, True), (0.0, 0.3, False), (-0.1, 0.3, False)])
-def test_the_interval_says_whether_a_gain_is_sure(gain, spread, sure):
+@pytest.mark.parametrize(("gained", "spread", "sure"), [(0.1, 0.3, True), (0.0, 0.3, False), (-0.1, 0.3, False)])
+def test_the_interval_says_whether_a_gain_is_sure(gained, spread, sure):
     """Pairs are what makes it so: the spread between chats does not count."""
-    low, high = interval(*chats(gain, spread), **SETTINGS)
+    low, high = of_gain(*chats(gained, spread))
     assert low < high
     assert (low > 0) == sure
 
 
 def test_the_interval_is_as_wide_as_theory_says():
     base, tuned, targets = chats(0.1, 0.3)
-    low, high = interval(base, tuned, targets, **SETTINGS)
+    low, high = of_gain(base, tuned, targets)
     ratio = (base - tuned).sum() / targets.sum()
     residual = (base - tuned) - ratio * targets
     error = np.sqrt((residual**2).sum()) / targets.sum()  # the delta method for a ratio of sums
     assert low == pytest.approx(ratio - 1.96 * error, abs=0.2 * error)
     assert high == pytest.approx(ratio + 1.96 * error, abs=0.2 * error)
-    assert (low, high) == interval(base, tuned, targets, **SETTINGS)
+    assert (low, high) == of_gain(base, tuned, targets)
 
 
 def test_one_chat_has_an_interval_of_no_width():
-    low, high = interval(np.array([4.0]), np.array([2.0]), np.array([4]), **SETTINGS)
+    low, high = of_gain(np.array([4.0]), np.array([2.0]), np.array([4]))
     assert (low, high) == (0.5, 0.5)
