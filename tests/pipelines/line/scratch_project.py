@@ -6,6 +6,7 @@ DVC, the subprocesses and Prefect are the real ones.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -146,6 +147,11 @@ def metroline(project: Path, *arguments: str, **options: Any) -> "subprocess.Com
     """Run the command line in the project, as a user would."""
     command = [sys.executable, "-m", "pipelines.commands.cli", *arguments]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=120, **options)
+
+
+def plain(text: str) -> str:
+    """Without colours and frames, on one line."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
 
 
 def invoke(*arguments: str, **variables: str) -> Result:
