@@ -27,12 +27,15 @@ class Client:
             self._http = httpx.Client(base_url=self.url, timeout=timeout, headers=headers, trust_env=False)
 
     def model(self) -> dict[str, Any]:
-        """What is served there. Raises MetrolineError when nothing answers."""
+        """The model that is served there. Raises MetrolineError when nothing answers, or one that writes no text."""
         with _reachable(self.url):
             answer = self._http.get("/v1/models")
             _check(answer)
             try:
                 model: dict[str, Any] = answer.json()["data"][0]
+                if model.get("engine") == "forward":
+                    hint = f"POST /v1/models/{model['id']}/predict"
+                    raise MetrolineError(f"{model['id']} answers in one call and writes no text", hint=hint)
                 return {**model, "id": str(model["id"]), "version": str(model["version"]),
                         "max_tokens": int(model["max_tokens"])}  # fmt: skip
             except (LookupError, TypeError, ValueError):

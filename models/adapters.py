@@ -84,7 +84,8 @@ class Adapted(nn.Linear):
         return torch.linalg.norm(self._sum(), dim=1)
 
     def _sum(self) -> Tensor:
-        return torch.addmm(self.weight.float(), self.lora_b.float(), self.lora_a.float(), alpha=self.scaling)
+        with torch.autocast(self.weight.device.type, enabled=False):  # which would round it to bfloat16
+            return torch.addmm(self.weight.float(), self.lora_b.float(), self.lora_a.float(), alpha=self.scaling)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:

@@ -16,7 +16,7 @@ from data.assign import LEFT_OUT, Item, assign, digest
 from data.leaks import drop_duplicates, refuse_split_groups
 from data.split import SplitConfig
 from data.text.dedup import DedupConfig, Duplicates, signature
-from data.text.messages import BadRow, ChatConfig, Message, of_row
+from data.text.messages import BadRow, ChatConfig, Message, fields_of, of_row
 from data.text.readers import NoObject
 from data.text.rows import SUFFIXES, Row, read_rows
 from data.text.stats import Statistics
@@ -86,8 +86,12 @@ def read_all(
     statistics: Statistics,
     split: SplitConfig,
 ) -> list[Item]:
-    """First pass: rows with an answer to learn, none twice, go to the spool. Returns what splitting needs of each."""
+    """First pass: rows with an answer to learn, none twice, go to the spool. Returns what splitting needs of each.
+
+    Raises MetrolineError: a field of `data.chat` that no row has.
+    """
     duplicates, items = Duplicates(config.duplicates), list[Item]()
+    unseen = dict.fromkeys(fields_of(config.chat))
     noted = {name for name in (split.group, split.by) if name is not None}
     with spool.open("w", encoding="utf-8", newline="\n") as file, Progress("read", None, "rows") as progress:
         for identity, row in read_rows(files):
@@ -96,6 +100,8 @@ def read_all(
             if isinstance(row, NoObject):
                 dropped(identity, "unreadable", str(row))
                 continue
+            for name in [name for name in unseen if name in row]:
+                del unseen[name]
             try:
                 messages = of_row(row, config.chat)
                 if not trained(messages, config):
@@ -110,6 +116,8 @@ def read_all(
                 continue
             items.append(Item(identity, digest(asked.encode()), _meta(row, noted)))
             file.write(json.dumps([identity, messages], ensure_ascii=False) + "\n")
+    if items and unseen:
+        raise MetrolineError(f"data.chat: no row has a field {next(iter(unseen))!r}", hint="name one that rows have")
     return items
 
 

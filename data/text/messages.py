@@ -95,6 +95,12 @@ def of_row(row: Mapping[str, Any], config: ChatConfig) -> list[Message]:
     return messages
 
 
+def fields_of(config: ChatConfig) -> list[str]:
+    """Names of the fields in a form's templates, of which a row may lack some."""
+    templates = (config.system, config.user, config.assistant)
+    return [name for template in templates if template for _, name, _, _ in string.Formatter().parse(template) if name]
+
+
 def _value(row: Mapping[str, Any], name: str) -> Any:
     if name not in row:
         raise BadRow("no_field", f"no field {name!r}, only {', '.join(map(str, list(row)[:5])) or 'nothing'}")
@@ -102,12 +108,17 @@ def _value(row: Mapping[str, Any], name: str) -> Any:
 
 
 def _filled(template: str, row: Mapping[str, Any]) -> str:
-    """The template with the row's values; null is nothing."""
+    """The template with the row's values; null is nothing, and so is a field that this row has not, unless it has none
+    of the template's."""
+    pieces = list(string.Formatter().parse(template))
+    names = [name for _, name, _, _ in pieces if name is not None]
+    if names and not any(name in row for name in names):
+        _value(row, names[0])
     parts = []
-    for text, name, _, _ in string.Formatter().parse(template):
+    for text, name, _, _ in pieces:
         parts.append(text)
         if name is not None:
-            value = _value(row, name)
+            value = row.get(name)
             if isinstance(value, list | dict | bytes):
                 raise BadRow("not_text", f"{name!r} is not text but {type(value).__name__}")
             parts.append("" if value is None else str(value))

@@ -18,8 +18,10 @@ from pipelines.recipe.sections import RecipeSource
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
-TENSORS = (".gguf", ".safetensors")
+TENSORS = (".gguf", ".safetensors", ".pth")
 """Endings of files that hold weights."""
+ADAPTER = "adapter"
+"""Below a checkpoint: the adapter that is merged in it already."""
 ABOUT = ("training.json",)
 """Files of a checkpoint that tell of its training and decide nothing of what it computes."""
 
@@ -55,8 +57,10 @@ def write_base(recipe: "Recipe", paths: Paths) -> None:
 
 
 def hashes(files: Path) -> dict[str, str]:
-    """Name → SHA-256 of the files in and below a folder that hold weights."""
-    return {path.name: sha256(path) for path in sorted(files.rglob("*")) if path.suffix.lower() in TENSORS}
+    """Path in the folder → SHA-256 of the files in and below it that hold weights; a checkpoint has them beside, not
+    below, where its own adapter is."""
+    found = {path.relative_to(files): path for path in sorted(files.rglob("*")) if path.suffix.lower() in TENSORS}
+    return {name.as_posix(): sha256(path) for name, path in found.items() if ADAPTER not in name.parts}
 
 
 def _record(name: str, source: RecipeSource, paths: Paths) -> dict[str, object]:

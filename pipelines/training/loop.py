@@ -334,7 +334,7 @@ class Trainer:
                 self.counters.pending = True
                 self.interrupt(metrics)
         if self.frozen_hash() != self.untouched:
-            raise MetrolineError("weights that train.adapter froze have changed; nothing is written")
+            raise MetrolineError("weights that were frozen have changed; nothing is written")
 
     def interrupt(self, metrics: Metrics | None) -> None:
         """Save and leave, as a signal asked. Raises `Stopped`."""

@@ -56,8 +56,8 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, an
     device = machine.choose(recipe.train.device)
     with joined(device) as group, writing(paths.training), left_alone(device):
         files_of_first = first.folder(recipe, paths)
-        task = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, files_of_first)
         began_with = first.hashes(files_of_first) if files_of_first is not None else {}
+        task = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, files_of_first)
         identity = identify(recipe, task, began_with)
         states = States(paths.training / "states" / identity, recipe.train.keep)
         if device.type == "cpu":
@@ -140,11 +140,17 @@ def write_checkpoint(
     import torch
 
     from pipelines.tasks.interface import words
-    from pipelines.training.adapter import network_of, save
+    from pipelines.training.adapter import digest, network_of, save
     from pipelines.training.curves import draw, read_curves
     from pipelines.training.snapshot import fill
 
     network = network_of(trainer.task, recipe.train, torch.Generator())
+    frozen = {name: weight for name, weight in network.named_parameters() if not weight.requires_grad}
+    if frozen and digest(frozen) != trainer.untouched:  # they were read again
+        raise MetrolineError(
+            "the first weights have changed while training went on from them; nothing is written",
+            hint=f"metroline run {recipe.name}",
+        )
     fill(network, weights)
     counters = trainer.counters
     with atomic_folder(paths.checkpoint) as folder:

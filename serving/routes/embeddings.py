@@ -1,9 +1,9 @@
 """POST /v1/embeddings: texts → vectors, for a bundle whose one input is a text and whose one output a vector."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
-from fastapi.responses import JSONResponse
 
 from data.signature import Signature, TextInput, VectorOutput
 from serving.http.body import read_body
@@ -48,7 +48,8 @@ async def embed(runtime: Runtime, request: Request) -> Response:
     window = min(BATCHES * served.engine.largest, served.engine.most)
     work = served.engine.answer(items, fields["request_id"], window=window, admit=admit, param="input")
     vectors = [_first(arrays[0], numbers) for arrays in await while_connected(request.receive, work)]
-    return JSONResponse(answer(served.name, vectors, tokens, wanted.encoding_format))
+    body = await asyncio.to_thread(answer, served.name, vectors, tokens, wanted.encoding_format)
+    return Response(body, media_type="application/json")
 
 
 def embeds(signature: Signature | None) -> bool:

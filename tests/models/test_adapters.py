@@ -197,6 +197,16 @@ class Idle(nn.Module):
         return self.called(x) @ self.read.weight
 
 
+def test_rows_have_their_whole_length_under_autocast() -> None:
+    """bfloat16 would be off by some thousandths, and what is merged would not be what was trained."""
+    linear = nn.Linear(64, 48, bias=False)
+    layer = Adapted(linear, FORMS["dora"], torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        lengths = layer._lengths()
+    assert lengths.dtype == torch.float32
+    torch.testing.assert_close(lengths, layer.magnitude.detach())
+
+
 def test_a_layer_that_is_not_called_is_found() -> None:
     network = Idle()
     attach(network, Form(2, 2.0), ["*"], drawn())

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +26,26 @@ FEW = 40
 """Below so many chats a split by hash may well leave one empty."""
 
 
+LOOKED_AT = 10_000
+"""Rows whose fields say which form chats have."""
+
+
 def look(data: Path, name: str, base: str) -> Found:
     """Chats for the model of the recipe `base`. Raises MetrolineError: no rows, no fields that are known, no chat that
     can be learnt from."""
     own = own_files(data, "**/*", name=name, suffixes=SUFFIXES)
     files = {str(own.name(file)): file for file in own.files}
-    config: ChatConfig | None = None
-    seen: Collection[str] = ()
+    first = [row for _, row in islice(read_rows(files), LOOKED_AT) if not isinstance(row, NoObject)]
+    fields_of_all = {name: value for row in reversed(first) for name, value in row.items()}  # not every row has all
+    config, seen = form_of(fields_of_all), list(fields_of_all)
     bad: Counter[str] = Counter()
     chats = characters = 0
     for _, row in read_rows(files):
         if isinstance(row, NoObject):
             bad["unreadable"] += 1
             continue
-        seen = seen or list(row)
-        config = config or form_of(row)
         if config is None:
-            bad["no_field"] += 1
-            continue
+            break
         try:
             messages = of_row(row, config)
         except BadRow as problem:
@@ -51,7 +54,7 @@ def look(data: Path, name: str, base: str) -> Found:
         chats += 1
         characters += sum(len(message["content"]) for message in messages)
     if config is None:
-        fields = ", ".join(map(str, list(seen)[:10])) or "its rows, of which there are none"
+        fields = ", ".join(map(str, seen[:10])) or "its rows, of which there are none"
         raise MetrolineError(
             f"{data}: no field of chats among {fields}",
             hint=f"such as {LISTS[0]} (a list of role and content), {PROMPTS[0]} and {COMPLETIONS[0]}, or instruction, "

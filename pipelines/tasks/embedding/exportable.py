@@ -11,6 +11,7 @@ from pipelines.tasks.embedding.imported import read
 from pipelines.tasks.embedding.measure import PRIMARY
 from pipelines.tasks.embedding.pairs import Pairs, cosines, embedded, spearman
 from pipelines.tasks.interface import Forward, Predict
+from pipelines.tasks.supervised.examples import some
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -24,12 +25,12 @@ def exportable(recipe: "Recipe", checkpoint: Path, prepared: Path) -> Forward:
 
     def quality(run: Predict, most: int) -> dict[str, float]:
         vectors = embedded(run, test, most)
-        return {"spearman": spearman(cosines(vectors), test.scores[: len(vectors)]), "items": len(vectors)}
+        return {"spearman": spearman(cosines(vectors), test.scores[some(len(test), most)]), "items": len(vectors)}
 
     def examples(split: str, most: int) -> Iterator[dict[str, NDArray[Any]]]:
         pairs = test if split == "test" else Pairs(prepared, split, most)
-        for first, _ in pairs.texts[:most]:
-            yield {name: pairs.decode(first)[None]}
+        for place in some(len(pairs), most).tolist():
+            yield {name: pairs.decode(pairs.texts[place][0])[None]}
 
     return Forward(
         model=read(recipe, prepared, checkpoint),

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from data.codecs import decode
 from data.records import Records
 from data.signature import Signature
 from data.text.tokenizer import Tokenizer
 from pipelines.tasks.interface import Predict
+from pipelines.tasks.supervised.examples import some
 
 
 class Pairs:
@@ -20,9 +22,9 @@ class Pairs:
         self.records = Records(prepared, split)
         self.signature = Signature.model_validate(self.records.index["signature"])
         self.tokenizer = Tokenizer.load(prepared / "tokenizer.json")
-        count = len(self.records) if most is None else min(most, len(self.records))
-        self.scores: NDArray[np.float64] = np.asarray(self.records.targets[:count], np.float64)
-        raws = [self.records.inputs(number) for number in range(count)]
+        places = some(len(self.records), most)
+        self.scores: NDArray[np.float64] = np.asarray(self.records.targets, np.float64)[places]
+        raws = [self.records.inputs(number) for number in places.tolist()]
         self.texts = [(first.decode(), second.decode()) for first, second in raws]
 
     def __len__(self) -> int:
@@ -34,8 +36,8 @@ class Pairs:
 
 
 def embedded(run: Predict, pairs: Pairs, most: int | None = None) -> NDArray[np.float32]:
-    """Vectors float32 [pairs, 2, W] of at most `most` pairs, each text run alone, as long as it is."""
-    kept = pairs.texts[:most]
+    """Vectors float32 [pairs, 2, W] of at most `most` pairs (see `some`), each text run alone, as long as it is."""
+    kept = [pairs.texts[place] for place in some(len(pairs), most).tolist()]
     name, output = pairs.signature.inputs[0].name, pairs.signature.outputs[0].name
     known: dict[str, NDArray[Any]] = {}
     for text in dict.fromkeys(text for pair in kept for text in pair):
@@ -52,13 +54,6 @@ def cosines(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def spearman(found: NDArray[Any], wanted: NDArray[Any]) -> float:
     """Rank correlation (Spearman 1904), equal values at the mean of their ranks; NaN where one side is constant."""
-    one, other = _ranks(found), _ranks(wanted)
-    if one.std() == 0 or other.std() == 0:
+    if np.ptp(found) == 0 or np.ptp(wanted) == 0:
         return float("nan")
-    return float(np.corrcoef(one, other)[0, 1])
-
-
-def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[places]
-    return ranks
+    return float(spearmanr(found, wanted).statistic)

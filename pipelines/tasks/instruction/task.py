@@ -50,6 +50,12 @@ class Task(LanguageModelling):
             yield f"model.{keys[0]}: has no effect with pretrained.source, whose files say what the model looks like"
         if recipe.train.model_fields_set and recipe.data.length - 1 > recipe.train.sequence:
             yield f"train.sequence: chats of data.length ({recipe.data.length}) do not fit into {recipe.train.sequence}"
+        if recipe.pretrained.freeze:
+            yield "pretrained.freeze: a language model has no new head that could learn alone; take train.adapter"
+        if recipe.split.per_class:
+            yield "split.per_class: chats have no labels"
+        if recipe.train.isolate_documents:
+            yield "train.isolate_documents: chats never see each other anyway"
         if recipe.train.phases:
             yield "train.phases: chats are never cut, so there is one length of sequences"
 

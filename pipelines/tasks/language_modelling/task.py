@@ -66,6 +66,10 @@ class Task:
             yield "split.group: has no effect on text"
         if recipe.split.per_class:
             yield "split.per_class: text has no labels"
+        if recipe.pretrained.freeze:
+            yield "pretrained.freeze: a language model has no new head that could learn alone; take train.adapter"
+        if recipe.split.per_class:
+            yield "split.per_class: text has no labels"
         noted = meta_names(recipe.data.documents)
         if (group := recipe.evaluate.group_by) is not None and group not in noted:
             yield f"evaluate.group_by: documents have no meta {group!r}; {nearest(group, noted)}"

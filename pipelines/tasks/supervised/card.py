@@ -55,9 +55,14 @@ def _fitted(recipe: "Recipe") -> str:
             "What is fitted (columns, scales, means of pixels, tokenizer) is fitted on train alone and inside the "
             "exported graph."
         )
-    name = next(str(value) for key in ("package", "repository", "path", "name", "files")
-                if (value := getattr(source, key, None)))  # fmt: skip
-    learnt = "only its head was trained on these data" if recipe.pretrained.freeze else "all of it was trained further"
+    key, name = next((key, str(value)) for key in ("package", "repository", "path", "name", "files")
+                     if (value := getattr(source, key, None)))  # fmt: skip
+    name = Path(name).name if key == "path" else name  # where it lies on its maker's machine is nobody's business
+    learnt = (
+        "only its head was trained on these data" if recipe.pretrained.freeze
+        else "an adapter and the head were trained on these data" if recipe.train.adapter
+        else "all of it was trained further"
+    )  # fmt: skip
     return (
         f"It began with the weights of `{name}` and a new head; {learnt}. What else is fitted is fitted on train alone."
     )

@@ -152,6 +152,12 @@ def test_a_field_that_no_row_has_leaves_nothing(pretrained, tmp_path):
         made(tmp_path, chats.rows(), pretrained, chat=ChatConfig())
 
 
+def test_a_field_of_a_template_that_no_row_has_is_named(pretrained, tmp_path):
+    chat = ChatConfig(user="{instruction}\n{inputs}", assistant="{output}")
+    with pytest.raises(MetrolineError, match=r"data\.chat: no row has a field 'inputs'"):
+        made(tmp_path, chats.rows(), pretrained, chat=chat)
+
+
 def test_equal_questions_in_two_splits_are_refused_or_dropped(pretrained, tmp_path):
     """With `duplicates.exact: false` the same question may have several answers, but on one side only."""
     rows = [{**row, "output": f"{row['output']}{n}"} for n in range(2) for row in chats.rows()]

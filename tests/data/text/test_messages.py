@@ -71,7 +71,8 @@ def test_a_row_that_is_no_chat_says_why(reason, row, detail):
 
 
 @pytest.mark.parametrize(("config", "row", "reason"), [
-    (COLUMNS, {"instruction": "a", "output": "b"}, "no_field"),
+    (COLUMNS, {"instruction": "a"}, "no_field"),
+    (COLUMNS, {"output": "b"}, "no_field"),
     (COLUMNS, {"instruction": "a", "input": ["b"], "output": "b"}, "not_text"),
     (COLUMNS, {"instruction": "a", "input": "b", "output": None}, "empty_answer"),
     (COLUMNS, {"instruction": " ", "input": "", "output": "b"}, "empty_message"),
@@ -102,3 +103,8 @@ def test_the_weight_of_an_answer_is_kept():
 def test_forms_that_contradict_themselves(values, message):
     with pytest.raises(ValidationError, match=message):
         ChatConfig(**values)
+
+
+def test_a_field_that_a_row_has_not_is_nothing():
+    without, empty = ({"instruction": "a", "output": "b"}, {"instruction": "a", "input": None, "output": "b"})
+    assert of_row(without, COLUMNS) == of_row(empty, COLUMNS)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from base.errors import MetrolineError
 from base.files import read_json, write_json
@@ -16,6 +17,8 @@ from models.decoder.huggingface import load
 from pipelines.line import stages
 from pipelines.paths import Paths
 from pipelines.recipe.load import load as load_recipe
+from pipelines.training import first
+from pipelines.training.loop import Trainer
 from tests.gguf_files import vocabulary, write_llama
 from tests.pipelines.training.test_imported import TEXT, decoder
 
@@ -107,3 +110,33 @@ def test_names_that_cannot_be(root: Path) -> None:
     write(root, "second", pretrained={"source": {"kind": "recipe", "name": "second"}})
     with pytest.raises(MetrolineError, match=r"pretrained\.source\.name: a recipe cannot begin with its own"):
         load_recipe("second", root)
+
+
+def test_every_file_of_weights_counts_but_not_the_adapter_of_a_checkpoint(tmp_path: Path) -> None:
+    for name in ("a/model.pth", "b/model.pth", "model.safetensors", "adapter/adapter_model.safetensors", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    found = first.hashes(tmp_path)
+    assert set(found) == {"a/model.pth", "b/model.pth", "model.safetensors"}
+    assert len(set(found.values())) == 3
+
+
+def test_weights_that_change_while_others_train_on_them(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint reads them again at the end: they must be those that were trained on."""
+    adapter = {"kind": "lora", "rank": 2, "alpha": 4, "targets": ["q_proj"]}
+    write(
+        root, "second", pretrained={"source": {"kind": "recipe", "name": "first"}}, train={**TRAIN, "adapter": adapter}
+    )
+    run(root, "second", "fetch base prepare")
+    path = Paths("first", root).checkpoint / "model.safetensors"
+    step = Trainer.step
+
+    def meanwhile(self: Trainer) -> None:
+        step(self)
+        weights = load_file(path)
+        save_file({name: weight + 0.01 for name, weight in weights.items()}, path, {"format": "pt"})
+
+    monkeypatch.setattr(Trainer, "step", meanwhile)
+    with pytest.raises(MetrolineError, match="the first weights have changed while training went on from them"):
+        run(root, "second", "train")
+    assert not Paths("second", root).checkpoint.exists()

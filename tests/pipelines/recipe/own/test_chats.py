@@ -69,6 +69,16 @@ def test_rows_that_cannot_be_learnt_from_are_told(root):
     assert "unreadable 1" in found.said
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_fields_that_some_rows_have_not_are_found(root, backwards):
+    rows = [{"instruction": f"a{n}", "output": "b"} for n in range(2)]
+    rows += [{"instruction": f"a{n}", "input": f"c{n}", "output": "b"} for n in range(50)]
+    _, found = create("mine", written(root, rows[::-1] if backwards else rows), root, base="smollm2")
+    assert found.said.startswith("52 chats (")
+    assert "input" in found.said
+    assert "left out" not in found.said
+
+
 def test_two_recipes_may_begin_with_one(root):
     data = written(root, [{"messages": turns(n)} for n in range(60)])
     for name in ("one", "two"):
