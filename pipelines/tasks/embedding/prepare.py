@@ -15,8 +15,9 @@ from data.split import SPLITS
 from data.tables.rows import Row, read_rows
 from data.text.tokenizer import Tokenizer
 from data.values import number
+from models.encoder.huggingface import shaped
+from models.encoder.shape import EncoderConfig
 from pipelines.tasks.embedding.config import PairsData
-from pipelines.tasks.supervised.begin import shaped
 from pipelines.tasks.supervised.fit import tokenizer_of_others
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ def prepare(recipe: "Recipe", raw: Path, out: Path, pretrained: Path | None) -> 
     kept = leaks.drop_duplicates(asked, splits, recipe.split)
     with atomic_folder(out) as folder:
         fitted = tokenizer_of_others(pretrained, folder)
+        assert pretrained is not None
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
         declared = TextInput(
             name="text", shape=(-1,), length=data.length,
             query_prefix=recipe.task.query_prefix, document_prefix=recipe.task.document_prefix,
         )  # fmt: skip
-        width = shaped(recipe.model, pretrained).width  # type: ignore[attr-defined]
+        width = shaped(EncoderConfig(), pretrained).width
         signature = Signature(
             task="feature-extraction", inputs=(declared,), outputs=(VectorOutput(name="vector", shape=(width,)),)
         )

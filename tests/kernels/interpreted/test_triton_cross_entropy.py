@@ -63,7 +63,7 @@ def test_a_target_that_is_no_word_is_not_read(wrong, smoothing):
 def test_the_custom_op_is_sound_and_compiles():
     features, weight = torch.randn(20, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
     targets = torch.randint(0, 50, (20,))
-    torch.library.opcheck(module._op, (features, weight, targets, None, 0.1, True, True))
+    torch.library.opcheck(module._op, (features, weight, targets, None, 0.1, True, True, True))
     compiled = torch.compile(
         lambda *args: linear_cross_entropy(*args, backend="triton"), fullgraph=True, backend="aot_eager"
     )
