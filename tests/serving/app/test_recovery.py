@@ -112,7 +112,7 @@ def test_sigterm_under_load_loses_no_admitted_stream(slow, serve):
                         text += choice["delta"].get("content", "")
             ended.append((tokens, text if line == "data: [DONE]" else f"cut off after {text!r}"))
 
-    threads = [threading.Thread(target=talk, args=(40 + 5 * number,)) for number in range(16)]
+    threads = [threading.Thread(target=talk, args=(120 + 5 * number,)) for number in range(16)]
     for thread in threads:
         thread.start()
     for _ in range(8):
@@ -134,7 +134,7 @@ def test_sigterm_under_load_loses_no_admitted_stream(slow, serve):
     assert httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 503
     for thread in threads:
         thread.join(60)
-    assert sorted(ended) == [(40 + 5 * number, chat_bundle.said(24, 40 + 5 * number)) for number in range(16)]
+    assert sorted(ended) == [(120 + 5 * number, chat_bundle.said(24, 120 + 5 * number)) for number in range(16)]
     assert server.process.wait(20) == 0
 
 
