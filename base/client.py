@@ -38,7 +38,7 @@ class Client:
                     raise MetrolineError(f"{model['id']} answers in one call and writes no text", hint=hint)
                 return {**model, "id": str(model["id"]), "version": str(model["version"]),
                         "max_tokens": int(model["max_tokens"])}  # fmt: skip
-            except (LookupError, TypeError, ValueError):
+            except (AttributeError, LookupError, TypeError, ValueError):
                 raise ValueError("what answers there is no Metroline endpoint") from None
 
     def predict(self, model: str, body: bytes, kind: str) -> Any:

@@ -170,3 +170,8 @@ def test_a_chat_with_a_chat_model(tmp_path, serve):
     assert answers[-4:] == [first, second, second, first]
     assert "/new" in talk(server, "/help")
     assert "no such command" in talk(server, "/more")
+
+
+def test_a_model_that_writes_no_text_is_refused(flower, serve):
+    with pytest.raises(MetrolineError, match=r"flower answers in one call and writes no text \(POST /v1/models/flower"):
+        chat(serve(flower).url, prompt="hi")
