@@ -58,11 +58,7 @@ def _fitted(recipe: "Recipe") -> str:
     key, name = next((key, str(value)) for key in ("package", "repository", "path", "name", "files")
                      if (value := getattr(source, key, None)))  # fmt: skip
     name = Path(name).name if key == "path" else name  # where it lies on its maker's machine is nobody's business
-    learnt = (
-        "only its head was trained on these data" if recipe.pretrained.freeze
-        else "an adapter and the head were trained on these data" if recipe.train.adapter
-        else "all of it was trained further"
-    )  # fmt: skip
+    learnt = "only its head was trained on these data" if recipe.pretrained.freeze else "both were trained further"
     return (
         f"It began with the weights of `{name}` and a new head; {learnt}. What else is fitted is fitted on train alone."
     )

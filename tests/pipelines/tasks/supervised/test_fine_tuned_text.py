@@ -62,7 +62,7 @@ def test_it_learns_and_says_how_sure_it_is_that_it_is_better(line: Line) -> None
     assert test["gain"] == pytest.approx(test["accuracy"] - baselines["tfidf_linear_accuracy"])
     assert test["gain_low"] <= test["gain"] <= test["gain_high"]
     card = (line[1].bundle / "README.md").read_text(encoding="utf-8")
-    assert "It began with the weights of `small-bert` and a new head; all of it was trained further." in card
+    assert "It began with the weights of `small-bert` and a new head; both were trained further." in card
     assert "than that of tfidf linear by" in card
 
 
