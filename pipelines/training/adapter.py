@@ -15,6 +15,7 @@ from models.adapters import Form, adapted, attach, merge, own, unused
 from pipelines.paths import Paths
 from pipelines.recipe.sections import RecipeSource
 from pipelines.tasks.interface import Published
+from pipelines.training.first import ADAPTER
 
 if TYPE_CHECKING:
     import torch
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
     from pipelines.recipe.train_section import TrainConfig
     from pipelines.tasks.interface import Learner
-
-FOLDER = "adapter"
-"""Below the checkpoint: PEFT's files."""
 
 
 def network_of(task: "Learner", config: "TrainConfig", generator: "torch.Generator") -> "nn.Module":
@@ -86,7 +84,7 @@ def save(task: "Learner", recipe: "Recipe", network: "nn.Module", folder: Path, 
     if recipe.train.adapter is not None:
         adapter_files.write(
             network,
-            folder / FOLDER,
+            folder / ADAPTER,
             base=_address(recipe),
             base_sha256=base_sha256(base),
             published=published(task),

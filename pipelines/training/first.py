@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TENSORS = (".gguf", ".safetensors", ".pth")
 """Endings of files that hold weights."""
 ADAPTER = "adapter"
-"""Below a checkpoint: the adapter that is merged in it already."""
+"""Below a checkpoint: the adapter that is merged in it already, as PEFT's files."""
 ABOUT = ("training.json",)
 """Files of a checkpoint that tell of its training and decide nothing of what it computes."""
 

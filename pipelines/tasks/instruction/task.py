@@ -13,7 +13,6 @@ from pipelines.tasks.interface import Card, Measured
 from pipelines.tasks.language_modelling.task import Task as LanguageModelling
 
 if TYPE_CHECKING:
-    from pipelines.recipe.schema import Recipe
     from pipelines.tasks.instruction.learner import Instruction
 
 
@@ -35,9 +34,6 @@ class Task(LanguageModelling):
         "int8.perplexity_delta",
         "parity.onnx.max_abs",
     )
-
-    def __init__(self, recipe: "Recipe") -> None:
-        self.recipe = recipe
 
     def problems(self) -> Iterator[str]:
         """What only this task's sections can contradict each other in."""
