@@ -9,6 +9,7 @@ for type checkers alone do not.
 
 import ast
 import hashlib
+import importlib.util
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -84,6 +85,12 @@ def imports(file: Path, passed_over: frozenset[str] = frozenset()) -> frozenset[
 @cache
 def _content(file: Path) -> bytes:
     return file.read_bytes()
+
+
+def inner_module(name: str, inner: str) -> str:
+    """`name.inner` where `name` is a folder, else `name`: a thing may be one file or a folder. Imports neither."""
+    spec = importlib.util.find_spec(name)
+    return f"{name}.{inner}" if spec is not None and spec.submodule_search_locations else name
 
 
 def _files(root: Path, name: str) -> list[Path]:

@@ -4,7 +4,7 @@
     network = load(Path("checkpoint"))
 
 A decoder is a Hugging Face folder (`models.decoder.huggingface`). Of any other kind, config.json has its keys below
-`model`, and only Metroline reads it. A kind is a module `models/KIND.py` with classes `Config` and `Network`.
+`model`, and only Metroline reads it. Beside its `Config`, such a kind has a function `language_model`.
 """
 
 import importlib
@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from base.errors import MetrolineError
 from base.files import atomic_path, read_object, write_json
+from base.imports import inner_module
 from models.common.config import ModelConfig
 from models.common.stateful import StatefulModel
 from models.decoder import huggingface
@@ -34,11 +35,9 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Lang
     if isinstance(config, DecoderConfig):
         return Decoder(config, generator)
     module = importlib.import_module(type(config).__module__)
-    network = getattr(module, "Network", None)
-    if not (isinstance(network, type) and issubclass(network, StatefulModel)):
-        raise MetrolineError(f"model.kind: {module.__name__.rpartition('.')[2]} is no language model")
-    make: Any = network  # its constructor takes the kind's own Config, and the generator
-    made: StatefulModel = make(config, generator)
+    if not hasattr(module, "language_model"):
+        raise MetrolineError(f"model.kind: {config.kind} is no language model")  # type: ignore[attr-defined]
+    made: StatefulModel = module.language_model(config, generator)
     return made
 
 
@@ -77,10 +76,10 @@ def load(folder: Path) -> LanguageModel:
 def _config(values: dict[str, Any], path: Path) -> ModelConfig:
     """The configuration that config.json has below `model`."""
     kind = str(values.get("kind"))
-    name = f"models.{kind.replace('-', '_')}"
     try:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kind):
             raise ImportError
+        name = inner_module(f"models.{kind.replace('-', '_')}", "config")
         found: type[ModelConfig] = importlib.import_module(name).Config
     except (ImportError, AttributeError):
         raise MetrolineError(f"{path}: there is no model {kind!r}", hint="it is of another version") from None

@@ -1,13 +1,12 @@
 """Activations by name, for networks that leave the choice to the recipe."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Activation = Literal["sigmoid", "tanh", "relu", "leaky_relu", "gelu", "swish"]
+from models.common.config import Activation
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,

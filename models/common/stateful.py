@@ -11,25 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.export import Dim
 
 from kernels import positions as document_positions
-from models.common.config import ModelConfig
+from models.common.config import StatefulConfig
 from models.common.dropout import dropout
-
-
-class StatefulConfig(ModelConfig):
-    """The keys that all of them have."""
-
-    vocab_size: int = Field(default=0, ge=0, description="0: filled in from the prepared data")
-    context: int = Field(
-        default=256,
-        ge=1,
-        description="longest text that is read from its beginning, in tokens; memory is bounded anyhow",
-    )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="on embeddings and on what each layer gives")
 
 
 class StatefulModel(nn.Module):

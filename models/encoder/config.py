@@ -1,4 +1,4 @@
-"""What a recipe with `model: {kind: encoder}` finds: its keys, and the way to the network. Imports no torch."""
+"""The keys of `model: {kind: encoder}`, and the way to the network. Imports no torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

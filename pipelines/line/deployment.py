@@ -12,7 +12,6 @@ from base.errors import MetrolineError
 from base.files import read_json, write_json
 from pipelines.line import dvc as line
 from pipelines.paths import Paths
-from pipelines.release.smoke import smoke
 from pipelines.release.store import Store
 
 PATIENCE = 60.0
@@ -82,6 +81,7 @@ def _try_out(recipe: str, watch: line.Watch, root: Path) -> None:
 def roll_back(recipe: str, root: Path = Path(".")) -> str:
     """Swap live and previous and make running endpoints follow. Returns the tag that is live now."""
     from pipelines.release import live
+    from pipelines.release.smoke import smoke
 
     tag = live.rollback(recipe, root)
     for endpoint in endpoints(Store.of(root).home, recipe):

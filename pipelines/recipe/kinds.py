@@ -2,11 +2,11 @@
 
 `task: {kind: language-modelling}` is the class `Task` of `pipelines/tasks/language_modelling/task.py` (or, of a task
 in one file, of `pipelines/tasks/KIND.py`); `model: {kind: decoder}` has its keys in the class `Config` of
-`models/decoder/config.py` (or `models/KIND.py`). So a new kind is a new file, and no list.
+`models/decoder/config.py` (or `models/KIND.py`; a folder's config.py imports no torch, so its recipes are read at
+once). So a new kind is a new file, and no list.
 """
 
 import importlib
-import importlib.util
 import re
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from base.errors import MetrolineError, nearest
+from base.imports import inner_module
 
 TASK, MODEL = "language-modelling", "decoder"
 """What a recipe means that names none."""
@@ -40,9 +41,7 @@ def module_of(where: tuple[str, str], kind: str) -> str:
         what = "task" if where is TASKS else "model"
         raise MetrolineError(f"{what}.kind: there is no {what} {kind!r}; {nearest(kind, known)}")
     package, inner = where
-    name = f"{package}.{kind.replace('-', '_')}"
-    spec = importlib.util.find_spec(name)
-    return f"{name}.{inner}" if spec is not None and spec.submodule_search_locations else name
+    return inner_module(f"{package}.{kind.replace('-', '_')}", inner)
 
 
 def shared_tasks() -> list[str]:

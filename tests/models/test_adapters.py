@@ -13,8 +13,8 @@ from base.errors import MetrolineError
 from models.adapters import Adapted, Form, adapted, attach, merge, project, unused
 from models.decoder.config import DecoderConfig
 from models.decoder.model import Decoder
-from models.vit import Config as ViTConfig
-from models.vit import build as build_vit
+from models.vit.config import Config as ViTConfig
+from models.vit.config import build as build_vit
 
 FORMS = {
     "lora": Form(4, 8.0),

@@ -8,19 +8,20 @@ import torch
 from torch.nn import functional
 
 from base.errors import MetrolineError
-from models import efficientnet
 from models.common.layers import fold
+from models.efficientnet import model
+from models.efficientnet.config import Config, build, first
 
 GENERATOR = torch.Generator()
 
 
-def network(outputs: int = 10) -> efficientnet.EfficientNet:
-    return efficientnet.build(efficientnet.Config(), (3, 32, 32), outputs, GENERATOR).eval()
+def network(outputs: int = 10) -> model.EfficientNet:
+    return build(Config(), (3, 32, 32), outputs, GENERATOR).eval()
 
 
 def checkpoint(folder: Path, **changes: object) -> Path:
     """The package's format, by its own names, with random numbers; None takes a tensor out."""
-    theirs = {efficientnet._theirs(name): torch.randn(tensor.shape) if tensor.dim() else tensor
+    theirs = {model._theirs(name): torch.randn(tensor.shape) if tensor.dim() else tensor
               for name, tensor in network().state_dict().items() if not name.startswith("head.")}  # fmt: skip
     theirs |= {"_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)} | changes
     torch.save({name: tensor for name, tensor in theirs.items() if tensor is not None}, folder / "lite0.pth")
@@ -35,7 +36,7 @@ def test_it_has_as_many_weights_as_lite0() -> None:
     ("size", "stride", "length"), [(3, 2, 8), (3, 2, 7), (5, 2, 8), (5, 2, 9), (5, 1, 6), (3, 1, 1)]
 )
 def test_padding_is_tensorflows(size: int, stride: int, length: int) -> None:
-    layer = efficientnet.SameConvNorm(1, 1, size, stride).eval()
+    layer = model.SameConvNorm(1, 1, size, stride).eval()
     x = torch.arange(float(length)).expand(1, 1, length, length)
     out = -(-length // stride)
     more = max(0, (out - 1) * stride + size - length)  # tf.nn.convolution, padding SAME
@@ -48,7 +49,7 @@ def test_padding_is_tensorflows(size: int, stride: int, length: int) -> None:
 def test_weights_of_others_are_taken_and_the_head_stays(tmp_path: Path) -> None:
     found = network()
     found.head.bias.data.fill_(3.0)
-    efficientnet.first(found, checkpoint(tmp_path))
+    first(found, checkpoint(tmp_path))
     theirs = torch.load(tmp_path / "lite0.pth", weights_only=True)
     torch.testing.assert_close(found.layers[3].depth.conv.weight, theirs["_blocks.3._depthwise_conv.weight"])
     torch.testing.assert_close(found.last.norm.running_var, theirs["_bn1.running_var"])
@@ -65,7 +66,7 @@ def test_a_file_that_runs_code_is_refused_and_not_run(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lite0.pth").write_bytes(pickle.dumps(Harmful(), protocol=2))
     with pytest.raises(MetrolineError, match=r"lite0\.pth holds no plain weights"):
-        efficientnet.first(network(), tmp_path)
+        first(network(), tmp_path)
     assert not (tmp_path / "harmed").exists()
 
 
@@ -76,17 +77,17 @@ def test_a_file_that_runs_code_is_refused_and_not_run(tmp_path: Path, monkeypatc
 )  # fmt: skip
 def test_other_weights_are_refused(tmp_path: Path, name: str, tensor: object, message: str) -> None:
     with pytest.raises(MetrolineError, match=message):
-        efficientnet.first(network(), checkpoint(tmp_path, **{name: tensor}))
+        first(network(), checkpoint(tmp_path, **{name: tensor}))
 
 
 def test_no_file_damaged_ones_and_other_pixels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MetrolineError, match=r"0 \.pth files, and one is needed"):
-        efficientnet.first(network(), tmp_path)
+        first(network(), tmp_path)
     (tmp_path / "lite0.pth").write_bytes(b"PK\3\4 and nothing")
     with pytest.raises(MetrolineError, match="holds no plain weights"):
-        efficientnet.first(network(), tmp_path)
+        first(network(), tmp_path)
     with pytest.raises(ValueError, match="3 channels"):
-        efficientnet.build(efficientnet.Config(), (1, 28, 28), 10, GENERATOR)
+        build(Config(), (1, 28, 28), 10, GENERATOR)
 
 
 def test_folded_batch_norm_gives_the_same(tmp_path: Path) -> None:

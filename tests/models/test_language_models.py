@@ -10,7 +10,7 @@ from base.errors import MetrolineError
 from base.files import read_json, write_json
 from models.checkpoint import LanguageModel, build, load, save
 from models.common.activations import ACTIVATIONS
-from models.recurrent import by_time
+from models.recurrent.model import by_time
 from tests.serving.tiny_bundle import character_tokenizer
 
 VOCABULARY = 28
@@ -31,7 +31,7 @@ BORDERS = torch.tensor([0, 5, 12, 13, 24, 30, 36], dtype=torch.int32)
 def make(name: str, **more) -> LanguageModel:
     """A network with weights that are large enough for every token to matter."""
     module, keys, _ = KINDS[name]
-    config = importlib.import_module(f"models.{module}").Config(vocab_size=VOCABULARY, **keys, **more)
+    config = importlib.import_module(f"models.{module}.config").Config(vocab_size=VOCABULARY, **keys, **more)
     network = build(config, torch.Generator().manual_seed(0)).eval()
     chance = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_activations_differ(activation, tokens):
 
 
 def test_the_same_seed_draws_the_same_weights():
-    config = importlib.import_module("models.recurrent").Config(vocab_size=VOCABULARY)
+    config = importlib.import_module("models.recurrent.config").Config(vocab_size=VOCABULARY)
     first, again, other = (build(config, torch.Generator().manual_seed(seed)).head_weight for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -151,7 +151,7 @@ def test_a_config_that_does_not_fit(change, says, tmp_path):
 
 def test_no_vocabulary():
     with pytest.raises(ValueError, match="vocab_size is not set"):
-        build(importlib.import_module("models.bigram").Config())
+        build(importlib.import_module("models.bigram.config").Config())
 
 
 def test_initial_states_are_zeros():

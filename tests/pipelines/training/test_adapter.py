@@ -16,8 +16,8 @@ from base.errors import MetrolineError
 from base.files import read_json
 from models import adapter_files
 from models.decoder.huggingface import load, published
-from models.vit import Config as ViTConfig
-from models.vit import build as build_vit
+from models.vit.config import Config as ViTConfig
+from models.vit.config import build as build_vit
 from pipelines.paths import Paths
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.train_section import TrainConfig

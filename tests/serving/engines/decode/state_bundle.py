@@ -25,7 +25,7 @@ def build(folder: Path, style: str, context: int = 48, name: str = "stateful") -
     tokenizer = tiny_bundle.byte_tokenizer()
     vocab = tokenizer.get_vocab_size()
     module, keys = STYLES[style]
-    config = importlib.import_module(f"models.{module}").Config(vocab_size=vocab, context=context, **keys)
+    config = importlib.import_module(f"models.{module}.config").Config(vocab_size=vocab, context=context, **keys)
     model = network(config, torch.Generator().manual_seed(0)).eval()
     with torch.no_grad():
         model.lm_head.weight *= 30  # so that what was seen matters to the likeliest token

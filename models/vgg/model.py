@@ -1,24 +1,12 @@
 """A VGG-like network for small images (Simonyan and Zisserman 2015, arXiv:1409.1556), with BatchNorm."""
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.common.config import ModelConfig
 from models.common.dropout import dropout
 from models.common.layers import ConvNorm, draw, head
-
-
-class Config(ModelConfig):
-    """Stages of 3 x 3 convolutions, each halved by max-pooling; mean over the image, one linear layer."""
-
-    kind: Literal["vgg"] = "vgg"
-    widths: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1, description="channels of the stages")
-    convolutions: int = Field(default=2, ge=1, description="of each stage")
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+from models.vgg.config import Config
 
 
 class VGG(nn.Module):
@@ -43,8 +31,3 @@ class VGG(nn.Module):
                 x = functional.max_pool2d(x, 2)
         logits: Tensor = self.head(dropout(x.mean((2, 3)), self.rate, seed, 0))
         return logits
-
-
-def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> VGG:
-    """The network with its first weights, for images [C, H, W]."""
-    return VGG(config, shape[0], outputs, generator)

@@ -5,26 +5,15 @@ form of makemore (no gates, no skip connections), with layer normalisation, whic
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from models.common.activations import ACTIVATIONS, Activation
+from models.common.activations import ACTIVATIONS
 from models.common.history import History, Stepwise, Whole
-from models.common.stateful import StatefulConfig, StatefulModel, positions_within
-
-
-class Config(StatefulConfig):
-    """Shape of the tree."""
-
-    kind: Literal["wavenet"] = "wavenet"
-    layers: int = Field(default=3, ge=1, le=12, description="of the tree; 2^layers tokens are seen")
-    width: int = Field(default=24, ge=1, description="of an embedding")
-    hidden: int = Field(default=128, ge=1, description="channels of each layer")
-    activation: Activation = "tanh"
+from models.common.stateful import StatefulModel, positions_within
+from models.wavenet.config import Config
 
 
 class Network(StatefulModel):

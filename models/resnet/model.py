@@ -5,24 +5,13 @@ multiply fast, and what costs memory (BatchNorm and ReLU at full size) is a quar
 """
 
 import itertools
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.common.config import ModelConfig
 from models.common.layers import ConvNorm, draw, head
-
-
-class Config(ModelConfig):
-    """Stages of residual blocks of two 3 x 3 convolutions, mean over the image, one linear layer."""
-
-    kind: Literal["resnet"] = "resnet"
-    widths: tuple[int, ...] = Field(default=(16, 32, 64), min_length=1, description="channels of the stages")
-    blocks: int = Field(default=3, ge=1, description="residual blocks of a stage")
-    stride: int = Field(default=1, ge=1, description="of the first convolution; 2 halves the image before any stage")
+from models.resnet.config import Config
 
 
 class Residual(nn.Module):
@@ -62,8 +51,3 @@ class ResNet(nn.Module):
             x = layer(x)
         logits: Tensor = self.head(x.mean((2, 3)))
         return logits
-
-
-def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> ResNet:
-    """The network with its first weights, for images [C, H, W]."""
-    return ResNet(config, shape[0], outputs, generator)

@@ -1,24 +1,12 @@
 """LeNet: two convolutions with pooling, then linear layers (LeCun et al. 1998), with ReLU and BatchNorm as of today."""
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.common.config import ModelConfig
 from models.common.dropout import dropout
 from models.common.layers import ConvNorm, draw, head
-
-
-class Config(ModelConfig):
-    """Two convolutions of 5 x 5, max-pooling, two linear layers."""
-
-    kind: Literal["lenet"] = "lenet"
-    widths: tuple[int, int] = Field(default=(16, 32), description="channels of the two convolutions")
-    hidden: int = Field(default=84, ge=1, description="units of the linear layer")
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+from models.lenet.config import Config
 
 
 class LeNet(nn.Module):
@@ -41,8 +29,3 @@ class LeNet(nn.Module):
         x = functional.relu(self.hidden(dropout(x.flatten(1), self.rate, seed, 0)))
         logits: Tensor = self.head(dropout(x, self.rate, seed, 1))
         return logits
-
-
-def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> LeNet:
-    """The network with its first weights, for images [C, H, W]."""
-    return LeNet(config, shape, outputs, generator)

@@ -5,26 +5,14 @@ Source: Bengio et al. 2003, "A neural probabilistic language model" (JMLR 3), wi
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from models.common.activations import ACTIVATIONS, Activation
+from models.common.activations import ACTIVATIONS
 from models.common.history import History, Stepwise, Whole
-from models.common.stateful import StatefulConfig, StatefulModel, positions_within
-
-
-class Config(StatefulConfig):
-    """Shape of the perceptron."""
-
-    kind: Literal["window-mlp"] = "window-mlp"
-    window: int = Field(default=3, ge=1, description="tokens that are seen, the newest included")
-    width: int = Field(default=10, ge=1, description="of an embedding")
-    hidden: int = Field(default=200, ge=1, description="width of the hidden layers")
-    layers: int = Field(default=1, ge=1, description="hidden layers")
-    activation: Activation = "tanh"
+from models.common.stateful import StatefulModel, positions_within
+from models.window_mlp.config import Config
 
 
 class Network(StatefulModel):

@@ -1,24 +1,14 @@
 """A multilayer perceptron, for tables and small images."""
 
 import itertools
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.common.config import ModelConfig
 from models.common.dropout import dropout
 from models.common.layers import draw, head
-
-
-class Config(ModelConfig):
-    """Linear layers with GELU between them."""
-
-    kind: Literal["mlp"] = "mlp"
-    widths: tuple[int, ...] = Field(default=(128, 128), min_length=1, description="of the hidden layers")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of hidden units that training drops")
+from models.mlp.config import Config
 
 
 class MLP(nn.Module):
@@ -39,11 +29,3 @@ class MLP(nn.Module):
             x = dropout(functional.gelu(layer(x)), self.rate, seed, site)
         logits: Tensor = self.head(x)
         return logits
-
-
-def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> MLP:
-    """The network with its first weights, for items of `shape`."""
-    inputs = 1
-    for size in shape:
-        inputs *= size
-    return MLP(config, inputs, outputs, generator)

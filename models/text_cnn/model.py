@@ -3,27 +3,13 @@
 Token id 0 is padding at a row's end. A filter of n tokens is one product with their n embeddings side by side.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.common.config import ModelConfig
 from models.common.dropout import dropout
 from models.common.layers import draw, head
-
-
-class Config(ModelConfig):
-    """Embeddings, filters of several widths, each one's maximum over the text, one linear layer."""
-
-    kind: Literal["text-cnn"] = "text-cnn"
-    embedding: int = Field(default=128, ge=1, description="numbers of a token")
-    filters: int = Field(default=128, ge=1, description="of each width")
-    widths: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1, description="tokens that a filter sees, each ≥ 1")
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="on the maxima")
-    input_dropout: float = Field(default=0.0, ge=0, lt=1, description="on embeddings")
+from models.text_cnn.config import Config
 
 
 class TextCNN(nn.Module):
@@ -52,8 +38,3 @@ class TextCNN(nn.Module):
             best.append((functional.relu(layer(runs)) * there).amax(1))  # a run begins at a token, and may end behind
         logits: Tensor = self.head(dropout(torch.cat(best, 1), self.rate, seed, 1))
         return logits
-
-
-def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> TextCNN:
-    """The network with its first weights, for token ids [length, vocabulary]."""
-    return TextCNN(config, shape[1], outputs, generator)

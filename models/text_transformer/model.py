@@ -1,30 +1,11 @@
 """Text classification by a transformer's encoder. Token id 0 is padding at a row's end."""
 
-from collections.abc import Iterator
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from models.common.config import ModelConfig
 from models.common.dropout import dropout
 from models.common.layers import Block, draw, head
-
-
-class Config(ModelConfig):
-    """Embeddings with places, blocks of attention over the whole text, mean over it, one linear layer."""
-
-    kind: Literal["text-transformer"] = "text-transformer"
-    layers: int = Field(default=2, ge=1)
-    width: int = Field(default=96, ge=4, description="a multiple of heads")
-    heads: int = Field(default=4, ge=1)
-    dropout: float = Field(default=0.3, ge=0, lt=1)
-
-    def problems(self) -> Iterator[str]:
-        """See `ModelConfig`."""
-        if self.width % self.heads:
-            yield f"model.width: {self.width} is not a multiple of model.heads ({self.heads})"
+from models.text_transformer.config import Config
 
 
 class TextTransformer(nn.Module):
@@ -58,8 +39,3 @@ class TextTransformer(nn.Module):
         mean = (self.norm(x) * weight).sum(1) / weight.sum(1).clamp(min=1)
         logits: Tensor = self.head(dropout(mean, self.rate, seed, 1))
         return logits
-
-
-def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> TextTransformer:
-    """The network with its first weights, for token ids [length, vocabulary]."""
-    return TextTransformer(config, shape, outputs, generator)

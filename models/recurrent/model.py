@@ -5,25 +5,13 @@ the longest first, so that each step is one product for all that are that long (
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from models.common.activations import ACTIVATIONS, Activation
-from models.common.stateful import StatefulConfig, StatefulModel
-
-
-class Config(StatefulConfig):
-    """Shape of the network."""
-
-    kind: Literal["recurrent"] = "recurrent"
-    cell: Literal["rnn", "lstm", "gru"] = "gru"
-    layers: int = Field(default=1, ge=1)
-    width: int = Field(default=64, ge=1, description="of an embedding")
-    hidden: int = Field(default=64, ge=1, description="width of the state")
-    activation: Activation = Field(default="tanh", description="of the plain cell (rnn); the others have their own")
+from models.common.activations import ACTIVATIONS
+from models.common.stateful import StatefulModel
+from models.recurrent.config import Config
 
 
 class Cell(nn.Module):

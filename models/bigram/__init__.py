@@ -1,0 +1,1 @@
+"""A table of bigrams as a language model."""

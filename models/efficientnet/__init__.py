@@ -1,0 +1,1 @@
+"""EfficientNet-lite0, which may begin with weights of ImageNet."""

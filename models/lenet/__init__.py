@@ -1,0 +1,1 @@
+"""LeNet, for small images."""

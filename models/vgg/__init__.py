@@ -1,0 +1,1 @@
+"""A VGG-like network, for small images."""

@@ -1,0 +1,1 @@
+"""A WaveNet-like language model."""

@@ -1,0 +1,29 @@
+"""The keys of `model: {kind: wavenet}`, and the way to the network. Imports no torch."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from models.common.config import Activation, StatefulConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.wavenet.model import Network
+
+
+class Config(StatefulConfig):
+    """Shape of the tree."""
+
+    kind: Literal["wavenet"] = "wavenet"
+    layers: int = Field(default=3, ge=1, le=12, description="of the tree; 2^layers tokens are seen")
+    width: int = Field(default=24, ge=1, description="of an embedding")
+    hidden: int = Field(default=128, ge=1, description="channels of each layer")
+    activation: Activation = "tanh"
+
+
+def language_model(config: Config, generator: "torch.Generator | None" = None) -> "Network":
+    """The network; `generator` draws its first weights."""
+    from models.wavenet.model import Network
+
+    return Network(config, generator)

@@ -1,0 +1,1 @@
+"""A multilayer perceptron over the last few tokens, as a language model."""
