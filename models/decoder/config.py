@@ -48,6 +48,9 @@ class DecoderConfig(ModelConfig):
     init_std: float = Field(
         default=0.02, gt=0, description="of initial weights; residual outputs get it / sqrt(2·layers)"
     )
+    residual_init: Literal["scaled", "zero"] = Field(
+        default="scaled", description="of what writes to the residual stream; zero: a block begins by changing nothing"
+    )
 
     @model_validator(mode="after")
     def _shapes(self) -> "DecoderConfig":

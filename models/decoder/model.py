@@ -200,8 +200,9 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw weights as GPT-2 does: normal, smaller where a block writes to the residual stream; biases zero."""
-        residual = self.config.init_std / (2 * self.config.layers) ** 0.5
+        """Draw weights as GPT-2 does: normal, smaller or zero where a block writes to the residual stream."""
+        scaled = self.config.init_std / (2 * self.config.layers) ** 0.5
+        residual = 0.0 if self.config.residual_init == "zero" else scaled
         for name, weight in self.named_parameters():
             if name.endswith("bias"):
                 weight.zero_()

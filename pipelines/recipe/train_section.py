@@ -62,6 +62,9 @@ class TrainConfig(BaseModel):
     betas: tuple[float, float] = Field(default=(0.9, 0.95), description="decays of Adam's means; rmsprop: the second")
     eps: float = Field(default=1e-8, gt=0)
     momentum: float = Field(default=0.95, ge=0, lt=1, description="of muon, sgd, rmsprop")
+    polar_steps: int | None = Field(
+        default=None, ge=1, le=5, description="muon's iterations by Polar Express; null: five of Newton-Schulz"
+    )
     weight_decay: float = Field(default=0.1, ge=0, description="on matrices only: not norms, biases, embeddings")
     clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: off")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

@@ -7,17 +7,34 @@ convolution, [out, in, ...], are rows of a matrix [out, in · ...], as in github
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5  # of the Newton-Schulz iteration
+Polynomial = tuple[float, float, float]
+"""a, b, c of a S + b S³ + c S⁵, what one iteration makes of the singular values S."""
+
+JORDAN: tuple[Polynomial, ...] = 5 * ((3.4445, -4.7750, 2.0315),)
+"""Those of `torch.optim.Muon`."""
+
+_SAFETY = 1.01  # so that rounding does not take a singular value out of the range where the polynomials hold
+POLAR_EXPRESS: tuple[Polynomial, ...] = tuple(
+    (a / _SAFETY, b / _SAFETY**3, c / _SAFETY**5)
+    for a, b, c in (
+        (8.28721201814563, -23.595886519098837, 17.300387312530933),
+        (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+        (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+        (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+        (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+    )
+)
+"""The best one for each iteration in turn, so that fewer do: algorithm 1 of Amsel et al. 2025, arXiv 2505.16932."""
 
 
 class BatchedMuon(torch.optim.Optimizer):
-    """`torch.optim.Muon` for many small matrices; `dtype` is that of the Newton-Schulz products.
+    """`torch.optim.Muon` for many small matrices; `dtype` is that of the Newton-Schulz products, `polynomials` theirs.
 
     Raises ValueError: a weight that has fewer than two dimensions.
     """
@@ -30,10 +47,11 @@ class BatchedMuon(torch.optim.Optimizer):
         weight_decay: float = 0.1,
         momentum: float = 0.95,
         dtype: torch.dtype = torch.bfloat16,
+        polynomials: Sequence[Polynomial] = JORDAN,
     ) -> None:
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum}
         super().__init__(params, defaults)
-        self.dtype = dtype
+        self.dtype, self.polynomials = dtype, polynomials
         for weight in (weight for group in self.param_groups for weight in group["params"]):
             if weight.dim() < 2:
                 raise ValueError(f"BatchedMuon: a weight of shape {tuple(weight.shape)} is no matrix")
@@ -65,7 +83,7 @@ class BatchedMuon(torch.optim.Optimizer):
         # The factor makes updates of tall and wide matrices equally large in root mean square.
         rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1:].numel()))
         whole = torch.stack([gathered(update).flatten(1) for update in updates]).to(self.dtype)  # [N, rows, columns]
-        orthogonal = newton_schulz(whole).reshape(-1, *shape)
+        orthogonal = newton_schulz(whole, self.polynomials).reshape(-1, *shape)
         torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         parts = [
             sharded_like(update.to(weight.dtype), weight) for update, weight in zip(orthogonal, weights, strict=True)
@@ -73,17 +91,16 @@ class BatchedMuon(torch.optim.Optimizer):
         torch._foreach_add_(weights, parts, alpha=-rate)
 
 
-def newton_schulz(x: Tensor, coefficients: tuple[float, float, float] = COEFFICIENTS, steps: int = STEPS) -> Tensor:
+def newton_schulz(x: Tensor, polynomials: Sequence[Polynomial] = JORDAN) -> Tensor:
     """Roughly U Vᵀ of each matrix's singular value decomposition U S Vᵀ: [N, rows, columns] → the same shape.
 
-    The singular values end between about 0.7 and 1.2, as in `torch.optim.Muon`, whose iteration this is.
+    One iteration for each polynomial. By `JORDAN` the singular values end between about 0.7 and 1.2.
     """
-    a, b, c = coefficients
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(steps):
+    for a, b, c in polynomials:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x

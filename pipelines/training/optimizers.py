@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipelines.recipe.train_section import TrainConfig
 from pipelines.training.lamb import Lamb
-from pipelines.training.muon import BatchedMuon
+from pipelines.training.muon import POLAR_EXPRESS, BatchedMuon
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -59,6 +59,8 @@ def build(
         if flat:
             dtype = torch.bfloat16 if bf16_units else torch.float32
             options: dict[str, Any] = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+            if config.polar_steps is not None:
+                options["polynomials"] = POLAR_EXPRESS[: config.polar_steps]
             optimizers.append(BatchedMuon(flat, lr=config.lr, dtype=dtype, **options))
     groups = [
         {"params": decaying, "weight_decay": config.weight_decay},

@@ -3,7 +3,7 @@
 g is the gradient, w the weight, t the step, from 1. Weight decay is λ.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,6 @@ def muon(
     momentum: float = 0.95,
     nesterov: bool = True,
     decay: float = 0,
-    steps: int = 5,
 ) -> Steps:
     """v ← μ v + (1 - μ) g; w ← (1 - lr λ) w - lr √max(1, rows / columns) · orthogonal(v).
 
@@ -103,20 +102,19 @@ def muon(
     v = np.zeros_like(w)
     for g in gradients:
         v = momentum * v + (1 - momentum) * g
-        step = newton_schulz((1 - momentum) * g + momentum * v if nesterov else v, steps)
+        step = newton_schulz((1 - momentum) * g + momentum * v if nesterov else v, 5 * [(3.4445, -4.7750, 2.0315)])
         w = (1 - lr * decay) * w - lr * max(1, w.shape[0] / w.shape[1]) ** 0.5 * step
         yield w
 
 
-def newton_schulz(x: Array, steps: int, coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315)) -> Array:
-    """What Muon's iteration x ← a x + b (x xᵀ) x + c (x xᵀ)² x gives, by way of the singular values.
+def newton_schulz(x: Array, polynomials: Sequence[tuple[float, float, float]]) -> Array:
+    """What iterations x ← a x + b (x xᵀ) x + c (x xᵀ)² x give, by way of the singular values.
 
     With x = U S Vᵀ every step is U (a S + b S³ + c S⁵) Vᵀ, so only S changes: it starts as S / |S| and comes near 1.
     """
-    a, b, c = coefficients
     u, s, vt = np.linalg.svd(x, full_matrices=False)
     s = s / max(np.sqrt((s**2).sum()), 1e-7)
-    for _ in range(steps):
+    for a, b, c in polynomials:
         s = a * s + b * s**3 + c * s**5
     return (u * s) @ vt
 

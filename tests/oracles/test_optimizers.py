@@ -9,7 +9,7 @@ from torch import nn
 
 from pipelines.recipe.train_section import TrainConfig
 from pipelines.training.lamb import Lamb
-from pipelines.training.muon import BatchedMuon, newton_schulz
+from pipelines.training.muon import JORDAN, POLAR_EXPRESS, BatchedMuon, newton_schulz
 from pipelines.training.optimizers import build
 from tests.oracles import optimizers as oracle
 from tests.oracles.against_torch import assert_close, each_dtype
@@ -123,11 +123,10 @@ def test_newton_schulz_is_the_polynomial_of_the_singular_values(shape):
     matrices = np.random.default_rng(0).normal(size=(3, *shape))
     matrices[1] = np.outer(matrices[1, :, 0], matrices[1, 0])  # of rank 1
     matrices[2] = 0
-    coefficients = (3.4445, -4.7750, 2.0315)
-    for steps in (1, 5):
-        out = newton_schulz(torch.from_numpy(matrices), coefficients, steps)
+    for polynomials in (JORDAN[:1], JORDAN, POLAR_EXPRESS[:3], POLAR_EXPRESS):
+        out = newton_schulz(torch.from_numpy(matrices), polynomials)
         for ours, matrix in zip(out, matrices, strict=True):
-            assert_close(ours, oracle.newton_schulz(matrix, steps, coefficients), 1e-10, f"{steps} steps")
+            assert_close(ours, oracle.newton_schulz(matrix, polynomials), 1e-10, f"{len(polynomials)} iterations")
 
 
 @pytest.mark.parametrize("shape", MATRICES, ids=str)
@@ -135,10 +134,18 @@ def test_newton_schulz_comes_near_the_orthogonal_matrix(shape):
     """Muon's coefficients leave singular values from 0.68 to 1.21; Newton and Schulz's own (3/2, -1/2) converge."""
     matrix = np.random.default_rng(1).normal(size=(1, *shape))
     nearest = oracle.orthogonal(matrix[0])
-    rough = newton_schulz(torch.from_numpy(matrix), (3.4445, -4.7750, 2.0315), 5)[0].numpy()
+    assert np.linalg.norm(newton_schulz(torch.from_numpy(matrix), POLAR_EXPRESS)[0].numpy() - nearest, 2) < 0.2
+    rough = newton_schulz(torch.from_numpy(matrix), 5 * [(3.4445, -4.7750, 2.0315)])[0].numpy()
     assert np.linalg.norm(rough - nearest, 2) < 0.35
-    exact = newton_schulz(torch.from_numpy(matrix), (1.5, -0.5, 0.0), 60)[0]
+    exact = newton_schulz(torch.from_numpy(matrix), 60 * [(1.5, -0.5, 0.0)])[0]
     assert_close(exact, nearest, 1e-12, "60 steps")
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+def test_the_recipe_says_which_polynomials(steps):
+    config = TrainConfig(steps=1, batch=1, optimizer="muon", polar_steps=steps)
+    muon, *_ = build(config, nn.Sequential(nn.Linear(4, 4)), (), bf16_units=False)
+    assert muon.polynomials == (JORDAN if steps is None else POLAR_EXPRESS[:3])
 
 
 class Small(nn.Module):

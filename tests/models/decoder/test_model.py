@@ -147,6 +147,17 @@ def test_initial_weights_depend_on_the_generator_alone():
     assert one.head_weight is one.embed_tokens.weight
 
 
+def test_a_block_may_begin_by_changing_nothing():
+    model = Decoder(DecoderConfig(vocab_size=61, width=64, residual_init="zero"), torch.Generator().manual_seed(1))
+    written = [
+        weight for name, weight in model.named_parameters() if name.endswith(("o_proj.weight", "down_proj.weight"))
+    ]
+    assert len(written) == 2 * model.config.layers
+    assert not any(weight.any() for weight in written)
+    ids = torch.arange(61)[None]
+    torch.testing.assert_close(model.features(ids), model.norm(model.embed_tokens(ids)))
+
+
 def test_bfloat16_autocast_is_near_float32():
     model, ids = build("qwen3"), tokens(2, 16)
     exact = model(ids)
