@@ -22,6 +22,8 @@ class Layout(Protocol):
     """int64 [B, S], or packed [1, T]."""
     places: Tensor
     """int64: each token's place within its text; broadcasts to `tokens`."""
+    types: Tensor | None
+    """int64 of the tokens' shape: which of BERT's token types each has; None: all the first."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention of each text to itself; [..., H, D] of the tokens' shape → the same."""
@@ -29,12 +31,15 @@ class Layout(Protocol):
     def pool(self, x: Tensor, pooling: Pooling) -> Tensor:
         """[..., W] of the tokens' shape → one vector a text, [B, W]."""
 
+    def rows(self, x: Tensor) -> Tensor:
+        """[..., W] of the tokens' shape → a text a row, [B, S, W]; behind a text stands anything."""
+
 
 class Rows:
     """`Layout`: a text a row, zeros behind it."""
 
-    def __init__(self, tokens: Tensor) -> None:
-        self.tokens, self.there = tokens, tokens != 0
+    def __init__(self, tokens: Tensor, types: Tensor | None = None) -> None:
+        self.tokens, self.types, self.there = tokens, types, tokens != 0
         self.places = torch.arange(tokens.shape[1], device=tokens.device)[None]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -50,6 +55,10 @@ class Rows:
         total = (x * weight.unsqueeze(2).to(x.dtype)).sum(1)
         return total / count.clamp(min=1).to(x.dtype) if pooling == "mean" else total
 
+    def rows(self, x: Tensor) -> Tensor:
+        """See `Layout`."""
+        return x
+
 
 class Packed:
     """`Layout`: the texts end to end in one row, short ones first. On a GPU attention reads it as it is. On a CPU,
@@ -58,14 +67,16 @@ class Packed:
 
     GROUPS = 4
 
-    def __init__(self, tokens: Tensor) -> None:
+    def __init__(self, tokens: Tensor, types: Tensor | None = None) -> None:
         counts, order = (tokens != 0).sum(1).sort(stable=True)
         tokens = tokens[order]
         at = (tokens != 0).flatten().nonzero().squeeze(1)  # [T]
         length = tokens.shape[1]
         self.tokens, self.places = tokens.flatten()[at][None], (at % length)[None]
+        self.types = None if types is None else types[order].flatten()[at][None]
         self.ends = F.pad(counts.cumsum(0), (1, 0)).int()  # [B + 1]
         self._counts, self._text, self._back = counts, at // length, order.argsort()
+        self._at, self._length = at, length
         self._groups = [_Group.of(part) for part in counts.chunk(self.GROUPS)] if tokens.device.type == "cpu" else []
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -85,6 +96,11 @@ class Packed:
         else:
             pooled = x[0].index_select(0, self.ends[:-1] if pooling == "cls" else self.ends[1:] - 1)
         return pooled.index_select(0, self._back)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """See `Layout`."""
+        spread = x.new_zeros(len(self._counts) * self._length, x.shape[-1]).index_copy(0, self._at, x[0])
+        return spread.unflatten(0, (-1, self._length)).index_select(0, self._back)
 
 
 class _Group(NamedTuple):

@@ -91,9 +91,9 @@ class Encoder(nn.Module):
                 nn.init.zeros_(part.bias)
         self.head = head(width, outputs)
 
-    def forward(self, tokens: Tensor, seed: Tensor | None = None) -> Tensor:
-        """See the class."""
-        layout: Layout = Rows(tokens) if torch.compiler.is_compiling() else Packed(tokens)
+    def forward(self, tokens: Tensor, seed: Tensor | None = None, types: Tensor | None = None) -> Tensor:
+        """See the class. `types`: int64 [B, S], BERT's token types, such as 1 for the second text of a pair."""
+        layout: Layout = (Rows if torch.compiler.is_compiling() else Packed)(tokens, types)
         pooled = layout.pool(self.features(layout, seed), self.config.pooling)
         logits: Tensor = self.head(dropout(pooled, self.config.dropout, seed, 1))
         return logits
@@ -102,7 +102,7 @@ class Encoder(nn.Module):
         """A vector for each token, [..., W] of the layout's shape. `seed`: of dropout in layers that are training."""
         x: Tensor = self.embedding(layout.tokens)
         if self.types is not None:
-            x = x + self.types.weight[0]
+            x = x + (self.types.weight[0] if layout.types is None else self.types(layout.types))
         rope = None
         if self.places is not None:
             x = x + self.places(layout.places)

@@ -1,4 +1,4 @@
-"""The HTTP routes: OpenAI's completions, chat, embeddings and models; the playground page with the card and curves.
+"""The HTTP routes: OpenAI's completions, chat, embeddings and models, Cohere's rerank; the playground and the card.
 
 The app is mounted in BentoML's service (`serving/app/service.py`), which adds /livez, /readyz and /metrics.
 """
@@ -21,6 +21,8 @@ from serving.routes.completion_schema import CompletionRequest
 from serving.routes.completions import complete
 from serving.routes.embeddings import embed
 from serving.routes.embeddings_schema import EmbeddingsRequest
+from serving.routes.rerank import rerank
+from serving.routes.rerank_schema import RerankRequest
 from serving.runtime.runtime import Runtime
 
 SECURITY = {
@@ -55,6 +57,12 @@ def build(runtime: Runtime) -> FastAPI:
     async def embeddings(request: Request) -> Response:
         """Make vectors of texts."""
         return await embed(runtime, request)
+
+    @app.post("/v1/rerank", openapi_extra=openapi.body(RerankRequest))
+    @app.post("/v2/rerank", openapi_extra=openapi.body(RerankRequest))
+    async def rerank_route(request: Request) -> Response:
+        """Put documents in the order in which they answer a query."""
+        return await rerank(runtime, request)
 
     @app.post(predict.PATH, openapi_extra=described.ANY)
     async def predict_route(request: Request, model: str) -> Response:
@@ -98,7 +106,9 @@ def build(runtime: Runtime) -> FastAPI:
         return _web_file(name)
 
     openapi.complete(
-        app, (CompletionRequest, ChatRequest, EmbeddingsRequest), lambda made: described.add(made, runtime)
+        app,
+        (CompletionRequest, ChatRequest, EmbeddingsRequest, RerankRequest),
+        lambda made: described.add(made, runtime),
     )
     return app
 

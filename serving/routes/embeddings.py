@@ -9,6 +9,7 @@ from data.signature import Signature, TextInput, VectorOutput
 from serving.http.body import read_body
 from serving.http.errors import invalid
 from serving.http.stream import while_connected
+from serving.routes.able import able
 from serving.routes.embeddings_schema import EmbeddingsRequest, answer
 from serving.routes.schema import parse
 from serving.runtime.runtime import Runtime
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from serving.engines.forward.graph import Prepared
-    from serving.runtime.forward_model import ForwardModel
-    from serving.runtime.loaded_model import LoadedModel
 
 BATCHES = 4
 """Largest batches of a long list that wait or run at once: others get in between, and the graph has no pause."""
@@ -30,7 +29,7 @@ async def embed(runtime: Runtime, request: Request) -> Response:
     settings, fields = runtime.settings, request.scope["metroline"]["fields"]
     wanted = parse(await read_body(request, settings.body_limit, settings.body_seconds), EmbeddingsRequest)
     await runtime.until_ready()
-    served = _embedder(runtime, wanted.model, request)
+    served = able(runtime, request, wanted.model, embeds, "makes no embeddings", "no_embeddings")
     (text,), (output,) = served.bundle.typed.inputs, served.bundle.typed.outputs
     assert isinstance(text, TextInput)
     assert isinstance(output, VectorOutput)
@@ -56,23 +55,6 @@ def embeds(signature: Signature | None) -> bool:
     """Whether a model with this signature makes one vector of one text."""
     return (signature is not None and signature.engine == "forward"
             and [each.kind for each in (*signature.inputs, *signature.outputs)] == ["text", "vector"])  # fmt: skip
-
-
-def _embedder(runtime: Runtime, name: str | None, request: Request) -> "ForwardModel":
-    """The model that is asked for, or the first that makes embeddings. Raises ApiError: 404 none of that name, 400 it
-    makes none, 429 no room."""
-    from serving.runtime.forward_model import ForwardModel
-
-    able = [each for each in runtime.models if embeds(each.bundle.signature)]
-    served: LoadedModel = runtime.pick(name) if name is not None or not able else able[0]
-    request.scope["metroline"]["served"] = served
-    request.scope["metroline"]["fields"]["model"] = served.name
-    if served not in able or not isinstance(served, ForwardModel):
-        others = f" {', '.join(each.name for each in able)} does." if able else ""
-        raise invalid(f"{served.name} makes no embeddings.{others}", "model", "no_embeddings")
-    if refusal := served.engine.refusal():
-        raise refusal
-    return served
 
 
 def _numbers(output: VectorOutput, wanted: int | None) -> int:

@@ -27,6 +27,7 @@ class ForwardModel(LoadedModel):
     bundle: ForwardBundle
     engine: ForwardEngine
     metrics: ForwardMetrics
+    prepare: Preparation
 
 
 def load(bundle: ForwardBundle, settings: Settings) -> ForwardModel:
@@ -54,4 +55,4 @@ def load(bundle: ForwardBundle, settings: Settings) -> ForwardModel:
         "batches": graph.sizes, "golden": len(items), "seconds": round(time.monotonic() - started, 3),
     }  # fmt: skip
     log.info("model loaded", extra={"fields": fields})
-    return ForwardModel(bundle, engine, metrics)
+    return ForwardModel(bundle, engine, metrics, prepare)

@@ -53,6 +53,14 @@ MOOD = Signature(
     inputs=(TextInput(name="text", shape=(-1,), length=100),),
     outputs=(LabelsOutput(name="label", labels=("sad", "glad")),),
 )
+RANK = Signature(
+    task="text-ranking",
+    inputs=(
+        TextInput(name="query", shape=(-1,), length=30),
+        TextInput(name="document", shape=(-1,), length=60),
+    ),
+    outputs=(LabelsOutput(name="relevance", shape=(2,), labels=("other", "relevant")),),
+)
 VECTOR = MOOD.model_copy(update={"task": "feature-extraction", "outputs": (VectorOutput(name="vector", shape=(4,)),)})
 
 
@@ -153,6 +161,22 @@ def text_graph(path: Path, output: str, vocabulary: int) -> None:
     b.save(path, inputs, {output: ["B", 2 if output == "label" else 4]})
 
 
+def pair_graph(path: Path, vocabulary: int) -> None:
+    """Token ids of a query and a document, padded by 0 → sums of embeddings of each → how well they go together."""
+    b = Builder(3)
+    table = b.random(vocabulary, 8, scale=0.3)
+    sides = []
+    for name in ("query", "document"):
+        mask = b.node("Cast", b.node("Greater", name, b.weight(np.array(0))), to=TensorProto.FLOAT)
+        x = b.node("Mul", b.node("Gather", table, name), b.node("Unsqueeze", mask, b.weight(np.array([2]))))
+        sides.append(b.node("ReduceSum", x, b.weight(np.array([1])), keepdims=0))
+    score = b.node("ReduceSum", b.node("Mul", *sides), b.weight(np.array([1])), keepdims=1)
+    score = b.node("Mul", score, b.weight(np.array([0.05], np.float32)))
+    b.node("Sigmoid", b.node("Concat", b.node("Neg", score), score, axis=1), out="relevance")
+    inputs = {name: (TensorProto.INT64, ["B", f"{name}_tokens"]) for name in ("query", "document")}
+    b.save(path, inputs, {"relevance": ["B", 2]})
+
+
 def row(seed: int) -> bytes:
     dice = np.random.default_rng(seed)
     age = None if seed % 4 == 3 else round(float(dice.normal(40, 10)), 2)
@@ -199,6 +223,17 @@ def texts(folder: Path, name: str = "mood", signature: Signature = MOOD) -> Path
     return write(folder, name, signature, text, make)
 
 
+def pairs(folder: Path, name: str = "pairs") -> Path:
+    """A bundle that says how well a document answers a query."""
+
+    def make() -> None:
+        tokenizer = tiny_bundle.byte_tokenizer()
+        tokenizer.save(str(folder / "tokenizer.json"))
+        pair_graph(folder / "model.onnx", tokenizer.get_vocab_size())
+
+    return write(folder, name, RANK, text, make, inputs=lambda seed: (text(0)[:20], text(seed)[:50]))
+
+
 def reseal(folder: Path) -> None:
     """Make the manifest true again, so that only golden items can tell."""
     kept = json.loads((folder / "manifest.json").read_text()) if (folder / "manifest.json").exists() else {}
@@ -208,28 +243,31 @@ def reseal(folder: Path) -> None:
 
 def expected(folder: Path, signature: Signature, raw: tuple[bytes, ...]) -> list[np.ndarray]:
     """One item, alone, straight through the bundle's graphs: what the endpoint must say."""
-    (declared,) = signature.inputs
+    declared = signature.inputs[0]
     from data.text.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(folder / "tokenizer.json") if declared.kind == "text" else None
-    array = decode(declared, raw[0], tokenizer)
+    arrays = [decode(each, one, tokenizer) for each, one in zip(signature.inputs, raw, strict=True)]
+    array = arrays[0]
     if declared.kind == "image":
         pre = ort.InferenceSession(str(folder / "pre.onnx"), providers=["CPUExecutionProvider"])
         array = pre.run(None, {pre.get_inputs()[0].name: array[None]})[0][0]
     model = ort.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     feeds = {declared.name: array[None]}
-    if declared.kind == "text":
+    feeds |= {each.name: one[None] for each, one in zip(signature.inputs[1:], arrays[1:], strict=True)}
+    if declared.kind == "text" and len(feeds) == 1:
         feeds["lengths"] = np.array([array.size])
     return [output[0] for output in model.run(None, feeds)]
 
 
 def write(
-    folder: Path, name: str, signature: Signature, item: Callable[[int], bytes], make: Callable[[], None]
-) -> Path:
+    folder: Path, name: str, signature: Signature, item: Callable[[int], bytes], make: Callable[[], None],
+    inputs: Callable[[int], tuple[bytes, ...]] | None = None,
+) -> Path:  # fmt: skip
     folder.mkdir(parents=True)
     make()
     signature.save(folder)
-    raw = [(item(seed),) for seed in range(6)]
+    raw = [inputs(seed) if inputs else (item(seed),) for seed in range(6)]
     answers = [expected(folder, signature, each) for each in raw]
     golden.write(folder, signature, raw, [_named(signature, each) for each in answers])
     if signature.inputs[0].kind == "table":

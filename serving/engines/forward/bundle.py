@@ -33,3 +33,12 @@ class ForwardBundle(Bundle):
         kinds = {each.kind for each in Signature.load(path / FILE).inputs}
         demand(path, listed, *(NEEDS[kind] for kind in sorted(kinds & set(NEEDS))))
         return {}
+
+
+def ranks(signature: Signature | None) -> bool:
+    """Whether a model with this signature says how well a document answers a query."""
+    return (
+        signature is not None
+        and (signature.engine, signature.task) == ("forward", "text-ranking")
+        and [each.kind for each in (*signature.inputs, *signature.outputs)] == ["text", "text", "labels"]
+    )

@@ -8,6 +8,7 @@ import numpy as np
 
 from data.codecs import decode
 from data.signature import Input, TextInput
+from data.text.cut import first_tokens
 from data.text.tokenizer import Tokenizer
 from serving.engines.forward.bundle import ForwardBundle
 from serving.engines.forward.graph import Array, Prepared, session
@@ -35,6 +36,11 @@ class Preparation:
         length = next((array.size for each, array in zip(self._inputs, decoded, strict=True)
                        if isinstance(each, TextInput)), 0)  # fmt: skip
         return Prepared(decoded, arrays, length)
+
+    def cut(self, text: str, most: int) -> str:
+        """The first `most` tokens of a text."""
+        assert self._tokenizer
+        return first_tokens(text, most, self._tokenizer)
 
     def _fitted(self, declared: Input, array: Array) -> Array:
         if declared.kind == "image":

@@ -57,7 +57,8 @@ def test_with_its_key(guarded, key):
 ])  # fmt: skip
 def test_without_a_key_that_is_known(client, headers):
     for method, path in (("POST", "/v1/completions"), ("POST", "/v1/chat/completions"), ("POST", "/v1/embeddings"),
-                         ("GET", "/v1/models"), ("GET", "/v1/models/tiny"), ("GET", "/v1/nothing")):  # fmt: skip
+                         ("POST", "/v1/rerank"), ("GET", "/v1/models"),
+                         ("GET", "/v1/models/tiny"), ("GET", "/v1/nothing")):  # fmt: skip
         answer = client.request(method, path, headers=headers, json=BODY if method == "POST" else None)
         assert answer.status_code == 401
         assert answer.json()["error"]["code"] == "invalid_api_key"

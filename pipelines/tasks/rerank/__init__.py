@@ -1,0 +1,1 @@
+"""Rerankers: how well a document answers a query, judged on both together."""
