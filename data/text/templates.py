@@ -30,7 +30,7 @@ class ChatTemplate:
     def __init__(self, source: str, special: dict[str, str] | None = None) -> None:
         if len(source) > LONGEST_TEMPLATE:
             raise MetrolineError(f"chat template: {len(source):,} characters are more than {LONGEST_TEMPLATE:,}")
-        self.special = special or {}
+        self.source, self.special = source, special or {}
         self.has_marks = re.search(r"\{%-?\+?\s*generation\b", source) is not None
         """Whether it marks what the assistant said, with blocks `generation`."""
         try:

@@ -72,6 +72,8 @@ class Message(BaseModel):
     def _complete(self) -> "Message":
         if self.content is None and self.role != "assistant":
             raise ValueError("needs content")
+        if self.role == "tool" and not self.tool_call_id:
+            raise ValueError("of role tool needs tool_call_id, the id of the call that it answers")
         return self
 
     def plain(self) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """OpenAI's chat completions: the request's own fields, and its answers built, whole or in chunks.
 
-Source: https://platform.openai.com/docs/api-reference/chat. Tools are shown to the model by its template; what it
-writes to call one comes back as text, in the model's own form.
+Source: https://platform.openai.com/docs/api-reference/chat. Answers with calls are serving/routes/call_answer.py's.
 """
 
 import time
@@ -9,14 +8,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, ValidationInfo, field_validator
 
+from data.text.tools import MOST_TOOLS, FunctionDefinition, Tool, check_names
+from serving.engines.decode.call_styles import Choice
+from serving.engines.decode.grammar import check_size
 from serving.engines.decode.sequence import TokenEvent
 from serving.engines.decode.text import Vocabulary, show
 from serving.routes.chat_messages import Message
 from serving.routes.schema import MOST, GenerationRequest, check_text, texts
+from serving.routes.tool_choice import NamedTool, check_choice
 
 MOST_LOGPROBS = 20
 MOST_MESSAGES = 2048
-MOST_TOOLS = 128
 
 
 class ChatRequest(GenerationRequest):
@@ -27,10 +29,12 @@ class ChatRequest(GenerationRequest):
     max_completion_tokens: int | None = Field(default=None, ge=1, le=MOST, description="the newer name of max_tokens")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_LOGPROBS)
-    tools: list[dict[str, Any]] | None = Field(default=None, max_length=MOST_TOOLS)
-    tool_choice: Literal["auto", "none"] | None = None
+    tools: list[Tool] | None = Field(default=None, min_length=1, max_length=MOST_TOOLS)
+    tool_choice: Literal["auto", "none", "required"] | NamedTool | None = Field(
+        default=None, description="default: auto; required and a tool by name are forced"
+    )
+    parallel_tool_calls: bool | None = Field(default=None, description="default: true; else one call at most")
     # Accepted since clients send them; they change nothing here.
-    parallel_tool_calls: bool | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     service_tier: str | None = None
@@ -56,6 +60,31 @@ class ChatRequest(GenerationRequest):
         if count is not None and not info.data.get("logprobs"):
             raise ValueError("needs logprobs: true")
         return count
+
+    @field_validator("tools")
+    @classmethod
+    def _distinct(cls, tools: list[Tool] | None) -> list[Tool] | None:
+        check_names(tools or [])
+        check_size([tool.function.schema_of_arguments for tool in tools or []])
+        return tools
+
+    @field_validator("tool_choice", mode="before")
+    @classmethod
+    def _choice(cls, given: object, info: ValidationInfo) -> object:
+        return check_choice(given, info.data.get("tools"))
+
+    @property
+    def callable(self) -> list[FunctionDefinition]:
+        """What may be called."""
+        return [] if self.tool_choice == "none" else [tool.function for tool in self.tools or ()]
+
+    @property
+    def calls(self) -> Choice:
+        """What is said about calls, where there is something to call."""
+        named = self.tool_choice.function.name if isinstance(self.tool_choice, NamedTool) else None
+        names = (named,) if named else tuple(function.name for function in self.callable)
+        forced = named is not None or self.tool_choice == "required"
+        return Choice(names, forced, parallel=self.parallel_tool_calls is not False and named is None)
 
     @property
     def limit(self) -> int | None:
@@ -87,6 +116,14 @@ class ChatAnswer:
         delta = {"content": text} if text or events else {}
         logprobs = self._shown(events) if events else None
         return self._chunk({"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason})
+
+    steady = True
+
+    def chunks(
+        self, choice: int, text: str, events: list[TokenEvent], reason: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The chunks of a stream that a text makes."""
+        return [self.chunk(choice, text, events, reason)]
 
     def choice(self, choice: int, text: str, events: list[TokenEvent], reason: str | None) -> dict[str, Any]:
         """One entry of a whole answer, below `choices`."""

@@ -83,6 +83,14 @@ class CompletionAnswer:
         """One chunk of a stream."""
         return {**self._head, "choices": [self.choice(choice, text, events, reason)]}
 
+    steady = True
+
+    def chunks(
+        self, choice: int, text: str, events: list[TokenEvent], reason: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The chunks of a stream that a text makes."""
+        return [self.chunk(choice, text, events, reason)]
+
     def choice(self, choice: int, text: str, events: list[TokenEvent], reason: str | None) -> dict[str, Any]:
         """One entry of a whole answer, below `choices`."""
         return {"index": choice, "text": text, "logprobs": self._shown(choice, events), "finish_reason": reason}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
+from serving.engines.decode.grammar import Grammar
 from serving.engines.decode.sequence import FinishEvent, TokenEvent
 from serving.engines.decode.sequence import Request as EngineRequest
 from serving.http.body import read_body
@@ -31,8 +32,16 @@ class Answer(Protocol):
     def opening(self, choices: int) -> list[dict[str, Any]]:
         """Chunks before the first text."""
 
+    steady: bool
+    """All chunks with text alone are `chunk`, and differ in nothing but their text."""
+
     def chunk(self, choice: int, text: str, events: list[TokenEvent], reason: str | None = None) -> dict[str, Any]:
         """One chunk of a stream."""
+
+    def chunks(
+        self, choice: int, text: str, events: list[TokenEvent], reason: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The chunks of a stream that a text makes."""
 
     def choice(self, choice: int, text: str, events: list[TokenEvent], reason: str | None) -> dict[str, Any]:
         """One entry of a whole answer's `choices`."""
@@ -90,11 +99,11 @@ def check_count(runtime: Runtime, prompts: int, n: int | None) -> None:
 
 def engine_request(
     served: "DecoderModel", request: GenerationRequest, prompts: tuple[tuple[int, ...], ...],
-    max_tokens: int, request_id: str, **more: Any,
+    max_tokens: int, request_id: str, grammar: Grammar | None = None, **more: Any,
 ) -> EngineRequest:  # fmt: skip
     """What the engine is asked for. Raises ApiError 400 for more than one request may ask for.
 
-    `more`: logprobs, echo.
+    `grammar`: instead of the one that `response_format` says; `more`: logprobs, echo.
     """
     n, bundle = request.n or 1, served.bundle
     if max_tokens > bundle.max_tokens:
@@ -104,7 +113,8 @@ def engine_request(
         raise invalid(f"logit_bias: token ids must be between 0 and {bundle.vocab_size - 1}", "logit_bias")
     # As the client writes them, and as the model does.
     stops = dict.fromkeys(form for stop in request.stops for form in (stop, bundle.form.apply(stop)))
-    grammar = request.response_format.grammar() if request.response_format else None
+    if grammar is None and request.response_format:
+        grammar = request.response_format.grammar()
     return EngineRequest(
         id=request_id, prompts=prompts, n=n, max_tokens=max_tokens, sampling=sampling, stop=tuple(stops),
         ignore_eos=bool(request.ignore_eos), grammar=grammar,
@@ -133,11 +143,14 @@ async def _chunks(job: Job) -> AsyncIterator[bytes]:
                     yield event(chunk)
                 opening = []
                 if isinstance(step, FinishEvent):
-                    yield event(answer.chunk(step.choice, step.text, [], step.reason))
+                    for chunk in answer.chunks(step.choice, step.text, [], step.reason):
+                        yield event(chunk)
                 elif isinstance(step, TokenEvent):
                     tokens_out += not step.prompt
-                    if job.wanted.logprobs is not None:
-                        yield event(answer.chunk(step.choice, step.text, [step]))
+                    if job.wanted.logprobs is not None or not answer.steady:
+                        events = [] if job.wanted.logprobs is None else [step]
+                        for chunk in answer.chunks(step.choice, step.text, events):
+                            yield event(chunk)
                     elif step.text:
                         if step.choice not in texts:
                             texts[step.choice] = TextEvents(partial(answer.chunk, step.choice, events=[]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serving.engines.decode.bundle import DecoderBundle
+from serving.engines.decode.call_styles import CallStyle, style_of
 from serving.engines.decode.drift import Drift
 from serving.engines.decode.engine import Engine
 from serving.engines.decode.graph import Graph
@@ -37,13 +38,15 @@ class DecoderModel(LoadedModel):
     vocabulary: Vocabulary
     chats: "Chats | None"
     """How its chats are written; None: it was not trained for chats."""
+    calls: CallStyle | None
+    """How it calls tools; None: its template shows none, or calls are written in a form that is not known."""
 
     def describe(self) -> dict[str, Any]:
         """What /v1/models says about it."""
         bundle = self.bundle
         return super().describe() | {
             "context": bundle.context, "max_tokens": bundle.max_tokens, "vocab_size": bundle.vocab_size,
-            "chat": self.chats is not None,
+            "chat": self.chats is not None, "tools": self.calls and self.calls.name,
         }  # fmt: skip
 
 
@@ -51,13 +54,14 @@ def load(bundle: DecoderBundle, settings: Settings) -> DecoderModel:
     """Load a verified bundle, answer once, and start its engine. Raises MetrolineError."""
     started = time.monotonic()
     vocabulary = Vocabulary(bundle.path / "tokenizer.json", bundle.vocab_size)
-    chats = None
+    chats = calls = None
     if "chat_template.jinja" in bundle.files:
         from data.text.chat import Chats
         from data.text.templates import ChatTemplate
 
         if (template := ChatTemplate.load(bundle.path)) is not None:
             chats = Chats(template, vocabulary.special, vocabulary.encode, bundle.form)
+            calls = style_of(template.source, vocabulary.special)
     bundle = settle(bundle, settings.threads or settings.cores, settings.native)
     threads = settings.threads or threads_for(bundle, settings.cores)
     graph = GRAPHS[bundle.cache](bundle, threads, settings.slots, settings.native)
@@ -74,4 +78,4 @@ def load(bundle: DecoderBundle, settings: Settings) -> DecoderModel:
     fields = {"model": bundle.name, "version": bundle.version, "precision": bundle.precision,
               "threads": threads, "native": graph.native, "seconds": round(time.monotonic() - started, 3)}  # fmt: skip
     log.info("model loaded", extra={"fields": fields})
-    return DecoderModel(bundle, engine, metrics, vocabulary, chats)
+    return DecoderModel(bundle, engine, metrics, vocabulary, chats, calls)

@@ -30,13 +30,14 @@ def tokenizer() -> Tokenizer:
 
 
 def build(
-    folder: Path, name: str = "talker", *, context: int = 256, max_tokens: int = 300, delay_nodes: int = 0
-) -> Path:
-    """Write the bundle to `folder`."""
-    script = tiny_bundle.bytes_of(SCRIPT, tokenizer())
+    folder: Path, name: str = "talker", *, context: int = 256, max_tokens: int = 300, delay_nodes: int = 0,
+    template: str = TEMPLATE, script: list[int] | None = None,
+) -> Path:  # fmt: skip
+    """Write the bundle to `folder`. `script`: the token at each position, instead of SCRIPT over and over."""
+    script = tiny_bundle.bytes_of(SCRIPT, tokenizer()) if script is None else script
     tiny_bundle.build(folder, name=name, context=context, max_tokens=max_tokens, script=script, tokenizer=tokenizer(),
                       delay_nodes=delay_nodes)  # fmt: skip
-    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    (folder / "chat_template.jinja").write_text(template)
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>", "bos_token": None}))
     tiny_bundle.write_manifest(folder, name, json.loads((folder / "manifest.json").read_text())["model"])
     return folder

@@ -8,7 +8,7 @@ import json
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,14 @@ ANY_TOKENS = '%llguidance {"no_forcing": true}\n'
 """Text that must come may be written with any tokens. Else it is with those that `encode` gives, and where a tokenizer
 puts a space in front of texts, or changes them, these write something else."""
 
+WORDS = {
+    "json_schema": ("JSON schema", "response_format"),
+    "json": ("JSON schema", "response_format"),
+    "regex": ("regular expression", "response_format"),
+    "calls": ("grammar of calls", "tools"),
+}
+"""Kind of grammar → what it is called, and the field of a request that it comes from."""
+
 WHITE_SPACE = r"[ \n\t]{0,16}"
 """Between the parts of JSON. Bounded, because small models love to go on with white space for ever."""
 
@@ -44,17 +52,18 @@ WHITE_SPACE = r"[ \n\t]{0,16}"
 class Grammar:
     """What a completion must look like."""
 
-    kind: Literal["json_schema", "json", "regex"]
+    kind: Literal["json_schema", "json", "regex", "calls"]
     text: str = ""
-    """The JSON schema as JSON, or the regular expression; empty for any JSON object."""
+    """The JSON schema as JSON, the regular expression, or for calls of tools rules in Lark; empty for any JSON
+    object."""
 
 
 class Matcher:
     """Follows one completion through its grammar."""
 
-    def __init__(self, inner: "LLMatcher", size: int) -> None:
-        """`size`: the model's vocabulary."""
-        self._inner, self._size = inner, size
+    def __init__(self, inner: "LLMatcher", size: int, param: str) -> None:
+        """`size`: the model's vocabulary; `param`: the field of a request that the grammar comes from."""
+        self._inner, self._size, self._param = inner, size, param
 
     def allowed(self) -> np.ndarray:
         """The tokens that may come next, bool [V]: an end-of-text token among them once the text is complete."""
@@ -70,12 +79,12 @@ class Matcher:
 
     def fork(self) -> "Matcher":
         """Another one in the same state."""
-        return Matcher(self._inner.deep_copy(), self._size)
+        return Matcher(self._inner.deep_copy(), self._size, self._param)
 
     def _check(self) -> None:
         if self._inner.is_error():
             lines = " ".join(str(self._inner.get_error()).split())
-            raise invalid(f"The grammar cannot be followed: {lines[:300]}", "response_format", "invalid_grammar")
+            raise invalid(f"The grammar cannot be followed: {lines[:300]}", self._param, "invalid_grammar")
 
 
 class Grammars:
@@ -102,7 +111,7 @@ class Grammars:
             inner = LLMatcher(self._tokenizer, _written(grammar), log_level=0)
             if inner.is_error():
                 raise _wrong(grammar, inner.get_error())
-            matcher = Matcher(inner, len(self._vocabulary.bytes))
+            matcher = Matcher(inner, len(self._vocabulary.bytes), WORDS[grammar.kind][1])
             self._kept[grammar] = matcher
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -113,33 +122,41 @@ def _written(grammar: Grammar) -> str:
     """The grammar in llguidance's own words. Raises ApiError 400."""
     from llguidance import LLMatcher
 
-    if grammar.kind == "regex":
-        (written,) = json.loads(LLMatcher.grammar_from_regex(grammar.text))["grammars"]
-        return LLMatcher.grammar_from_lark(ANY_TOKENS + written["lark_grammar"])
     try:
+        if grammar.kind == "regex":
+            (written,) = json.loads(LLMatcher.grammar_from_regex(grammar.text))["grammars"]
+            return LLMatcher.grammar_from_lark(ANY_TOKENS + written["lark_grammar"])
+        if grammar.kind == "calls":
+            return LLMatcher.grammar_from_lark(ANY_TOKENS + grammar.text)
         schema = json.loads(grammar.text) if grammar.kind == "json_schema" else {"type": "object"}
+        check_size([schema])
+        return LLMatcher.grammar_from_lark(f"{ANY_TOKENS}start: {json_rule(schema)}")
     except (ValueError, RecursionError) as error:
         raise _wrong(grammar, str(error)) from None
-    if not isinstance(schema, dict):
-        raise _wrong(grammar, "a schema is a JSON object")
-    branches, properties, entries = _size(schema)
+
+
+def json_rule(schema: dict[str, Any], *, strict: bool = True) -> str:
+    """A JSON schema as a rule in Lark. `strict`: what cannot be followed to the letter is an error when compiled."""
+    options = {"whitespace_pattern": WHITE_SPACE} | ({} if strict else {"lenient": True})
+    return "%json " + json.dumps(schema | {"x-guidance": options})
+
+
+def check_size(schemas: list[Any]) -> None:
+    """Raise ValueError for JSON schemas that together take too long to compile, or to follow."""
+    if not all(isinstance(schema, dict) for schema in schemas):
+        raise ValueError("a schema is a JSON object")
+    branches, properties, entries = _size(schemas)
     if branches > MOST_BRANCHES:
-        raise _wrong(grammar, f"{branches} references and alternatives, at most {MOST_BRANCHES} are allowed")
+        raise ValueError(f"{branches} references and alternatives, at most {MOST_BRANCHES} are allowed")
     if properties > MOST_PROPERTIES:
-        raise _wrong(grammar, f"{properties} properties, at most {MOST_PROPERTIES} are allowed")
+        raise ValueError(f"{properties} properties, at most {MOST_PROPERTIES} are allowed")
     if entries > MOST_ENTRIES:
-        raise _wrong(grammar, f"{entries} values in lists and objects, at most {MOST_ENTRIES} are allowed")
-    try:
-        written = LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": WHITE_SPACE})
-        (inner,) = json.loads(written)["grammars"]
-        return LLMatcher.grammar_from_lark(f"{ANY_TOKENS}start: %json {json.dumps(inner['json_schema'])}")
-    except (ValueError, RecursionError) as error:
-        raise _wrong(grammar, str(error)) from None
+        raise ValueError(f"{entries} values in lists and objects, at most {MOST_ENTRIES} are allowed")
 
 
-def _size(schema: object) -> tuple[int, int, int]:
-    """How many references and alternatives, properties, and entries of any kind a JSON schema has, at any depth."""
-    branches, properties, entries, left = 0, 0, 0, [schema]
+def _size(schemas: list[Any]) -> tuple[int, int, int]:
+    """How many references and alternatives, properties, and entries of any kind JSON schemas have, at any depth."""
+    branches, properties, entries, left = 0, 0, 0, [*schemas]
     while left:
         value = left.pop()
         if isinstance(value, dict):
@@ -165,9 +182,9 @@ def _undescribed(schema: dict[str, object]) -> int:
 
 
 def _wrong(grammar: Grammar, detail: str) -> ApiError:
-    what = "regular expression" if grammar.kind == "regex" else "JSON schema"
+    what, param = WORDS[grammar.kind]
     lines = [line.strip() for line in detail.splitlines() if line.strip()]
-    return invalid(f"The {what} cannot be followed: {' '.join(lines)[:300]}", "response_format", "invalid_grammar")
+    return invalid(f"The {what} cannot be followed: {' '.join(lines)[:300]}", param, "invalid_grammar")
 
 
 class _Tokens:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from tests.serving import chat_bundle, clients
 
+TOOL = {"type": "function", "function": {"name": "clock"}}
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -201,13 +202,15 @@ BAD = {
     "in a tool": ({"tools": [{"\x1b": 1}]}, "tools", "control character"),
     "too long": ({"messages": [{"role": "user", "content": "x" * 300}]}, "messages", "maximum context length"),
     "very long": ({"messages": [{"role": "user", "content": "x" * 900_000}]}, "messages", "at least"),
-    "template refuses": ({"messages": [{"role": "tool", "content": "a"}]}, "messages", "no tools here"),
+    "template refuses": ({"messages": [{"role": "tool", "content": "a", "tool_call_id": "1"}]}, "messages",
+                         "no tools here"),
     "no tokens": ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
     "too many tokens": ({"max_completion_tokens": 999_999}, "max_tokens", "at most 300"),
     "logprobs a number": ({"logprobs": 5}, "logprobs", "true or false"),
     "top_logprobs alone": ({"top_logprobs": 5}, "top_logprobs", "needs logprobs"),
     "many top_logprobs": ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "less than or equal to 20"),
-    "a tool must be called": ({"tool_choice": "required"}, "tool_choice", "should be 'auto' or 'none'"),
+    "a tool must be called": ({"tool_choice": "required"}, "tool_choice", "needs tools"),
+    "a template without calls": ({"tool_choice": "required", "tools": [TOOL]}, "tool_choice", "in no form that is"),
     "speech": ({"modalities": ["audio"]}, "modalities", "not supported"),
     "old functions": ({"functions": [{}]}, "functions", "not supported"),
     "prompt": ({"prompt": "a"}, "prompt", "Unrecognized"),
