@@ -24,17 +24,13 @@ from data.text.text_form import TextForm
 from data.text.values import plain
 
 
-class InstructionsConfig(BaseModel):
-    """How rows become chats, and chats tokens."""
+class ChatRowsConfig(BaseModel):
+    """How rows become chats, and chats tokens: what each kind of rows has in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    chat: ChatConfig = ChatConfig()
     clean: TextForm = TextForm()
     duplicates: DedupConfig = DedupConfig()
-    answers: Literal["all", "last"] = Field(
-        default="all", description="which answers of a chat are learnt; a message with weight: 0 never is"
-    )
     length: int = Field(default=512, ge=2, description="most tokens of a chat; a longer one is left out, not cut")
     errors: Literal["drop", "stop"] = Field(
         default="drop", description="what a row that cannot be learnt from does: it is counted, or stops with an error"
@@ -45,13 +41,59 @@ class InstructionsConfig(BaseModel):
         """Endings of the files that can hold rows."""
         return SUFFIXES
 
+    @property
+    def fields(self) -> list[str]:
+        """Names of the fields in templates, of which a row may lack some."""
+        raise NotImplementedError
 
-class Chat(NamedTuple):
+    def chats_of(self, row: Row) -> list[list[Message]]:
+        """A row's chats, each ending with an answer; the first of them tells duplicates. Raises BadRow."""
+        raise NotImplementedError
+
+    def learnt(self, messages: list[Message]) -> list[int]:
+        """Places of a chat's answers that are learnt."""
+        raise NotImplementedError
+
+
+class InstructionsConfig(ChatRowsConfig):
+    """How rows become chats, and chats tokens."""
+
+    chat: ChatConfig = ChatConfig()
+    answers: Literal["all", "last"] = Field(
+        default="all", description="which answers of a chat are learnt; a message with weight: 0 never is"
+    )
+
+    @property
+    def fields(self) -> list[str]:
+        """See `ChatRowsConfig`."""
+        return fields_of(self.chat)
+
+    def chats_of(self, row: Row) -> list[list[Message]]:
+        """One chat."""
+        messages = of_row(row, self.chat)
+        if not self.learnt(messages):
+            raise BadRow("no_answer", "no answer is to be learnt: all weigh 0")
+        return [messages]
+
+    def learnt(self, messages: list[Message]) -> list[int]:
+        """All answers or the last, but those that weigh 0."""
+        places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+        places = places[-1:] if self.answers == "last" else places
+        return [place for place in places if messages[place].get("weight") != 0]
+
+
+class ChatRow(NamedTuple):
     """A row that may be learnt from."""
 
     split: str
     id: str
-    messages: list[Message]
+    chats: list[list[Message]]
+    """One, or as many as the kind of rows has."""
+
+    @property
+    def size(self) -> int:
+        """Characters in all."""
+        return sum(len(message["content"]) for messages in self.chats for message in messages)
 
 
 class Dropped:
@@ -80,7 +122,7 @@ class Dropped:
 
 def read_all(
     files: dict[str, Path],
-    config: InstructionsConfig,
+    config: ChatRowsConfig,
     spool: Path,
     dropped: Dropped,
     statistics: Statistics,
@@ -91,7 +133,7 @@ def read_all(
     Raises MetrolineError: a field of `data.chat` that no row has.
     """
     duplicates, items = Duplicates(config.duplicates), list[Item]()
-    unseen = dict.fromkeys(fields_of(config.chat))
+    unseen = dict.fromkeys(config.fields)
     noted = {name for name in (split.group, split.by) if name is not None}
     with spool.open("w", encoding="utf-8", newline="\n") as file, Progress("read", None, "rows") as progress:
         for identity, row in read_rows(files):
@@ -103,29 +145,21 @@ def read_all(
             for name in [name for name in unseen if name in row]:
                 del unseen[name]
             try:
-                messages = of_row(row, config.chat)
-                if not trained(messages, config):
-                    raise BadRow("no_answer", "no answer is to be learnt: all weigh 0")
+                chats = config.chats_of(row)
             except BadRow as problem:
                 dropped(identity, problem.reason, str(problem))
                 continue
+            messages = chats[0]
             asked, all_said = (text_of(part, config.clean) for part in (messages[:-1], _but_system(messages)))
             sketch = signature(all_said, config.duplicates) if config.duplicates.near else None
             if repeated := duplicates.check(identity, asked, sketch):
                 dropped(identity, *repeated, bad=False)
                 continue
             items.append(Item(identity, digest(asked.encode()), _meta(row, noted)))
-            file.write(json.dumps([identity, messages], ensure_ascii=False) + "\n")
+            file.write(json.dumps([identity, chats], ensure_ascii=False) + "\n")
     if items and unseen:
         raise MetrolineError(f"data.chat: no row has a field {next(iter(unseen))!r}", hint="name one that rows have")
     return items
-
-
-def trained(messages: list[Message], config: InstructionsConfig) -> list[int]:
-    """Places of the answers that are learnt."""
-    places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-    places = places[-1:] if config.answers == "last" else places
-    return [place for place in places if messages[place].get("weight") != 0]
 
 
 def text_of(messages: list[Message], form: TextForm) -> str:
@@ -158,9 +192,9 @@ def share_out(items: list[Item], split: SplitConfig, dropped: Dropped) -> list[s
     return kept
 
 
-def spooled(path: Path, splits: list[str]) -> Iterator[Chat]:
-    """The chats of a spool that are in a split."""
+def spooled(path: Path, splits: list[str]) -> Iterator[ChatRow]:
+    """The rows of a spool that are in a split."""
     with path.open(encoding="utf-8", newline="\n") as file:
         for split, line in zip(splits, file, strict=True):
             if split != LEFT_OUT:
-                yield Chat(split, *json.loads(line))
+                yield ChatRow(split, *json.loads(line))

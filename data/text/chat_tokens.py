@@ -10,7 +10,8 @@ import numpy.typing as npt
 from base.errors import MetrolineError
 from base.files import read_object
 from data.text.chat import Chats, JoinedTokens
-from data.text.chat_rows import Chat, InstructionsConfig, trained
+from data.text.chat_rows import ChatRow, ChatRowsConfig
+from data.text.messages import Message
 from data.text.templates import ChatTemplate
 from data.text.text_form import TextForm
 from data.text.tokenizer import Tokenizer
@@ -45,11 +46,11 @@ def load_chats(folder: Path, form: TextForm) -> tuple[Chats, frozenset[int]]:
     return Chats(template, tokenizer.special, tokenizer.encode, form), frozenset(ends)
 
 
-def encode_batch(folder: Path, config: InstructionsConfig, batch: list[Chat]) -> list[Encoded | Refused]:
-    """Each chat as tokens and mask, or why it cannot be learnt from. Runs in a worker. Raises MetrolineError for a
-    template that cannot be trained on, naming the row that shows it."""
+def encode_batch(folder: Path, config: ChatRowsConfig, batch: list[ChatRow]) -> list[list[Encoded] | Refused]:
+    """Each row's chats as tokens and mask, or why it cannot be learnt from. Runs in a worker. Raises MetrolineError
+    for a template that cannot be trained on, naming the row that shows it."""
     chats, ends = _chats(folder, config.clean)
-    return [_encoded(chats, ends, config, chat) for chat in batch]
+    return [_encoded_row(chats, ends, config, row) for row in batch]
 
 
 @lru_cache(maxsize=1)
@@ -57,18 +58,30 @@ def _chats(folder: Path, form: TextForm) -> tuple[Chats, frozenset[int]]:
     return load_chats(folder, form)
 
 
-def _encoded(chats: Chats, ends: frozenset[int], config: InstructionsConfig, chat: Chat) -> Encoded | Refused:
-    messages = [{name: message[name] for name in ("role", "content")} for message in chat.messages]
+def _encoded_row(chats: Chats, ends: frozenset[int], config: ChatRowsConfig, row: ChatRow) -> list[Encoded] | Refused:
+    found = []
+    for messages in row.chats:
+        encoded = _encoded(chats, ends, config, row.id, messages)
+        if isinstance(encoded, Refused):
+            return encoded
+        found.append(encoded)
+    return found
+
+
+def _encoded(
+    chats: Chats, ends: frozenset[int], config: ChatRowsConfig, identity: str, given: list[Message]
+) -> Encoded | Refused:
+    messages = [{name: message[name] for name in ("role", "content")} for message in given]
     try:
         chats.render(messages)
     except MetrolineError as error:
         return Refused("template_refuses", str(error))
     try:
-        example = chats.example(messages, ends, trained(chat.messages, config))
+        example = chats.example(messages, ends, config.learnt(given))
     except JoinedTokens as error:
         return Refused("joined_tokens", str(error))
     except MetrolineError as error:
-        raise MetrolineError(f"{chat.id}: {error}") from None
+        raise MetrolineError(f"{identity}: {error}") from None
     if len(example.tokens) > config.length:
         return Refused("too_long", f"{len(example.tokens):,} tokens, more than data.length ({config.length:,})")
     mask = np.zeros(len(example.tokens), np.uint8)

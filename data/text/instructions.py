@@ -21,7 +21,7 @@ from base.progress import Progress
 from data.fetch.fetched import fetched
 from data.split import SPLITS, SplitConfig
 from data.text import plots
-from data.text.chat_rows import Chat, Dropped, InstructionsConfig, read_all, share_out, spooled
+from data.text.chat_rows import ChatRow, ChatRowsConfig, Dropped, read_all, share_out, spooled
 from data.text.chat_tokens import Refused, encode_batch, load_chats
 from data.text.prepare import ALONE, in_batches, pretrained_tokenizer
 from data.text.rows import SUFFIXES
@@ -33,7 +33,7 @@ from data.text.tokenizer import Tokenizer
 def prepare(
     raw: Path,
     out: Path,
-    config: InstructionsConfig,
+    config: ChatRowsConfig,
     split: SplitConfig,
     pretrained: Path | None,
     *,
@@ -70,17 +70,17 @@ def prepare(
 
 
 def _encode_all(
-    chats: Iterator[Chat],
-    config: InstructionsConfig,
+    rows: Iterator[ChatRow],
+    config: ChatRowsConfig,
     folder: Path,
     tokenizer: Tokenizer,
     dropped: Dropped,
     pool: ProcessPoolExecutor | None,
     workers: int,
 ) -> dict[str, dict[str, Any]]:
-    """Second pass: chats as masked shards. Returns the splits' entries of index.json."""
+    """Second pass: rows as masked shards, a row's chats side by side. Returns the splits' entries of index.json."""
     statistics = dropped.statistics
-    batches = in_batches(chats, lambda chat: sum(len(message["content"]) for message in chat.messages))
+    batches = in_batches(rows, lambda row: row.size)
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(
@@ -90,13 +90,14 @@ def _encode_all(
         }
         progress = stack.enter_context(Progress("encode", statistics.read - statistics.dropped.total(), "rows"))
         for batch, results in ordered_map(pool, partial(encode_batch, folder, config), batches, workers):
-            for chat, result in zip(batch, results, strict=True):
+            for row, result in zip(batch, results, strict=True):
                 if isinstance(result, Refused):
-                    dropped(chat.id, result.reason, result.detail)
+                    dropped(row.id, result.reason, result.detail)
                     continue
-                text = "".join(message["content"] for message in chat.messages)
-                writers[chat.split].add_masked(chat.id, *result, bytes_=len(text.encode()), meta={})
-                statistics.encoded(chat.split, text, result.tokens[:-1], tokenizer)
+                for messages, encoded in zip(row.chats, result, strict=True):
+                    text = "".join(message["content"] for message in messages)
+                    writers[row.split].add_masked(row.id, *encoded, bytes_=len(text.encode()), meta={})
+                    statistics.encoded(row.split, text, encoded.tokens[:-1], tokenizer)
             progress.update(len(batch))
     return {split: writer.entry for split, writer in writers.items()}
 

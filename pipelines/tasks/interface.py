@@ -38,8 +38,9 @@ class Learner(Protocol):
 
     Random numbers may come from the global generators of PyTorch, NumPy and Python in `network`, `objective`, `batch`
     and `validation` and in what these return: the trainer seeds them by the recipe's seed, the step and the process.
-    A learner may also say what it is `Judged` by, and have `words: Words`, be `Published`, and have `fresh`: names of
-    layers that did not come with its first weights, which are trained whole where `train.adapter` freezes all else.
+    A learner may also say what it is `Judged` by, and have `words: Words`, be `Published`, `Begins`, and have `fresh`:
+    names of layers that did not come with its first weights, which are trained whole where `train.adapter` freezes all
+    else. Its objective may be `Noting`.
     """
 
     data_hash: str
@@ -83,6 +84,26 @@ class Judged(Protocol):
     def value(self, network: "nn.Module", device: "torch.device") -> float:
         """Of the whole validation split; the network is in evaluation mode. Every process calls it, and the first
         one's answer counts."""
+
+
+@runtime_checkable
+class Begins(Protocol):
+    """What a learner has that needs something of its first weights, computed once before the first step."""
+
+    def begin(self, objective: "nn.Module", folder: Path, device: "torch.device") -> None:
+        """Compute it, or read what an earlier start of the same run kept in `folder`. The network has its first weights
+        each time, also when a run goes on; called without gradients, in the precision of training.
+
+        Raises MetrolineError: training may not begin."""
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """What an objective has that measures more than its loss. Curves have each as a mean over targets, `accuracy` of
+    training steps and `valid_accuracy` of a validation."""
+
+    def noted(self) -> dict[str, float]:
+        """Name → sum over the batches since it was last asked; the names are the same each time."""
 
 
 @runtime_checkable

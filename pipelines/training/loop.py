@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from base.errors import MetrolineError
 from pipelines.recipe.train_section import Phase, TrainConfig
-from pipelines.tasks.interface import Batch, Judged, Learner, words
+from pipelines.tasks.interface import Batch, Begins, Judged, Learner, words
 from pipelines.training import device as machine
 from pipelines.training.adapter import added, check_used, digest, network_of
 from pipelines.training.distributed import Group, gathered
@@ -25,10 +25,13 @@ from pipelines.training.optimizers import build, set_rate
 from pipelines.training.order import Order
 from pipelines.training.randomness import BATCH, VALIDATION, piece_seed, reseed
 from pipelines.training.schedule import rate, shape
-from pipelines.training.snapshot import pack, persistent_buffers, unpack
+from pipelines.training.snapshot import pack, persistent_buffers, swapped, unpack
 from pipelines.training.state import Counters, States, read_tensors, write_tensors
 from pipelines.training.stop import Stopped, StopRequest
-from pipelines.training.validation import Interrupted, mean_loss
+from pipelines.training.validation import Interrupted, mean_loss, noted
+
+FIRST = "first"
+"""Folder below the states: what was computed of the first weights."""
 
 
 class Trainer:
@@ -69,6 +72,7 @@ class Trainer:
         self.saved = self.logged = 0  # steps
         self.since_log, self.flops, self.flops_since_log = 0, 0.0, 0.0  # targets; operations of a step, and since then
         self.speed, self.peak = 0.0, math.inf  # targets and operations per second
+        self.valid_noted: dict[str, float] = {}  # of the latest validation
 
     # What a step is -------------------------------------------------------------------------------------------------
 
@@ -132,6 +136,8 @@ class Trainer:
         counters.tokens += int(targets)
         counters.loss_sum += loss_sum
         counters.loss_targets += int(targets)
+        for name, value in noted(self.objective).items():
+            counters.noted[name] = counters.noted.get(name, 0.0) + self.group.sum(value)[0]
         counters.gradient_norm = norm
         self.flops = sum(batch.flops for batch in batches) * self.group.size
         self.clock.lap("compute")
@@ -187,8 +193,9 @@ class Trainer:
         """Loss over the whole validation split and the value that it is judged by, which is the loss unless the learner
         has its own; of the averaged weights where there are any. None: no split."""
         reseed(self.device, piece_seed(self.config.seed, VALIDATION, self.group.rank, 0))
-        with self.averaged(), machine.autocast(self.device, self.precision):
-            loss = mean_loss(self.objective, self.task.validation(self.device), self.group, self.stopping)
+        with swapped(self.weights, self.averages), machine.autocast(self.device, self.precision):
+            batches = self.task.validation(self.device)
+            loss, self.valid_noted = mean_loss(self.objective, batches, self.group, self.stopping)
             value = loss
             if loss is not None and isinstance(self.task, Judged):
                 self.group.gather(self.wrapped)
@@ -225,11 +232,13 @@ class Trainer:
         line: dict[str, Any] = {"step": counters.step, "tokens": counters.tokens}
         if counters.loss_targets:
             line["loss"] = counters.loss_sum / counters.loss_targets
+            line |= {name: value / counters.loss_targets for name, value in sorted(counters.noted.items())}
         line["lr"] = self.config.lr * rate(self.config, counters.step - 1)
         line["grad_norm"] = counters.gradient_norm
         if validated is not None:
             line["valid_loss"], line[f"valid_{self.metric}"] = validated
-        counters.loss_sum, counters.loss_targets = 0.0, 0
+            line |= {f"valid_{name}": value for name, value in self.valid_noted.items()}
+        counters.loss_sum, counters.loss_targets, counters.noted = 0.0, 0, {}
         if metrics is None:
             return
         metrics.curve(line)
@@ -267,6 +276,16 @@ class Trainer:
         self.saved = self.counters.step
         self.group.wait()
         self.clock.lap("save")
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """What the learner computes once of its first weights; to be called before `restore`."""
+        if not isinstance(self.task, Begins):
+            return
+        if self.fsdp:
+            raise MetrolineError("train.distributed: this task begins with whole weights", hint="take ddp")
+        with machine.autocast(self.device, self.precision):
+            self.task.begin(self.objective, self.states.folder / FIRST, self.device)
 
     def restore(self) -> bool:
         """Take up the latest whole state; False when there is none."""
@@ -361,19 +380,6 @@ class Trainer:
         return {name: gathered(tensor.detach()) for name, tensor in tensors.items()}
 
     @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Within it the network has its averaged weights."""
-        if not self.averages:
-            yield
-            return
-        own = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        _copy(self.averages, self.weights)
-        try:
-            yield
-        finally:
-            _copy(own, self.weights)
-
-    @contextlib.contextmanager
     def bar(self) -> Iterator[Progress | None]:
         """The progress bar; the other processes have none."""
         if not self.group.leads:
@@ -386,12 +392,6 @@ class Trainer:
 
 class Diverged(MetrolineError):
     """A loss or a gradient that is not a finite number."""
-
-
-@torch.no_grad()
-def _copy(source: dict[str, Tensor], target: dict[str, nn.Parameter] | dict[str, Tensor]) -> None:
-    for name, tensor in target.items():
-        tensor.copy_(source[name])
 
 
 def say(line: str) -> None:

@@ -4,7 +4,8 @@ Buffers (BatchNorm's running statistics) are kept with the weights under the sam
 them with persistent=False. Averaged weights go with the buffers of the same step, which are not averaged.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,23 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         )
     for name, tensor in own.items():
         assign(tensor, tensors[name])
+
+
+@contextlib.contextmanager
+def swapped(weights: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within it `weights` have the values of `others`, where there are any."""
+    own = {name: weights[name].detach().clone() for name in others}
+    _copy(others, weights)
+    try:
+        yield
+    finally:
+        _copy(own, weights)
+
+
+@torch.no_grad()
+def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    for name, tensor in source.items():
+        target[name].copy_(tensor)
 
 
 def pack(

@@ -71,6 +71,7 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, an
             if forget_others(states.folder.parent, identity) and fresh:
                 say("the recipe, its data or the code has changed since the last run: training starts anew")
         group.wait()
+        trainer.begin()
         if trainer.restore() and group.leads:
             ended = "is already done" if trainer.counters.finished else "goes on"
             say(f"training {ended}: found the state of step {trainer.counters.step} in {states.folder}")

@@ -37,6 +37,8 @@ class Counters:
     loss_sum: float = 0.0
     """Losses and targets since the last line of the curves."""
     loss_targets: int = 0
+    noted: dict[str, float] = field(default_factory=dict)
+    """Sums, over the same steps, of what the objective notes beside its loss."""
     gradient_norm: float = 0.0
     best_step: int = 0
     best_loss: float | None = None

@@ -7,20 +7,26 @@ import torch
 
 from base.progress import Progress
 from data.text.shards import Shards
+from data.text.tokenizer import Tokenizer
 from models.decoder.model import Decoder
 
 
-def prompts(shards: Shards, most: int) -> tuple[list[list[int]], list[list[int]]]:
-    """(prompt, answer with its end) of at most `most` chats, spread over the split: their last answers."""
-    count = min(most, len(shards))
+def prompts(shards: Shards, most: int, each: int = 1) -> tuple[list[list[int]], list[list[int]]]:
+    """(prompt, answer with its end) of at most `most` chats, spread over the split: their last answers. `each`: how
+    many neighbours share a prompt, of which the first is taken."""
     asked, given = [], []
-    for number in (len(shards) * index // count for index in range(count)):
+    for number in _spread(len(shards), most, each):
         tokens = shards.document(number)
         mask = shards.mask_at(int(shards.offsets[number]), len(tokens))
         begin = int(np.flatnonzero(~mask)[-1]) + 1
         asked.append(tokens[:begin].tolist())
         given.append(tokens[begin:].tolist())
     return asked, given
+
+
+def _spread(chats: int, most: int, each: int) -> list[int]:
+    count = min(most, chats // each)
+    return [chats // each * index // count * each for index in range(count)]
 
 
 def greedy(
@@ -61,3 +67,41 @@ def _together(model: Decoder, asked: Sequence[Sequence[int]], ends: Collection[i
         lengths = torch.clamp(lengths + 1, max=model.config.context)
         fresh, at = chosen[:, None], torch.arange(len(asked))
     return answers
+
+
+def habits(said: list[list[int]], given: list[list[int]], ends: frozenset[int]) -> dict[str, float | int]:
+    """How the generated answers end, and how long they are beside the given ones, in tokens without ends."""
+
+    def mean(all_of: list[list[int]]) -> float:
+        return sum(sum(token not in ends for token in answer) for answer in all_of) / len(all_of)
+
+    return {
+        "answers": len(said),
+        "stop_rate": sum(bool(answer) and answer[-1] in ends for answer in said) / len(said),
+        "exact_match": sum(one == other for one, other in zip(said, given, strict=True)) / len(said),
+        "answer_length": mean(said),
+        "given_length": mean(given),
+    }
+
+
+def beginnings(test: Shards, length: int, most: int, each: int = 1) -> list[tuple[int, int, int]]:
+    """(chat, start, tokens) of what the endpoint would be asked: the beginnings of chats, up to the first answer.
+    `each`: as for `prompts`."""
+    found = []
+    for chat in _spread(len(test), most, each):
+        begin, end = int(test.offsets[chat]), int(test.offsets[chat + 1])
+        shown = int(np.flatnonzero(test.mask_at(begin, end - begin))[0])
+        found.append((chat, begin, min(length, shown)))
+    return [prompt for prompt in found if prompt[2] >= 2]
+
+
+def samples(
+    tokenizer: Tokenizer, asked: list[list[int]], given: list[list[int]], said: list[list[int]], most: int
+) -> list[dict[str, str]]:
+    """Some of them as text, for the card."""
+    count = min(most, len(asked))
+    return [
+        {"prompt": tokenizer.decode(asked[place]), "text": tokenizer.decode(said[place]),
+         "given": tokenizer.decode(given[place])}
+        for place in (len(asked) * index // count for index in range(count))
+    ]  # fmt: skip

@@ -34,7 +34,7 @@ def card(
         loading="\n\n`model.safetensors`, `config.json` and the tokenizer's files make this folder a Hugging Face "
         "model.",
         quality=_quality(recipe, metrics),
-        more=(_samples(read_json(evaluation / "samples.json")),),
+        more=(samples(read_json(evaluation / "samples.json")),),
         limits=tuple(_limits(recipe, metrics, parity)),
         pictures=frozenset(path.name for path in folder.glob("*.png")),
     )
@@ -60,15 +60,17 @@ the chats: {test["gain_low"]:.4f} to {test["gain_high"]:.4f}); the perplexity on
 average, the given ones {test["given_length"]:.1f}."""
 
 
-def _samples(samples: Iterable[Mapping[str, str]]) -> str:
+def samples(found: Iterable[Mapping[str, str]], given: str = "given") -> str:
+    """The section with what it wrote. `given`: what the data's answers are called."""
+
     def shown(text: str) -> str:
         return " ".join(text.split()).replace("<", "&lt;")
 
     texts = [
-        f"> **{shown(sample['prompt'])}** {shown(sample['text'])}\n>\n> *given: {shown(sample['given'])}*"
-        for sample in samples
+        f"> **{shown(sample['prompt'])}** {shown(sample['text'])}\n>\n> *{given}: {shown(sample['given'])}*"
+        for sample in found
     ]
-    return "## Samples\n\nGreedy answers to test chats, not chosen.\n\n" + "\n\n".join(texts) if texts else ""
+    return "## Samples\n\nGreedy answers to test chats, not picked.\n\n" + "\n\n".join(texts) if texts else ""
 
 
 def _limits(recipe: "Recipe", metrics: Mapping[str, Any], parity: Mapping[str, Any]) -> Iterable[str]:

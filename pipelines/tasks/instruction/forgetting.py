@@ -43,3 +43,18 @@ def perplexity(model: Decoder, tokens: list[int], context: int) -> float:
         features = model.features(window[:, :-1])
         nats += float(linear_cross_entropy(features, model.head_weight, window[:, 1:], reduction="sum"))
     return math.exp(min(nats / (len(tokens) - 1), 100.0))
+
+
+def compare(
+    model: Decoder, base: Decoder, config: PlainText, form: TextForm, tokenizer: Tokenizer
+) -> dict[str, float | int]:
+    """metrics.json's `base`: the perplexity of both on ordinary text, and its relative rise. Raises MetrolineError as
+    `plain_tokens` does."""
+    text = plain_tokens(config, form, tokenizer)
+    tuned, original = (perplexity(network, text, config.context) for network in (model, base))
+    return {
+        "perplexity": original,
+        "tuned_perplexity": tuned,
+        "perplexity_delta": tuned / original - 1,
+        "tokens": len(text) - 1,
+    }

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from base.errors import MetrolineError
 from base.files import read_json
 from pipelines.training.loop import Trainer
-from pipelines.training.snapshot import fill, persistent_buffers
+from pipelines.training.snapshot import fill, persistent_buffers, swapped
 from tests.pipelines.training import small_runs, toy
 
 
@@ -30,7 +30,7 @@ def test_the_checkpoint_answers_as_the_trainer_did(tmp_path, monkeypatch, ema):
 
     def recorded(self):
         loss = validate(self)
-        with self.averaged(), torch.no_grad():
+        with swapped(self.weights, self.averages), torch.no_grad():
             answers[self.counters.step] = self.network.eval()(images)
         return loss
 

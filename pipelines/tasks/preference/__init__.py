@@ -1,0 +1,1 @@
+"""Preference tuning: a pretrained chat model learns which of two answers to prefer."""
