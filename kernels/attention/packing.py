@@ -21,13 +21,15 @@ class Packing(NamedTuple):
     mask: Tensor | None = None  # bool [B, 1, S, S], SDPA: causal and within documents
 
 
-def pack(cu_seqlens: Tensor, batch: int, length: int) -> Packing:
+def pack(cu_seqlens: Tensor, batch: int, length: int, branches: Tensor | None = None) -> Packing:
     """Documents of `batch` rows of `length` tokens, for causal self-attention (pass it to `attention` as `packing`).
 
     `cu_seqlens`: int32 [N + 1] on the tokens' device, from 0 to batch · length; with batch > 1 every row must start a
     document. Tokens before the first border and after the last belong to no document. On a CPU it makes the mask that
     SDPA needs, elsewhere what the Triton kernels read. It never waits for a GPU and has shapes that do not depend on
-    the documents, so it compiles. Raises ValueError for what `check_offsets` refuses.
+    the documents, so it compiles. `branches`: integers [batch, length], on a CPU alone: a token sees those before it in
+    its document that are of its own branch or of branch 0 (as answers see the prompt that they share, not each other).
+    Raises ValueError for what `check_offsets` refuses.
     """
     check_offsets("cu_seqlens", cu_seqlens, batch * length)
     if cu_seqlens.device.type == "cpu":
@@ -35,7 +37,11 @@ def pack(cu_seqlens: Tensor, batch: int, length: int) -> Packing:
             batch, length, length, causal=True, window=None, cu_seqlens_q=cu_seqlens, cu_seqlens_k=None,
             key_padding=None, device=cu_seqlens.device,
         )  # fmt: skip
+        if branches is not None:
+            mask = mask & ((branches[:, None, :, None] == branches[:, None, None]) | (branches[:, None, None] == 0))
         return Packing(cu_seqlens, cu_seqlens, mask=mask)
+    if branches is not None:
+        raise ValueError(f"attention: branches of documents are for CPUs alone, not for {cu_seqlens.device.type}")
     return with_ranges(cu_seqlens, cu_seqlens, batch * length, batch * length)
 
 

@@ -223,6 +223,7 @@ class Decoder(nn.Module):
         *,
         positions: Tensor | None = None,
         cu_seqlens: Tensor | None = None,
+        branches: Tensor | None = None,
         seed: Tensor | None = None,
     ) -> Tensor:
         """Token ids [B, S] → final normalised features [B, S, W].
@@ -232,6 +233,7 @@ class Decoder(nn.Module):
             positions: int64 [B, S]; default 0 to S - 1, or counted within each document.
             cu_seqlens: int32 [N + 1], documents packed in the B·S tokens, which do not attend to each other. The
                 first is 0, the last B·S, and every row starts a document.
+            branches: int64 [B, S], with cu_seqlens and positions, on a CPU: see `kernels.attention.packing.pack`.
             seed: int64 [] on the CPU, dropout's seed; needed in training mode where the rate is not 0.
         """
         config = self.config
@@ -244,7 +246,7 @@ class Decoder(nn.Module):
             raise ValueError(f"Decoder: {length} tokens are more than the context of {config.context}")
         packing = None
         if cu_seqlens is not None:
-            packing = pack(cu_seqlens, batch, length)
+            packing = pack(cu_seqlens, batch, length, branches)
             positions = document_positions(cu_seqlens, batch, length) if positions is None else positions
         x = self.embed_tokens(tokens)
         rope = None

@@ -1,13 +1,13 @@
 """What the trainer needs to know of preference tuning: pairs of answers, judged against the weights it began with.
 
-An epoch takes each pair once; `train.batch` counts pairs. The chats of a batch share rows of at most `train.sequence`
-tokens without seeing each other. Before the first step the log-probabilities of all answers are computed under the
+An epoch takes each pair once; `train.batch` counts pairs. The pairs of a batch share rows of `train.sequence` tokens
+without seeing each other. Before the first step the log-probabilities of all answers are computed under the
 first weights, in evaluation mode, and it is checked that training begins there: with no margin, and the loss of none.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,13 +19,13 @@ from base.files import write_json
 from base.progress import Progress
 from data.text.shards import Shards
 from models.decoder.model import Decoder
-from pipelines.tasks.instruction.packing import pack
-from pipelines.tasks.instruction.rows import inputs, rows_of
+from pipelines.tasks.instruction.rows import inputs
 from pipelines.tasks.interface import Batch, Words
 from pipelines.tasks.language_modelling.learner import LanguageModelling
 from pipelines.tasks.preference import reference
 from pipelines.tasks.preference.loss import pair_losses
 from pipelines.tasks.preference.objective import Preference
+from pipelines.tasks.preference.rows import inputs_of
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -131,22 +131,13 @@ class Preferences(LanguageModelling):
 
     def _batch_of(self, shards: Shards, split: str | None, pairs: list[int], device: torch.device) -> Batch:
         """Their chats in shared rows. `split`: whose reference goes with them; None: there is none yet."""
-        chats = [chat for pair in pairs for chat in (2 * pair, 2 * pair + 1)]
-        lengths = inputs(shards)[chats].tolist()
-        rows = pack(lengths, self.config.sequence, 0)
-        made = rows_of(shards, [[chats[place] for place in row] for row in rows], self.config.sequence, device)
-        answers = np.full(made.chats.shape, -1, np.int64)
-        for number, row in enumerate(rows):
-            of_row = np.repeat(row, [lengths[place] for place in row])
-            answers[number, : len(of_row)] = of_row
-        values: dict[str, Any] = {"tokens": made.tokens, "targets": made.targets, "cu_seqlens": made.cu_seqlens,
-                                  "answers": torch.from_numpy(answers).to(device)}  # fmt: skip
+        values = inputs_of(shards, pairs, self.config.sequence, device, share=device.type == "cpu")
         if split is not None:
             values["reference"] = self.reference[split][pairs].to(device)
-        length = made.tokens.shape[1]
+        rows, length = values["tokens"].shape
         if length not in self._flops:
             self._flops[length] = self._network.flops_per_token(length)
-        return Batch(values, len(pairs), float(self._flops[length]) * made.tokens.numel())
+        return Batch(values, len(pairs), float(self._flops[length]) * rows * length)
 
     def describe(self, epochs: NDArray[np.int64], examples: NDArray[np.int64]) -> str:
         """The pairs' numbers in the train split, the first few of them."""

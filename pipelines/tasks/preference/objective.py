@@ -31,17 +31,20 @@ class Preference(nn.Module):
         self,
         tokens: Tensor,
         targets: Tensor,
+        positions: Tensor,
         cu_seqlens: Tensor,
         answers: Tensor,
         reference: Tensor,
+        branches: Tensor | None = None,
         seed: Tensor | None = None,
     ) -> Tensor:
-        """Tokens and targets [rows, S], of which `answers` [rows, S] says the answer: 2 n is pair n's chosen one,
-        2 n + 1 its rejected one; `reference`: their log-probabilities under the first weights, float32 [pairs, 2].
+        """Tokens, targets, positions, branches: [rows, S], as `Decoder.features` takes them; `answers` [rows, S] says
+        which answer each token is of: 2 n is pair n's chosen one, 2 n + 1 its rejected one. `reference`: their
+        log-probabilities under the first weights, float32 [pairs, 2].
 
         Label smoothing applies in training mode only.
         """
-        features = self.model.features(tokens, cu_seqlens=cu_seqlens, seed=seed)
+        features = self.model.features(tokens, positions=positions, cu_seqlens=cu_seqlens, branches=branches, seed=seed)
         with torch.no_grad():
             now, counts = self.answer_sums(features, targets, answers, len(reference))
             change = now - reference
@@ -64,9 +67,9 @@ class Preference(nn.Module):
         return total + (weighted - weighted.detach())
 
     @torch.no_grad()
-    def log_probabilities(self, tokens: Tensor, targets: Tensor, cu_seqlens: Tensor, answers: Tensor) -> Tensor:
+    def log_probabilities(self, tokens: Tensor, targets: Tensor, answers: Tensor, **layout: Tensor) -> Tensor:
         """Of each answer as a whole, float32 [pairs, 2]; see `forward`."""
-        features = self.model.features(tokens, cu_seqlens=cu_seqlens)
+        features = self.model.features(tokens, **layout)
         return self.answer_sums(features, targets, answers, (int(answers.max()) + 1) // 2)[0]
 
     def answer_sums(self, features: Tensor, targets: Tensor, answers: Tensor, pairs: int) -> tuple[Tensor, Tensor]:

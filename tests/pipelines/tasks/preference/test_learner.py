@@ -12,6 +12,7 @@ from base.errors import MetrolineError
 from data.text.tokenizer import Tokenizer
 from models.adapters import Form, attach
 from pipelines.tasks.preference.learner import Preferences
+from pipelines.tasks.preference.rows import inputs_of, parts_of
 from tests.pipelines.tasks.preference import small_pairs
 
 CPU = torch.device("cpu")
@@ -90,7 +91,7 @@ def test_loss_and_gradient_are_those_of_plain_code(loss, smoothing, paths, tmp_p
             wanted = wanted - (1 - smoothing) * F.logsigmoid(0.3 * apart) - smoothing * F.logsigmoid(-0.3 * apart)
         margins.append(0.3 * apart.item())
     wanted.backward()
-    assert float(found) == pytest.approx(float(wanted), rel=1e-5)
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
     for name, weight in network.named_parameters():
         if weight.requires_grad:
             torch.testing.assert_close(gradients[name], weight.grad, rtol=2e-3, atol=1e-5)
@@ -98,6 +99,24 @@ def test_loss_and_gradient_are_those_of_plain_code(loss, smoothing, paths, tmp_p
     assert noted["margin"] == pytest.approx(sum(margins), rel=1e-4)
     assert noted["accuracy"] == sum(margin > 0 for margin in margins)
     assert objective.noted() == {}
+
+
+def test_answers_that_share_their_prompt_are_as_likely_as_alone(paths):
+    """One document for both, or one for each: fewer tokens, the same log-probabilities, and none sees the other."""
+    made = Preferences(small_pairs.recipe(), paths.prepared, paths.pretrained)
+    objective = made.objective(made.network(torch.Generator())).eval()
+    shared, alone = (inputs_of(made.train, [3, 1, 7, 7, 2], 128, CPU, share=share) for share in (True, False))
+    documents = [parts_of(made.train, 3, 0, share=share) for share in (True, False)]
+    fewer, more = (sum(len(part.learnt) for document in each for part in document) for each in documents)
+    assert fewer < 0.8 * more
+    found = objective.log_probabilities(**shared)
+    torch.testing.assert_close(found, objective.log_probabilities(**alone), rtol=1e-5, atol=1e-4)
+    assert torch.equal(found[2], found[3])
+    chosen = shared["answers"] == 0
+    shared["tokens"][chosen] = 77  # another chosen answer leaves the rejected one as it was
+    again = objective.log_probabilities(**shared)
+    assert again[0, 0] != found[0, 0]
+    assert again[0, 1] == found[0, 1]
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
