@@ -26,7 +26,7 @@ BATCH, RANK, ALPHA, RATE = 8, 16, 32, 2e-4
 ACCEPT, ACCEPT_TEST = 1e-3, 0.01
 
 PEER = """
-import json, sys, torch
+import json, sys, time, torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -48,7 +48,9 @@ settings = SFTConfig(
 )
 trainer = SFTTrainer(network, settings, train_dataset=Dataset.from_list(split["train"]),
                      processing_class=AutoTokenizer.from_pretrained(checkpoint))
+began = time.perf_counter()
 trainer.train()
+seconds = time.perf_counter() - began
 losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
 network.eval()
 nats = targets = 0.0
@@ -58,7 +60,7 @@ with torch.no_grad():
         logits = network(ids).logits[0, :-1]
         nats += float(torch.nn.functional.cross_entropy(logits[mask], ids[0, 1:][mask], reduction="sum"))
         targets += int(mask.sum())
-print(json.dumps({"losses": losses, "test_loss": nats / targets}))
+print(json.dumps({"losses": losses, "test_loss": nats / targets, "seconds": seconds}))
 """
 
 
