@@ -1,6 +1,6 @@
 """The HTTP routes: OpenAI's completions, chat, embeddings and models, Cohere's rerank; the playground and the card.
 
-The app is mounted in BentoML's service (`serving/app/service.py`), which adds /livez, /readyz and /metrics.
+Beside them BentoML answers /livez, /readyz and /metrics (`serving/app/service.py`).
 """
 
 import logging

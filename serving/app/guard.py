@@ -1,7 +1,7 @@
 """The outermost layer of a worker: request ids, one log line and one count per request, 503 while going down, keys.
 
-It also keeps BentoML's own metrics bounded. Those label every request with its path, which a client chooses; so BentoML
-sees a template (`/v1/models/{model}`, `/unknown`), and `restore_path` gives the mounted app the real path back.
+What stands between it and the routes (`serving/app/tracing.py`) names a request by its path, which a client chooses; so
+that sees a template (`/v1/models/{model}`, `/unknown`), and `restore_path` gives the routes the real path back.
 """
 
 import json
@@ -43,11 +43,12 @@ async def send_error(error: ApiError, path: str, send: Send) -> None:
 
 
 class Guard:
-    """ASGI app around BentoML's."""
+    """ASGI app around BentoML's and ours."""
 
-    def __init__(self, app: App, runtime: Runtime, send_seconds: float) -> None:
-        """`send_seconds`: after which a client that does not read its answer is cut off."""
-        self._app, self._runtime, self._patience = app, runtime, Patience(send_seconds)
+    def __init__(self, bentoml: App, routes: App, runtime: Runtime, send_seconds: float) -> None:
+        """`bentoml` answers the probes, `routes` all else. `send_seconds`: after which a client that does not read its
+        answer is cut off."""
+        self._bentoml, self._routes, self._runtime, self._patience = bentoml, routes, runtime, Patience(send_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; the lifespan and BentoML's probes go through as they are."""
@@ -56,7 +57,7 @@ class Guard:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] != "http" or scope["path"] in PROBES:
-            await self._app(scope, receive, send)
+            await self._bentoml(scope, receive, send)
         else:
             with self._runtime.in_flight(), suppress(ClientGoneError):
                 await self._patience.run(lambda watched: self._handle(scope, receive, watched), send)
@@ -92,7 +93,7 @@ class Guard:
                 await counted({"type": "http.response.body", "body": b""})
                 return
             more += self._admit(scope, found, headers, fields)
-            await self._app(scope, receive, counted)
+            await self._routes(scope, receive, counted)
         except ApiError as error:
             fields["reason"], fields["code"] = error.reason, error.code
             await send_error(error, scope["path"], counted)
@@ -128,11 +129,11 @@ class Guard:
 
 
 def restore_path(app: App) -> App:
-    """Wrap the app that BentoML mounts: it gets the path that the client asked for."""
+    """Wrap the routes: they get the path that the client asked for."""
 
-    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+    async def restored(scope: Scope, receive: Receive, send: Send) -> None:
         if "metroline" in scope:
             scope = {**scope, "path": scope["metroline"]["path"], "root_path": ""}
         await app(scope, receive, send)
 
-    return mounted
+    return restored

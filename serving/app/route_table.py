@@ -5,6 +5,7 @@ A path becomes a template of a few fixed strings, so that no client can make up 
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 WEB = Path(__file__).parents[1] / "web"
@@ -48,6 +49,7 @@ UNKNOWN = Route("/unknown", keyed=False)
 _PATTERNS = tuple((route.pattern, route) for route in ROUTES.values() if "{" in route.template)
 
 
+@lru_cache(1024)
 def find(path: str) -> Route:
     """The route of a path. What is no address below /v1/ or /v2/ still needs a key."""
     if route := ROUTES.get(path):

@@ -36,30 +36,25 @@ if folder := os.environ.get("METROLINE_METRICS_FOLDER"):
 
 
 class GuardedService(Service):
-    """A BentoML service whose workers are wrapped in `Guard`, outside of BentoML's own middleware."""
+    """A BentoML service whose workers answer our routes beside BentoML's middleware, not through it."""
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        """The ASGI app of a worker, without BentoML's time limit.
+        """The ASGI app of a worker: BentoML's for the probes, /metrics, start and end, ours for all else.
 
-        The engine has its own, and BentoML's keeps all of a request in memory until the limit has passed (1.4.39: its
-        timer is never cancelled).
+        BentoML's middleware costs more than a small model, counts every path that a client makes up, and its time limit
+        keeps all of a request in memory until it has passed (1.4.39: the timer is never cancelled).
         """
-        from bentoml._internal.server.http.traffic import TimeoutMiddleware
-
-        app = super().to_asgi(is_main)
-        app.user_middleware = [each for each in app.user_middleware if each.cls is not TimeoutMiddleware]
-        tracing.apply(app, settings.traces)
-        return Guard(app, runtime, settings.send_seconds)
+        routes = tracing.traced(restore_path(api), settings.traces)
+        return Guard(super().to_asgi(is_main), routes, runtime, settings.send_seconds)
 
 
 async def api(scope: Scope, receive: Receive, send: Send) -> None:
-    """The mounted routes; FastAPI is imported when a worker starts. What it raises has been logged and answered."""
+    """Our routes; FastAPI is imported when a worker starts. What it raises has been logged and answered."""
     assert lifecycle.api is not None
     with suppress(Exception):
         await lifecycle.api(scope, receive, send)
 
 
-@bentoml.asgi_app(restore_path(api), path="/", name="api")
 @bentoml.service(
     name="metroline",
     service_class=GuardedService,

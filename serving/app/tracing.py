@@ -1,4 +1,4 @@
-"""OpenTelemetry traces, where METROLINE_TRACES asks for them: one span a request, by BentoML's own layer.
+"""OpenTelemetry traces, where METROLINE_TRACES asks for them: one span a request.
 
     pip install 'metroline[traces]'
     METROLINE_TRACES=http://127.0.0.1:4318/v1/traces metroline serve speeches
@@ -20,19 +20,14 @@ def check(address: str) -> None:
         )
 
 
-def apply(app: Any, address: str) -> None:
-    """In a worker: send one span a request to `address`; without one, take BentoML's tracing out of the app.
-
-    BentoML's own makes a span for each token of a stream, exported or not.
-    """
+def traced(app: Any, address: str) -> Any:
+    """An ASGI app that sends one span a request to `address`, none for the parts of a stream; without an address the
+    app itself."""
+    if not address:
+        return app
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
-    if not address:
-        app.user_middleware = [each for each in app.user_middleware if each.cls is not OpenTelemetryMiddleware]
-        return
-    for each in app.user_middleware:
-        if each.cls is OpenTelemetryMiddleware:
-            each.kwargs |= {"tracer_provider": _provider(address), "exclude_spans": ["receive", "send"]}
+    return OpenTelemetryMiddleware(app, tracer_provider=_provider(address), exclude_spans=["receive", "send"])
 
 
 def _provider(address: str) -> Any:

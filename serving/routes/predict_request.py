@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 RAW = ("image", "audio")
 """Kinds of input that are bytes of a file."""
 PARAMETERS = ("top_k", "function_to_apply")
-Items = list[tuple[bytes, ...]]
+Items = list[tuple[Any, ...]]
+"""Of each item, what `serving.engines.forward.preparation.Raw` says."""
 
 
 @dataclass(frozen=True)
@@ -126,23 +127,23 @@ def _is_batch(signature: Signature, inputs: Any) -> bool:
     return bool(inputs[0]) and isinstance(inputs[0][0], list)
 
 
-def _item(signature: Signature, value: Any) -> tuple[bytes, ...]:
+def _item(signature: Signature, value: Any) -> tuple[Any, ...]:
     if len(signature.inputs) == 1:
-        return (_bytes(signature.inputs[0], value),)
+        return (_raw(signature.inputs[0], value),)
     names = [each.name for each in signature.inputs]
     if not isinstance(value, dict) or set(value) != set(names):
         raise invalid(f"An item is an object with the keys {', '.join(names)}.", "inputs", "invalid_input")
-    return tuple(_bytes(each, value[each.name]) for each in signature.inputs)
+    return tuple(_raw(each, value[each.name]) for each in signature.inputs)
 
 
-def _bytes(declared: Input, value: Any) -> bytes:
-    """An input in JSON as the bytes that the codec reads."""
+def _raw(declared: Input, value: Any) -> Any:
+    """An input in JSON as the codec reads it: a text or a file as bytes, all else as it is."""
     if declared.kind == "text":
         if not isinstance(value, str):
             raise invalid(f"{declared.name} is a string.", "inputs", "invalid_input")
         return value.encode("utf-8", errors="replace")
     if declared.kind not in RAW:
-        return json.dumps(value).encode()
+        return value
     text = value.partition(",")[2] if isinstance(value, str) and value.startswith("data:") else value
     try:
         if isinstance(text, str) and text:
@@ -162,4 +163,4 @@ def _columns(signature: Signature, table: Any) -> Items:
     lengths = {len(column) for column in table.values()}
     if len(lengths) != 1 or lengths == {0}:
         raise invalid("The columns of the table have no rows, or not equally many.", "table", "invalid_input")
-    return [(json.dumps(dict(zip(table, row, strict=True))).encode(),) for row in zip(*table.values(), strict=True)]
+    return [(dict(zip(table, row, strict=True)),) for row in zip(*table.values(), strict=True)]

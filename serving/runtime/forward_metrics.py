@@ -35,6 +35,7 @@ class ForwardMetrics(ModelMetrics):
                                "livemax", ("side", "feature"))  # fmt: skip
         self._requests.labels(**self._labels, route="/v1/models/{model}/predict", status="200")
         self._kept: dict[str, frozenset[str]] = {}
+        self._said: dict[tuple[str, str], Any] = {}
         for output in bundle.typed.outputs:
             if isinstance(output, LabelsOutput):
                 self._kept[output.name] = frozenset(output.labels[:MOST])
@@ -56,7 +57,9 @@ class ForwardMetrics(ModelMetrics):
     def label(self, output: str, label: str) -> None:
         """See ForwardEngineMetrics."""
         label = label if label in self._kept[output] else OTHER
-        self._predictions.labels(**self._labels, output=output, label=label).inc()
+        if (series := self._said.get((output, label))) is None:  # looking one up costs more than counting in it
+            series = self._said[output, label] = self._predictions.labels(**self._labels, output=output, label=label)
+        series.inc()
 
     def number(self, output: str, name: str, value: float) -> None:
         """See ForwardEngineMetrics."""

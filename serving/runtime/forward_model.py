@@ -48,6 +48,7 @@ def load(bundle: ForwardBundle, settings: Settings) -> ForwardModel:
     engine = ForwardEngine(
         bundle.typed, prepare, graph, metrics, ForwardDrift(bundle.typed, bundle.reference),
         queue=settings.waiting_items, deadline=settings.deadline, decoders=settings.cores,
+        at_once=prepare.at_once,
     )  # fmt: skip
     engine.start()
     fields = {

@@ -48,6 +48,7 @@ class ModelMetrics:
         drop_dead_workers()
         self._labels = {"model": bundle.name, "version": bundle.version}
         self._requests = self.counter("requests_total", "Requests by route and HTTP status", ("route", "status"))
+        self._answered: dict[tuple[str, int], Any] = {}
         self._rejected = self.counter("rejected_total", "Requests refused, by reason", ("reason",))
         self._cancelled = self.counter("cancelled_total", "Requests whose client went away before they were done")
         self._request_seconds = self.histogram("request_seconds", "Whole answers, arrival to last byte", SECONDS)
@@ -92,7 +93,11 @@ class ModelMetrics:
 
     def request(self, route: str, status: int) -> None:
         """A request was answered. `route`: one of a few templates."""
-        self._requests.labels(**self._labels, route=route, status=str(status)).inc()
+        if (series := self._answered.get((route, status))) is None:  # looking one up costs more than counting in it
+            series = self._answered[route, status] = self._requests.labels(
+                **self._labels, route=route, status=str(status)
+            )
+        series.inc()
 
     def completion(self, seconds: float) -> None:
         """A request for an answer was answered completely."""

@@ -55,6 +55,7 @@ class Batcher:
     def __init__(self, graph: BatchGraph, ran: Callable[[list[Job], float], None]) -> None:
         """`ran`: told of each batch and the seconds that it took, in the batcher's thread."""
         self._graph, self._ran = graph, ran
+        self._arrived: list[Job] = []  # in this turn of the event loop
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._ended = False
@@ -72,21 +73,31 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Items that wait."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._arrived)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Queue items; each one's `answer` will have its outputs, or an ApiError."""
+        """Queue items; each one's `answer` will have its outputs, or an ApiError.
+
+        The thread hears at once of all that one turn of the event loop brings: waking it costs more than a small model.
+        """
+        if self._ended:
+            raise unavailable("draining")
+        if not self._arrived:
+            asyncio.get_running_loop().call_soon(self._push)
+        self._arrived.extend(jobs)
+
+    def _push(self) -> None:
         with self._changed:
-            if self._ended:
-                raise unavailable("draining")
-            self._waiting.extend(jobs)
+            self._waiting.extend(self._arrived)
+            self._arrived.clear()
             self._changed.notify()
 
     def abort(self) -> None:
         """End what waits, with an error that says why, and take nothing new. From the event loop's thread."""
         with self._changed:
             self._ended = True
-            jobs, self._waiting = list(self._waiting), deque()
+            jobs, self._waiting = [*self._waiting, *self._arrived], deque()
+            self._arrived.clear()
         for job in jobs:
             _deliver([(job, unavailable("draining"))])
 

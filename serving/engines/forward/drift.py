@@ -3,9 +3,10 @@
 It keeps a few numbers of each item, and none of what was sent.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from data.drift import Array, features, psi, shares
 from data.signature import Signature
@@ -25,22 +26,23 @@ class ForwardDrift:
 
     def __init__(self, signature: Signature, reference: Mapping[str, Any] | None) -> None:
         self._signature, self._reference = signature, reference or {}
-        self._items: deque[tuple[dict[str, float], dict[str, float]]] = deque(maxlen=WINDOW)
-        self._since = 0
+        self._kept = [self._reference.get(side, {}) for side in SIDES]
+        self._items = [np.full((WINDOW, len(kept)), np.nan) for kept in self._kept]
+        self._count = 0
 
     def add(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> dict[Side, dict[str, float]] | None:
         """Count an item, decoded and answered. Returns the scores of both sides, now and then."""
         if not self._reference:
             return None
-        self._items.append(features(self._signature, inputs, outputs))
-        self._since += 1
-        if len(self._items) < ENOUGH or self._since < EVERY:
+        for items, kept, found in zip(self._items, self._kept, features(self._signature, inputs, outputs), strict=True):
+            items[self._count % WINDOW] = [found.get(name, np.nan) for name in kept]
+        self._count += 1
+        if self._count < ENOUGH or self._count % EVERY:
             return None
-        self._since = 0
         return {
             side: {
-                name: psi(kept["shares"], shares(kept, [item[place].get(name, float("nan")) for item in self._items]))
-                for name, kept in self._reference.get(side, {}).items()
+                name: psi(bins["shares"], shares(bins, items[: self._count, column]))
+                for column, (name, bins) in enumerate(kept.items())
             }
-            for place, side in enumerate(SIDES)
+            for side, items, kept in zip(SIDES, self._items, self._kept, strict=True)
         }

@@ -1,4 +1,4 @@
-"""The engine: raw items in, arrays out, by way of a pool of threads that decode and the batcher's one that runs.
+"""The engine: raw items in, arrays out: a pool of threads decodes files and texts, the batcher's thread runs.
 
     outputs = await engine.answer([(png,), (jpeg,)], "req-1")
 
@@ -26,16 +26,16 @@ class ForwardEngine:
 
     def __init__(
         self, signature: Signature, prepare: Preparation, graph: BatchGraph, metrics: ForwardEngineMetrics,
-        drift: ForwardDrift, *, queue: int = 256, deadline: float = 120.0, decoders: int = 1,
+        drift: ForwardDrift, *, queue: int = 256, deadline: float = 120.0, decoders: int = 1, at_once: int = 0,
     ) -> None:  # fmt: skip
         """`queue`: items that may wait beside a batch; `deadline`: seconds that a request may take, waiting included;
-        `decoders`: threads that decode."""
+        `decoders`: threads that decode; `at_once`: items of a request that need none."""
         self.signature, self._prepare, self._metrics, self._drift = signature, prepare, metrics, drift
         self.largest, self.most, self._deadline = graph.largest, queue + graph.largest, deadline
         self._batcher = Batcher(graph, self._ran)
         self._pool = ThreadPoolExecutor(decoders, "metroline-decode")
         self._inside = 0  # items that are decoded, wait or run
-        self._ended = False
+        self._at_once, self._ended = at_once, False
         self._seconds = 0.01  # rolling mean of the graph's time for an item, for Retry-After
 
     def start(self) -> None:
@@ -103,13 +103,13 @@ class ForwardEngine:
             self._count(-room)
 
     async def _decoded(self, items: Sequence[tuple[Raw, ...]], param: str) -> list[Prepared]:
-        loop = asyncio.get_running_loop()
-        decoding = [loop.run_in_executor(self._pool, self._decode, item) for item in items]
-        found: list[Prepared] = []
+        loop, found = asyncio.get_running_loop(), list[Prepared]()
+        quick = len(items) <= self._at_once
+        decoding = [] if quick else [loop.run_in_executor(self._pool, self._decode, item) for item in items]
         try:
-            for number, ready in enumerate(decoding):
+            for number, item in enumerate(items):
                 try:
-                    found.append(await ready)
+                    found.append(self._decode(item) if quick else await decoding[number])
                 except BadItem as error:
                     where = f"Item {number}: " if len(items) > 1 else ""
                     raise invalid(f"{where}{error}", param, "invalid_input") from None

@@ -4,10 +4,12 @@ Bytes become arrays by `data.codecs`, which prepare uses too; images are resized
 tokenized by its tokenizer.json and padded, to a length that depends on itself alone.
 """
 
+from typing import Any
+
 import numpy as np
 
 from data.codecs import decode
-from data.signature import Input, TextInput
+from data.signature import Input, SeriesInput, TableInput, TextInput, VectorInput
 from data.text.cut import first_tokens
 from data.text.tokenizer import Tokenizer
 from serving.engines.forward.bundle import ForwardBundle
@@ -16,8 +18,11 @@ from serving.engines.forward.graph import Array, Prepared, session
 SHORTEST = 16
 """Tokens; shorter texts are padded to it, longer ones to the next power of two."""
 
-Raw = bytes | str | tuple[int, ...]
-"""An input as a client sends it; a text may be a string, or its token ids."""
+QUICK = 512
+"""Numbers that are read sooner than a thread is woken to read them."""
+
+Raw = Any
+"""An input as a client sends it: bytes of a file, a text or its token ids, or a JSON value (or its bytes)."""
 
 
 class Preparation:
@@ -28,6 +33,8 @@ class Preparation:
         kinds = {each.kind for each in self._inputs}
         self._resize = session(bundle.path / "pre.onnx", 1) if "image" in kinds else None
         self._tokenizer = Tokenizer.load(bundle.path / "tokenizer.json") if "text" in kinds else None
+        self.at_once = QUICK // max(1, sum(map(_numbers, self._inputs)))
+        """So many items may be made ready on the event loop itself: they are a few numbers each."""
 
     def __call__(self, raw: tuple[Raw, ...]) -> Prepared:
         """One item, an input for each of the signature's. Raises BadItem for what cannot be read."""
@@ -54,3 +61,14 @@ class Preparation:
             )
             return np.pad(array, (0, size - array.size))
         return array
+
+
+def _numbers(declared: Input) -> int:
+    """How many numbers an item of this input has; more than are ever quick where it is no list of numbers."""
+    if isinstance(declared, TableInput):
+        return len(declared.columns)
+    if isinstance(declared, SeriesInput):
+        return declared.context * len(declared.channels)
+    if isinstance(declared, VectorInput):
+        return len(declared.names) or (declared.shape[0] if declared.shape else QUICK + 1)
+    return QUICK + 1

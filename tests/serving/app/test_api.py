@@ -348,7 +348,7 @@ def test_unknown_addresses_do_not_grow_the_metrics(client):
     text = client.get("/metrics").text
     assert "random" not in text
     assert 'metroline_requests_total{model="tiny",route="/unknown",status="404"' in text
-    assert 'endpoint="/v1/models/{model}"' in text
+    assert 'route="/v1/models/{model}",status="404"' in text
 
 
 def test_request_ids(client):

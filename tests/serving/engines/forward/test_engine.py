@@ -87,6 +87,50 @@ def test_what_waits_goes_together_up_to_the_largest_batch():
     run(test)
 
 
+def test_what_one_turn_of_the_event_loop_brings_goes_together():
+    async def test():
+        made, graph, _ = engine(at_once=1)
+        found = await asyncio.gather(*(made.answer(items(n), "a") for n in (1, 2, 3)))
+        assert [numbers(each) for each in found] == [[2], [4], [6]]
+        assert graph.batches == [[1, 2, 3]]
+
+    run(test)
+
+
+def test_only_a_few_items_are_decoded_on_the_event_loop():
+    seen = []
+
+    def watched(raw):
+        seen.append(threading.current_thread() is threading.main_thread())
+        return prepare(raw)
+
+    async def test():
+        made = ForwardEngine(PRICE, watched, Graph(), Recorder(), ForwardDrift(PRICE, None), at_once=2)
+        made.start()
+        await made.answer(items(1, 2), "a")
+        await made.answer(items(1, 2, 3), "b")
+        with pytest.raises(ApiError, match="Item 1: row: no value for age"):
+            await made.answer(items(1, "bad"), "c")
+
+    run(test)
+    assert seen == [True] * 2 + [False] * 3 + [True] * 2
+
+
+def test_an_end_in_the_same_turn_reaches_what_has_just_come():
+    async def test():
+        made, graph, _ = engine(at_once=1)
+        asked = asyncio.create_task(made.answer(items(1), "a"))
+        await asyncio.sleep(0)
+        assert made._batcher.waiting == 1
+        made.abort()
+        with pytest.raises(ApiError) as caught:
+            await asked
+        assert caught.value.status == 503
+        assert not graph.batches
+
+    run(test)
+
+
 def test_only_equal_shapes_share_a_batch_and_the_oldest_goes_first():
     async def test():
         made, graph, _ = engine()
