@@ -88,9 +88,10 @@ def _content(file: Path) -> bytes:
 
 
 def inner_module(name: str, inner: str) -> str:
-    """`name.inner` where `name` is a folder, else `name`: a thing may be one file or a folder. Imports neither."""
+    """`name.inner` where the module `name` is a folder that has it, else `name`: a thing may be a file or a folder."""
     spec = importlib.util.find_spec(name)
-    return f"{name}.{inner}" if spec is not None and spec.submodule_search_locations else name
+    folder = spec is not None and spec.submodule_search_locations
+    return f"{name}.{inner}" if folder and importlib.util.find_spec(f"{name}.{inner}") else name
 
 
 def _files(root: Path, name: str) -> list[Path]:

@@ -4,7 +4,7 @@
     network = load(Path("checkpoint"))
 
 A decoder is a Hugging Face folder (`models.decoder.huggingface`). Of any other kind, config.json has its keys below
-`model`, and only Metroline reads it. Beside its `Config`, such a kind has a function `language_model`.
+`model`, and only Metroline reads it. Such a kind has classes `Config` and `Network`.
 """
 
 import importlib
@@ -34,10 +34,12 @@ def build(config: ModelConfig, generator: torch.Generator | None = None) -> Lang
     is no language model."""
     if isinstance(config, DecoderConfig):
         return Decoder(config, generator)
-    module = importlib.import_module(type(config).__module__)
-    if not hasattr(module, "language_model"):
+    module = importlib.import_module(inner_module(type(config).__module__.removesuffix(".config"), "network"))
+    network = getattr(module, "Network", None)
+    if not (isinstance(network, type) and issubclass(network, StatefulModel)):
         raise MetrolineError(f"model.kind: {config.kind} is no language model")  # type: ignore[attr-defined]
-    made: StatefulModel = module.language_model(config, generator)
+    make: Any = network  # its constructor takes the kind's own Config, and the generator
+    made: StatefulModel = make(config, generator)
     return made
 
 

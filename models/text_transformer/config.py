@@ -1,16 +1,11 @@
-"""The keys of `model: {kind: text-transformer}`, and the way to the network. Imports no torch."""
+"""The keys of `model: {kind: text-transformer}`. Imports no torch."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from models.common.config import ModelConfig
-
-if TYPE_CHECKING:
-    import torch
-
-    from models.text_transformer.model import TextTransformer
 
 
 class Config(ModelConfig):
@@ -26,10 +21,3 @@ class Config(ModelConfig):
         """See `ModelConfig`."""
         if self.width % self.heads:
             yield f"model.width: {self.width} is not a multiple of model.heads ({self.heads})"
-
-
-def build(config: Config, shape: tuple[int, ...], outputs: int, generator: "torch.Generator") -> "TextTransformer":
-    """The network with its first weights, for token ids [length, vocabulary]."""
-    from models.text_transformer.model import TextTransformer
-
-    return TextTransformer(config, shape, outputs, generator)

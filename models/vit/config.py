@@ -1,16 +1,11 @@
-"""The keys of `model: {kind: vit}`, and the way to the network. Imports no torch."""
+"""The keys of `model: {kind: vit}`. Imports no torch."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from models.common.config import ModelConfig
-
-if TYPE_CHECKING:
-    import torch
-
-    from models.vit.model import ViT
 
 
 class Config(ModelConfig):
@@ -27,12 +22,3 @@ class Config(ModelConfig):
         """See `ModelConfig`."""
         if self.width % self.heads:
             yield f"model.width: {self.width} is not a multiple of model.heads ({self.heads})"
-
-
-def build(config: Config, shape: tuple[int, ...], outputs: int, generator: "torch.Generator") -> "ViT":
-    """The network with its first weights, for images [C, H, W]. Raises ValueError: patches that do not fill one."""
-    from models.vit.model import ViT
-
-    if shape[1] % config.patch or shape[2] % config.patch:
-        raise ValueError(f"model.patch {config.patch} does not divide images of {shape[1]} x {shape[2]}")
-    return ViT(config, shape, outputs, generator)

@@ -1,15 +1,10 @@
-"""The keys of `model: {kind: wavenet}`, and the way to the network. Imports no torch."""
+"""The keys of `model: {kind: wavenet}`. Imports no torch."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from models.common.config import Activation, StatefulConfig
-
-if TYPE_CHECKING:
-    import torch
-
-    from models.wavenet.model import Network
 
 
 class Config(StatefulConfig):
@@ -20,10 +15,3 @@ class Config(StatefulConfig):
     width: int = Field(default=24, ge=1, description="of an embedding")
     hidden: int = Field(default=128, ge=1, description="channels of each layer")
     activation: Activation = "tanh"
-
-
-def language_model(config: Config, generator: "torch.Generator | None" = None) -> "Network":
-    """The network; `generator` draws its first weights."""
-    from models.wavenet.model import Network
-
-    return Network(config, generator)

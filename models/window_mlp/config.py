@@ -1,15 +1,10 @@
-"""The keys of `model: {kind: window-mlp}`, and the way to the network. Imports no torch."""
+"""The keys of `model: {kind: window-mlp}`. Imports no torch."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from models.common.config import Activation, StatefulConfig
-
-if TYPE_CHECKING:
-    import torch
-
-    from models.window_mlp.model import Network
 
 
 class Config(StatefulConfig):
@@ -21,10 +16,3 @@ class Config(StatefulConfig):
     hidden: int = Field(default=200, ge=1, description="width of the hidden layers")
     layers: int = Field(default=1, ge=1, description="hidden layers")
     activation: Activation = "tanh"
-
-
-def language_model(config: Config, generator: "torch.Generator | None" = None) -> "Network":
-    """The network; `generator` draws its first weights."""
-    from models.window_mlp.model import Network
-
-    return Network(config, generator)

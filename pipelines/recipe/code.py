@@ -62,7 +62,7 @@ def files(stage: str, task: str, model: str, root: Path = Path(".")) -> frozense
         if stage == "export":
             entries.append(f"pipelines.exporting.{kinds.task(task).engine}")
         if stage != "prepare":
-            entries.append(kinds.module_of(kinds.MODELS, model))
+            entries += kinds.module_of(kinds.MODELS, model), kinds.network_of(model)
     schema = kinds.module_of(kinds.TASKS, task).rpartition(".")[0] + ".config"
     return frozenset(closure(*entries, root=root, without=(*PLUMBING, schema), passed_over=passed_over))
 

@@ -2,11 +2,12 @@
 
 `task: {kind: language-modelling}` is the class `Task` of `pipelines/tasks/language_modelling/task.py` (or, of a task
 in one file, of `pipelines/tasks/KIND.py`); `model: {kind: decoder}` has its keys in the class `Config` of
-`models/decoder/config.py` (or `models/KIND.py`; a folder's config.py imports no torch, so its recipes are read at
-once). So a new kind is a new file, and no list.
+`models/lenet/config.py`, and its network in `network.py` beside it (or both in `models/KIND.py`; a config.py imports no
+torch, so its recipes are read at once). So a new kind is a new file, and no list.
 """
 
 import importlib
+import importlib.util
 import re
 from functools import cache
 from pathlib import Path
@@ -42,6 +43,19 @@ def module_of(where: tuple[str, str], kind: str) -> str:
         raise MetrolineError(f"{what}.kind: there is no {what} {kind!r}; {nearest(kind, known)}")
     package, inner = where
     return inner_module(f"{package}.{kind.replace('-', '_')}", inner)
+
+
+def network_of(kind: str) -> str:
+    """The dotted name of the module that makes a model's network: network.py beside config.py, or the one file of both.
+    Raises MetrolineError as `module_of` does."""
+    return inner_module(module_of(MODELS, kind).removesuffix(".config"), "network")
+
+
+def takes_first_weights(kind: str) -> bool:
+    """Whether a model's network can begin with the weights of others. Found by reading: importing it takes a second."""
+    spec = importlib.util.find_spec(network_of(kind))
+    source = Path(spec.origin).read_text(encoding="utf-8") if spec is not None and spec.origin else ""
+    return re.search(r"^def first\(", source, re.MULTILINE) is not None
 
 
 def shared_tasks() -> list[str]:

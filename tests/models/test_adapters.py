@@ -14,7 +14,7 @@ from models.adapters import Adapted, Form, adapted, attach, merge, project, unus
 from models.decoder.config import DecoderConfig
 from models.decoder.model import Decoder
 from models.vit.config import Config as ViTConfig
-from models.vit.config import build as build_vit
+from models.vit.network import build as build_vit
 
 FORMS = {
     "lora": Form(4, 8.0),

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from base.errors import MetrolineError
 from models.common.layers import fold
-from models.efficientnet import model
-from models.efficientnet.config import Config, build, first
+from models.efficientnet import network as model
+from models.efficientnet.network import Config, build, first
 
 GENERATOR = torch.Generator()
 

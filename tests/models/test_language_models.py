@@ -10,7 +10,7 @@ from base.errors import MetrolineError
 from base.files import read_json, write_json
 from models.checkpoint import LanguageModel, build, load, save
 from models.common.activations import ACTIVATIONS
-from models.recurrent.model import by_time
+from models.recurrent.network import by_time
 from tests.serving.tiny_bundle import character_tokenizer
 
 VOCABULARY = 28

@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from models.common.layers import ConvNorm, fold
-from models.efficientnet import config as efficientnet
-from models.encoder import config as encoder
-from models.lenet import config as lenet
-from models.mlp import config as mlp
-from models.resnet import config as resnet
-from models.text_cnn import config as text_cnn
-from models.text_lstm import config as text_lstm
-from models.text_transformer import config as text_transformer
-from models.vgg import config as vgg
-from models.vit import config as vit
+from models.efficientnet import network as efficientnet
+from models.encoder import network as encoder
+from models.lenet import network as lenet
+from models.mlp import network as mlp
+from models.resnet import network as resnet
+from models.text_cnn import network as text_cnn
+from models.text_lstm import network as text_lstm
+from models.text_transformer import network as text_transformer
+from models.vgg import network as vgg
+from models.vit import network as vit
 
 GENERATOR = torch.Generator()
 IMAGES = [(lenet, lenet.Config()), (resnet, resnet.Config(widths=(4, 8), blocks=1)), (vgg, vgg.Config(widths=(4, 8))),

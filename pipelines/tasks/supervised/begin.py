@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def module_of(kind: str) -> Any:
-    """The module of a kind of model."""
-    return importlib.import_module(kinds.module_of(kinds.MODELS, kind))
+    """The module that makes the network of a kind of model."""
+    return importlib.import_module(kinds.network_of(kind))
 
 
 def shaped(model: "BaseModel", first: Path | None) -> "BaseModel":

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipelines.tasks.supervised.begin import module_of
+from pipelines.recipe import kinds
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -18,7 +18,7 @@ def problems_of_first(recipe: "Recipe") -> Iterator[str]:
         if recipe.pretrained.freeze:
             yield "pretrained.freeze: there is nothing to freeze without pretrained.source"
         return
-    if not hasattr(module_of(kind), "first"):
+    if not kinds.takes_first_weights(kind):
         yield f"pretrained.source: {kind} takes no weights of others (docs/extending.md: first)"
     if not recipe.train.model_fields_set:
         yield "train: nothing is learnt without keys, and the head of pretrained weights is new; give it steps"

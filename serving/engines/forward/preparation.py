@@ -70,5 +70,6 @@ def _numbers(declared: Input) -> int:
     if isinstance(declared, SeriesInput):
         return declared.context * len(declared.channels)
     if isinstance(declared, VectorInput):
-        return len(declared.names) or (declared.shape[0] if declared.shape else QUICK + 1)
+        free = not declared.shape or declared.shape[0] < 0
+        return len(declared.names) or (QUICK + 1 if free else declared.shape[0])
     return QUICK + 1

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from models.encoder.config import Config, build
 from models.encoder.model import Encoder
+from models.encoder.network import Config, build
 
 STYLES: dict[str, dict[str, Any]] = {
     "bert": {"types": 2},

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from base.errors import MetrolineError
 from data.text import weights as text_side
 from data.text.tokenizer import Tokenizer
-from models.encoder.config import Config, build, first, shaped
 from models.encoder.huggingface import save_pretrained
 from models.encoder.layout import Packed, Rows
 from models.encoder.model import Encoder
+from models.encoder.network import Config, build, first, shaped
 from tests.models.encoder.small_encoders import VOCABULARY, ragged, small
 
 LENGTHS = (1, 3, 7, 12)  # short ones first, as `Packed` has them

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.encoder.config import Config, build
 from models.encoder.layout import Packed, Rows
+from models.encoder.network import Config, build
 from tests.models.encoder.small_encoders import STYLES, VOCABULARY, ragged, small
 
 LENGTHS = (3, 12, 1, 7, 12, 5)

@@ -17,7 +17,7 @@ from base.files import read_json
 from models import adapter_files
 from models.decoder.huggingface import load, published
 from models.vit.config import Config as ViTConfig
-from models.vit.config import build as build_vit
+from models.vit.network import build as build_vit
 from pipelines.paths import Paths
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.train_section import TrainConfig

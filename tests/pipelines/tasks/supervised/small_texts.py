@@ -10,8 +10,8 @@ import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from base.files import sha256, write_json
-from models.encoder.config import Config, build
 from models.encoder.huggingface import save_pretrained
+from models.encoder.network import Config, build
 from pipelines.paths import Paths
 from pipelines.recipe.schema import Recipe
 

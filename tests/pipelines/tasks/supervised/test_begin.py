@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from base.errors import MetrolineError
-from models import lenet
+from models.lenet import network as lenet
 from pipelines.paths import Paths
+from pipelines.recipe import kinds
 from pipelines.recipe.consistency import problems
 from pipelines.recipe.schema import Recipe
 from pipelines.tasks.supervised.learner import Supervised
@@ -50,6 +51,14 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Paths, dict[st
 def hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lenet, "first", first, raising=False)
     monkeypatch.setattr(lenet, "shaped", shaped, raising=False)
+    monkeypatch.setattr(kinds, "takes_first_weights", lambda kind: True)  # which reads the file
+
+
+def test_which_models_take_first_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert [kind for kind in ("efficientnet", "encoder", "lenet", "decoder") if kinds.takes_first_weights(kind)] == [
+        "efficientnet", "encoder"
+    ]  # fmt: skip
 
 
 def fine_tuned(freeze: bool = False, **changes: Any) -> Recipe:
@@ -115,7 +124,7 @@ def test_contradictions_are_found_when_the_recipe_is_read(monkeypatch: pytest.Mo
     assert list(problems(fine_tuned())) == []
     assert next(problems(fine_tuned(train={}))).startswith("train: nothing is learnt without keys")
     assert "nothing to freeze" in next(problems(recipe(pretrained={"freeze": True})))
-    monkeypatch.delattr(lenet, "first")
+    monkeypatch.undo()
     assert "lenet takes no weights of others" in next(problems(fine_tuned()))
 
 

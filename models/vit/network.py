@@ -36,3 +36,10 @@ class ViT(nn.Module):
             x = layer(x, seed=seed)
         logits: Tensor = self.head(self.norm(x).mean(1))
         return logits
+
+
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> ViT:
+    """The network with its first weights, for images [C, H, W]. Raises ValueError: patches that do not fill one."""
+    if shape[1] % config.patch or shape[2] % config.patch:
+        raise ValueError(f"model.patch {config.patch} does not divide images of {shape[1]} x {shape[2]}")
+    return ViT(config, shape, outputs, generator)

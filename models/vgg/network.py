@@ -31,3 +31,8 @@ class VGG(nn.Module):
                 x = functional.max_pool2d(x, 2)
         logits: Tensor = self.head(dropout(x.mean((2, 3)), self.rate, seed, 0))
         return logits
+
+
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> VGG:
+    """The network with its first weights, for images [C, H, W]."""
+    return VGG(config, shape[0], outputs, generator)

@@ -38,3 +38,8 @@ class TextLSTM(nn.Module):
         best = both.masked_fill(~there.unsqueeze(2), -1.0).amax(1)  # states are above -1
         logits: Tensor = self.head(dropout(best, self.rate, seed, 1))
         return logits
+
+
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> TextLSTM:
+    """The network with its first weights, for token ids [length, vocabulary]."""
+    return TextLSTM(config, shape[1], outputs, generator)

@@ -29,3 +29,11 @@ class MLP(nn.Module):
             x = dropout(functional.gelu(layer(x)), self.rate, seed, site)
         logits: Tensor = self.head(x)
         return logits
+
+
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> MLP:
+    """The network with its first weights, for items of `shape`."""
+    inputs = 1
+    for size in shape:
+        inputs *= size
+    return MLP(config, inputs, outputs, generator)

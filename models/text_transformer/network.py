@@ -39,3 +39,8 @@ class TextTransformer(nn.Module):
         mean = (self.norm(x) * weight).sum(1) / weight.sum(1).clamp(min=1)
         logits: Tensor = self.head(dropout(mean, self.rate, seed, 1))
         return logits
+
+
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> TextTransformer:
+    """The network with its first weights, for token ids [length, vocabulary]."""
+    return TextTransformer(config, shape, outputs, generator)

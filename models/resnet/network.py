@@ -51,3 +51,8 @@ class ResNet(nn.Module):
             x = layer(x)
         logits: Tensor = self.head(x.mean((2, 3)))
         return logits
+
+
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> ResNet:
+    """The network with its first weights, for images [C, H, W]."""
+    return ResNet(config, shape[0], outputs, generator)

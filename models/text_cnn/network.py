@@ -38,3 +38,8 @@ class TextCNN(nn.Module):
             best.append((functional.relu(layer(runs)) * there).amax(1))  # a run begins at a token, and may end behind
         logits: Tensor = self.head(dropout(torch.cat(best, 1), self.rate, seed, 1))
         return logits
+
+
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> TextCNN:
+    """The network with its first weights, for token ids [length, vocabulary]."""
+    return TextCNN(config, shape[1], outputs, generator)

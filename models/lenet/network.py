@@ -29,3 +29,8 @@ class LeNet(nn.Module):
         x = functional.relu(self.hidden(dropout(x.flatten(1), self.rate, seed, 0)))
         logits: Tensor = self.head(dropout(x, self.rate, seed, 1))
         return logits
+
+
+def build(config: Config, shape: tuple[int, ...], outputs: int, generator: torch.Generator) -> LeNet:
+    """The network with its first weights, for images [C, H, W]."""
+    return LeNet(config, shape, outputs, generator)
