@@ -29,7 +29,7 @@ class Found:
     def about(self) -> str:
         """How the recipe's description begins."""
         return {"text": "text of", "table": "rows of", "sentences": "texts of", "images": "images of",
-                "chats": "chats of"}[self.template]  # fmt: skip
+                "chats": "chats of", "pairs": "pairs of answers of"}[self.template]  # fmt: skip
 
     def recipe(self, **more: str) -> str:
         """The recipe's text."""

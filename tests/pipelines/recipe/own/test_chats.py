@@ -60,6 +60,31 @@ def test_the_fields_of_chats_are_found(row, chat, name, root):
     assert "# comment" in (root / "params.yaml").read_text()
 
 
+PAIRS = [
+    (lambda n: {"prompt": f"a{n}", "chosen": "b", "rejected": "c"}, {"prompt": "prompt"}),
+    (lambda n: {"question": f"a{n}", "better": "b", "worse": "c"},
+     {"prompt": "question", "chosen": "better", "rejected": "worse"}),
+    (lambda n: {"instruction": f"a{n}", "input": "", "output": "b", "rejected": "c", "chosen": "b"},
+     {"user": "{instruction}\n{input}"}),
+    (lambda n: {"prompt": "x", "chosen": turns(n), "rejected": [turns(n)[0], {"role": "assistant", "content": "?"}]},
+     {}),
+    (lambda n: {"prompt": turns(n)[:1], "chosen": turns(n)[1:], "rejected": "No."}, {"prompt": "prompt"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "chat"), PAIRS)
+def test_two_answers_are_a_preference(row, chat, root):
+    same = dict.fromkeys(row(0), "c")
+    data = written(root, [*(row(n) for n in range(60)), same])
+    path, found = create("mine", data, root, base="smollm2")
+    recipe = yaml.safe_load(path.read_text())
+    assert recipe["data"]["chat"] == chat
+    assert recipe["task"]["kind"] == "preference"
+    assert found.said.startswith("60 pairs of answers (")
+    assert "left out: " in found.said
+    assert (recipe["train"]["batch"], recipe["train"]["steps"]) == (16, 8)
+
+
 def test_rows_that_cannot_be_learnt_from_are_told(root):
     rows = [{"messages": turns(n)} for n in range(50)] + [{"messages": turns(1)[:1]}, {"text": "a"}, 1]
     _, found = create("mine", written(root, rows), root, base="smollm2")
