@@ -74,6 +74,15 @@ class Group:
         if self.size > 1:
             dist.barrier()
 
+    @contextlib.contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """Within it is the first process, and only when that is done the others, who find what it has written."""
+        if not self.leads:
+            self.wait()
+        yield
+        if self.leads:
+            self.wait()
+
     def wrap(self, objective: nn.Module, network: nn.Module, kind: Literal["ddp", "fsdp"]) -> nn.Module:
         """`objective` made to share its gradients. With fsdp the network's weights become DTensors, in place."""
         if self.size == 1:

@@ -30,8 +30,7 @@ from pipelines.training.state import Counters, States, read_tensors, write_tenso
 from pipelines.training.stop import Stopped, StopRequest
 from pipelines.training.validation import Interrupted, mean_loss, noted
 
-FIRST = "first"
-"""Folder below the states: what was computed of the first weights."""
+FIRST = "first"  # folder below the states: what was computed of the first weights
 
 
 class Trainer:
@@ -284,7 +283,7 @@ class Trainer:
             return
         if self.fsdp:
             raise MetrolineError("train.distributed: this task begins with whole weights", hint="take ddp")
-        with machine.autocast(self.device, self.precision):
+        with self.group.leader_first(), machine.autocast(self.device, self.precision):
             self.task.begin(self.objective, self.states.folder / FIRST, self.device)
 
     def restore(self) -> bool:

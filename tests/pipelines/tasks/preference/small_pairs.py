@@ -21,10 +21,10 @@ def rows() -> list[Any]:
              "rejected": f"go: {row['output']}"} for row in chats.rows()]  # fmt: skip
 
 
-def recipe(**sections: Any) -> Recipe:
-    """The recipe `polite`, with other sections where given."""
+def values(**sections: Any) -> dict[str, Any]:
+    """What stands in its YAML file; sections given here take the place of its own."""
     nowhere = {"kind": "file", "path": "nowhere", "sha256": "0" * 64}
-    return Recipe.of({
+    return {
         "name": "polite", "description": "manners", "licence": "made up for tests", "source": nowhere,
         "pretrained": {"source": nowhere},
         "data": {"chat": CHAT, "duplicates": {"near": False}, "length": 128},
@@ -36,7 +36,12 @@ def recipe(**sections: Any) -> Recipe:
         "export": {"lengths": (1, 7), "int8_tokens": 256, "calibration_tokens": 256, "torchscript": False,
                    "pt2": False},
         **sections,
-    })  # fmt: skip
+    }  # fmt: skip
+
+
+def recipe(**sections: Any) -> Recipe:
+    """The recipe `polite`, with other sections where given."""
+    return Recipe.of(values(**sections))
 
 
 def prepared(root: Path, given: list[Any] | None = None, made: Recipe | None = None) -> Paths:

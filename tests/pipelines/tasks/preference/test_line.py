@@ -26,7 +26,7 @@ from pipelines.training.stage import train
 from tests.pipelines import small_line
 from tests.pipelines.tasks.preference import small_pairs
 from tests.pipelines.tasks.preference.test_learner import plainly
-from tests.pipelines.training.small_runs import hashes, killed_after
+from tests.pipelines.training.small_runs import hashes, killed_after, start
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,22 @@ def test_a_killed_run_arrives_at_the_same_bytes(prepared, taught, tmp_path):
     train(small_pairs.recipe(), paths)
     assert len(seals) == 1
     assert hashes(paths.checkpoint) == hashes(taught.checkpoint)
+
+
+def test_two_processes_learn_what_one_does(prepared, tmp_path):
+    """The first computes the reference, the other reads it, and each takes its share of the pairs."""
+    train_section = {**small_pairs.TRAIN, "steps": 6}
+    alone, shared = (small_line.copy(Paths("polite", prepared), tmp_path / name) for name in ("one", "two"))
+    train(small_pairs.recipe(train=train_section), alone)
+    file = shared.root / "pipelines/recipes/polite.yaml"
+    file.parent.mkdir(parents=True)
+    written = {key: value for key, value in small_pairs.values(train=train_section, model={}).items() if key != "name"}
+    file.write_text(json.dumps(written))  # JSON is YAML
+    output, _ = (process := start(shared.root, recipe="polite", processes=2)).communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert output.count("reference: 66/66 pairs") == 1
+    for ours, theirs in zip(curves(shared), curves(alone), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
 
 
 def test_the_checkpoint_says_what_it_was_judged_against(taught):
