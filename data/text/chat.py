@@ -21,28 +21,12 @@ from base.errors import MetrolineError
 from data.text.template_sandbox import MARKS
 from data.text.templates import ChatTemplate
 from data.text.text_form import TextForm
+from data.text.tools import Arguments, Tools
 
 STAND_IN = re.compile("\ufdd0([0-9]{1,6})\ufdd1")
 """Between two code points that Unicode keeps out of text: the number of a special token that a message spells."""
 Span = tuple[int, int]
 Messages = Sequence[Mapping[str, Any]]
-
-
-class Arguments(dict[str, Any]):
-    """Of a tool's call: an object to a template that looks into it; its JSON text to one that prints it."""
-
-    def __init__(self, values: dict[str, Any], text: str) -> None:
-        super().__init__(values)
-        self._text = text
-
-    def __str__(self) -> str:
-        return self._text
-
-    def __add__(self, other: str) -> str:
-        return self._text + other
-
-    def __radd__(self, other: str) -> str:
-        return other + self._text
 
 
 class JoinedTokens(MetrolineError):
@@ -74,20 +58,18 @@ class Chats:
         longest_first = sorted(special, key=len, reverse=True)
         self._spelled = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
-    def prompt(self, messages: Messages, tools: list[dict[str, Any]] | None = None) -> tuple[int, ...]:
+    def prompt(self, messages: Messages, tools: Tools | None = None) -> tuple[int, ...]:
         """Tokens of a chat up to where the assistant answers. Raises MetrolineError as `render` does."""
         return self.tokens(self.render(messages, tools))
 
-    def render(
-        self, messages: Messages, tools: list[dict[str, Any]] | None = None, *, answer_follows: bool = True
-    ) -> str:
+    def render(self, messages: Messages, tools: Tools | None = None, *, answer_follows: bool = True) -> str:
         """The text that `tokens` reads: special tokens are the template's, stand-ins those that messages spell.
 
         Raises MetrolineError: the template refuses the messages, fails, or does not end.
         """
         return self._render(messages, tools, answer_follows, marks=False)
 
-    def _render(self, messages: Messages, tools: list[dict[str, Any]] | None, answer_follows: bool, marks: bool) -> str:
+    def _render(self, messages: Messages, tools: Tools | None, answer_follows: bool, marks: bool) -> str:
         hidden = self._hide([dict(message) for message in messages])
         return self.template.render(
             hidden, tools=self._hide(tools) if tools else None, add_generation_prompt=answer_follows, marks=marks
@@ -121,24 +103,28 @@ class Chats:
             return {self._hide(key): self._hide(inner) for key, inner in value.items()}
         return [self._hide(inner) for inner in value] if isinstance(value, list) else value
 
-    def example(self, messages: Messages, ends: Collection[int], trained: Sequence[int]) -> Example:
+    def example(
+        self, messages: Messages, ends: Collection[int], trained: Sequence[int], tools: Tools | None = None
+    ) -> Example:
         """The tokens to learn the answers `trained` from: places of assistant messages, in order, at least one.
 
         `ends`: the tokens at which the endpoint ends an answer. Raises MetrolineError: a template that refuses the
         messages, that writes what came before an answer differently after it, that ends answers with none of `ends`,
         or whose marks say otherwise; JoinedTokens for an answer that no prompt leads to.
         """
-        text = self.render(messages, answer_follows=False)
+        text = self.render(messages, tools, answer_follows=False)
         tokens = self.tokens(text)
-        answers = tuple(self._answer(messages, place, text, tokens, ends) for place in trained)
-        self._check_marks(messages, text, tokens, answers, ends)
+        answers = tuple(self._answer(messages, tools, place, text, tokens, ends) for place in trained)
+        self._check_marks(messages, tools, text, tokens, answers, ends)
         return Example(tokens[: answers[-1][1]], answers)
 
     def _answer(
-        self, messages: Messages, place: int, text: str, tokens: tuple[int, ...], ends: Collection[int]
-    ) -> Span:
+        self, messages: Messages, tools: Tools | None, place: int, text: str, tokens: tuple[int, ...],
+        ends: Collection[int],
+    ) -> Span:  # fmt: skip
         """Where the answer at a place of the messages is, by prefixes."""
-        before, through = self.render(messages[:place]), self.render(messages[: place + 1], answer_follows=False)
+        before = self.render(messages[:place], tools)
+        through = self.render(messages[: place + 1], tools, answer_follows=False)
         for part, what in ((before, "up to"), (through, "up to the end of")):
             if not text.startswith(part):
                 raise MetrolineError(
@@ -155,12 +141,13 @@ class Chats:
         return begin, _through_end(tokens, begin, end, ends, place)
 
     def _check_marks(
-        self, messages: Messages, text: str, tokens: tuple[int, ...], answers: Sequence[Span], ends: Collection[int]
-    ) -> None:
+        self, messages: Messages, tools: Tools | None, text: str, tokens: tuple[int, ...], answers: Sequence[Span],
+        ends: Collection[int],
+    ) -> None:  # fmt: skip
         """Raise MetrolineError when the template's own marks, where it has any, tell other answers."""
         if not self.template.has_marks:
             return
-        marked = self._render(messages, None, answer_follows=False, marks=True)
+        marked = self._render(messages, tools, answer_follows=False, marks=True)
         opened, closed = MARKS
         if marked.replace(opened, "").replace(closed, "") != text:
             raise MetrolineError("the chat template writes otherwise when its {% generation %} marks are shown")

@@ -16,11 +16,13 @@ from data.assign import LEFT_OUT, Item, assign, digest
 from data.leaks import drop_duplicates, refuse_split_groups
 from data.split import SplitConfig
 from data.text.dedup import DedupConfig, Duplicates, signature
-from data.text.messages import BadRow, ChatConfig, Message, fields_of, of_row
+from data.text.messages import BadRow, ChatConfig, fields_of, of_row, tools_of_row
 from data.text.readers import NoObject
 from data.text.rows import SUFFIXES, Row, read_rows
 from data.text.stats import Statistics
 from data.text.text_form import TextForm
+from data.text.tools import Tools
+from data.text.traces import Message, said
 from data.text.values import plain
 
 
@@ -29,6 +31,13 @@ class ChatRowsConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    tools: str = Field(
+        default="tools", description="field with definitions of tools, as OpenAI's API has them, where a row has any"
+    )
+    template: Literal["pretrained", "hermes"] = Field(
+        default="pretrained",
+        description="chat template: that of the weights, or ChatML that shows tools and writes calls as Hermes does",
+    )
     clean: TextForm = TextForm()
     duplicates: DedupConfig = DedupConfig()
     length: int = Field(default=512, ge=2, description="most tokens of a chat; a longer one is left out, not cut")
@@ -89,11 +98,13 @@ class ChatRow(NamedTuple):
     id: str
     chats: list[list[Message]]
     """One, or as many as the kind of rows has."""
+    tools: Tools
+    """What these chats may call."""
 
     @property
     def size(self) -> int:
         """Characters in all."""
-        return sum(len(message["content"]) for messages in self.chats for message in messages)
+        return sum(len(said(message)) for messages in self.chats for message in messages)
 
 
 class Dropped:
@@ -146,6 +157,7 @@ def read_all(
                 del unseen[name]
             try:
                 chats = config.chats_of(row)
+                tools = tools_of_row(row, chats, config.tools)
             except BadRow as problem:
                 dropped(identity, problem.reason, str(problem))
                 continue
@@ -156,7 +168,7 @@ def read_all(
                 dropped(identity, *repeated, bad=False)
                 continue
             items.append(Item(identity, digest(asked.encode()), _meta(row, noted)))
-            file.write(json.dumps([identity, chats], ensure_ascii=False) + "\n")
+            file.write(json.dumps([identity, chats, tools], ensure_ascii=False) + "\n")
     if items and unseen:
         raise MetrolineError(f"data.chat: no row has a field {next(iter(unseen))!r}", hint="name one that rows have")
     return items
@@ -164,7 +176,7 @@ def read_all(
 
 def text_of(messages: list[Message], form: TextForm) -> str:
     """Messages as one text, to be compared."""
-    return "\n".join(f"{message['role']}: {form.apply(message['content'])}" for message in messages)
+    return "\n".join(f"{message['role']}: {form.apply(said(message))}" for message in messages)
 
 
 def _but_system(messages: list[Message]) -> list[Message]:

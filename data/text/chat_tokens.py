@@ -11,10 +11,10 @@ from base.errors import MetrolineError
 from base.files import read_object
 from data.text.chat import Chats, JoinedTokens
 from data.text.chat_rows import ChatRow, ChatRowsConfig
-from data.text.messages import Message
 from data.text.templates import ChatTemplate
 from data.text.text_form import TextForm
 from data.text.tokenizer import Tokenizer
+from data.text.traces import Message, as_read
 
 
 class Encoded(NamedTuple):
@@ -60,8 +60,13 @@ def _chats(folder: Path, form: TextForm) -> tuple[Chats, frozenset[int]]:
 
 def _encoded_row(chats: Chats, ends: frozenset[int], config: ChatRowsConfig, row: ChatRow) -> list[Encoded] | Refused:
     found = []
+    if row.tools and not chats.template.shows_tools:
+        raise MetrolineError(
+            f"{row.id}: it has tools, and the weights' chat template has no place for them",
+            hint="data.template: hermes",
+        )
     for messages in row.chats:
-        encoded = _encoded(chats, ends, config, row.id, messages)
+        encoded = _encoded(chats, ends, config, row, messages)
         if isinstance(encoded, Refused):
             return encoded
         found.append(encoded)
@@ -69,19 +74,19 @@ def _encoded_row(chats: Chats, ends: frozenset[int], config: ChatRowsConfig, row
 
 
 def _encoded(
-    chats: Chats, ends: frozenset[int], config: ChatRowsConfig, identity: str, given: list[Message]
+    chats: Chats, ends: frozenset[int], config: ChatRowsConfig, row: ChatRow, given: list[Message]
 ) -> Encoded | Refused:
-    messages = [{name: message[name] for name in ("role", "content")} for message in given]
+    messages, tools = [as_read(message) for message in given], row.tools or None
     try:
-        chats.render(messages)
+        chats.render(messages, tools)
     except MetrolineError as error:
         return Refused("template_refuses", str(error))
     try:
-        example = chats.example(messages, ends, config.learnt(given))
+        example = chats.example(messages, ends, config.learnt(given), tools)
     except JoinedTokens as error:
         return Refused("joined_tokens", str(error))
     except MetrolineError as error:
-        raise MetrolineError(f"{identity}: {error}") from None
+        raise MetrolineError(f"{row.id}: {error}") from None
     if len(example.tokens) > config.length:
         return Refused("too_long", f"{len(example.tokens):,} tokens, more than data.length ({config.length:,})")
     mask = np.zeros(len(example.tokens), np.uint8)

@@ -27,7 +27,9 @@ from data.text.prepare import ALONE, in_batches, pretrained_tokenizer
 from data.text.rows import SUFFIXES
 from data.text.shards import ShardWriter, write_index
 from data.text.stats import Statistics
+from data.text.templates import put_template
 from data.text.tokenizer import Tokenizer
+from data.text.traces import said
 
 
 def prepare(
@@ -51,6 +53,8 @@ def prepare(
     try:
         with atomic_folder(out) as folder, worker_pool(workers) as pool:
             tokenizer = pretrained_tokenizer(pretrained, folder)
+            if config.template != "pretrained":
+                put_template(config.template, tokenizer, folder)
             load_chats(folder, config.clean)
             statistics = Statistics()
             dropped = Dropped(folder / "dropped.jsonl", statistics, config.errors)
@@ -95,7 +99,7 @@ def _encode_all(
                     dropped(row.id, result.reason, result.detail)
                     continue
                 for messages, encoded in zip(row.chats, result, strict=True):
-                    text = "".join(message["content"] for message in messages)
+                    text = "".join(map(said, messages))
                     writers[row.split].add_masked(row.id, *encoded, bytes_=len(text.encode()), meta={})
                     statistics.encoded(row.split, text, encoded.tokens[:-1], tokenizer)
             progress.update(len(batch))

@@ -13,10 +13,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from data.text.tools import Tools
+from data.text.traces import Message, calls_of, check_calls, tools_of
 from data.text.values import whole
 
-Message = dict[str, Any]
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 """Role in the data → role in a template, as at the endpoint."""
 
 
@@ -77,7 +78,8 @@ class ChatConfig(BaseModel):
 
 
 def of_row(row: Mapping[str, Any], config: ChatConfig) -> list[Message]:
-    """Messages {role, content}, and `weight` where an answer has one, that end with an answer. Raises BadRow."""
+    """Messages {role, content} that end with an answer; `weight` and `tool_calls` where an answer has them. Raises
+    BadRow."""
     if config.user is not None and config.assistant is not None:
         given = [
             {"role": role, "content": _filled(template, row)}
@@ -93,6 +95,20 @@ def of_row(row: Mapping[str, Any], config: ChatConfig) -> list[Message]:
     messages = [_message(message, number, config.strip) for number, message in enumerate(given, 1)]
     _check_order(messages)
     return messages
+
+
+def tools_of_row(row: Mapping[str, Any], chats: list[list[Message]], name: str) -> Tools:
+    """The tools in a row's field `name`, all that its chats call among them. Raises BadRow."""
+    try:
+        tools = tools_of(row.get(name))
+    except ValueError as error:
+        raise BadRow("bad_tools", str(error)) from None
+    try:
+        for messages in chats:
+            check_calls(messages, tools)
+    except ValueError as error:
+        raise BadRow("bad_call", str(error)) from None
+    return tools
 
 
 def fields_of(config: ChatConfig) -> list[str]:
@@ -152,17 +168,29 @@ def _message(given: Any, number: int, strip: bool) -> Message:
     except ValueError as error:
         raise BadRow("not_text", f"the content of message {number} {error}") from None
     text = text.strip() if strip else text
-    if given.get("tool_calls"):
-        raise BadRow("tool_calls", f"message {number} calls tools, which are not learnt")
-    if not text.strip() and role != "system":
+    calls = _calls(given, role, number)
+    if not text.strip() and not calls and role not in ("system", "tool"):
         reason = "empty_answer" if role == "assistant" else "empty_message"
         raise BadRow(reason, f"message {number} of role {role} is empty")
-    message: Message = {"role": role, "content": text}
+    message: Message = {"role": role, "content": text} | ({"tool_calls": calls} if calls else {})
+    if role == "tool" and isinstance(given.get("tool_call_id"), str):
+        message["tool_call_id"] = given["tool_call_id"]
     if role == "assistant" and given.get("weight") is not None:
         if given["weight"] not in (0, 1):
             raise BadRow("bad_weight", f"the weight of message {number} is {given['weight']!r}, neither 0 nor 1")
         message["weight"] = int(given["weight"])
     return message
+
+
+def _calls(given: Mapping[str, Any], role: str, number: int) -> list[dict[str, Any]]:
+    if not given.get("tool_calls"):
+        return []
+    if role != "assistant":
+        raise BadRow("bad_call", f"message {number} of role {role} calls tools")
+    try:
+        return calls_of(given["tool_calls"])
+    except ValueError as error:
+        raise BadRow("bad_call", f"message {number}: {error}") from None
 
 
 def _text_part(part: Any) -> str | None:
@@ -172,13 +200,18 @@ def _text_part(part: Any) -> str | None:
 
 
 def _check_order(messages: list[Message]) -> None:
-    """Raise BadRow unless it is: perhaps a system message, then user and assistant in turns, an answer last."""
-    roles = [message["role"] for message in messages]
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    for number, role in enumerate(turns):
-        expected = ("user", "assistant")[number % 2]
-        if role != expected:
-            at = number + len(roles) - len(turns) + 1
-            raise BadRow("wrong_order", f"message {at} is of role {role}, where {expected} would follow")
-    if not turns or turns[-1] != "assistant":
+    """Raise BadRow unless it is: perhaps a system message, then user and assistant in turns, an answer last.
+
+    After an answer with calls come as many results, and then an answer again.
+    """
+    results = 0
+    expected: tuple[str, ...] = ("system", "user")
+    for number, message in enumerate(messages, 1):
+        role = message["role"]
+        if role not in expected:
+            raise BadRow("wrong_order", f"message {number} is of role {role}, where {expected[-1]} would follow")
+        results = len(message.get("tool_calls", ())) if role == "assistant" else results - (role == "tool")
+        follows = {"system": "user", "user": "assistant", "tool": "assistant", "assistant": "user"}[role]
+        expected = ("tool",) if results > 0 else (follows,)
+    if not messages or messages[-1]["role"] != "assistant":
         raise BadRow("no_answer", "it ends before an answer")

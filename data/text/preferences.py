@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data.text.chat_rows import ChatRowsConfig
-from data.text.messages import BadRow, ChatConfig, Message, fields_of, of_row
+from data.text.messages import BadRow, ChatConfig, fields_of, of_row
 from data.text.rows import Row
+from data.text.traces import Message, said
 
 
 class PairConfig(BaseModel):
@@ -75,4 +76,4 @@ class PreferencesConfig(ChatRowsConfig):
         return [len(messages) - 1]
 
     def _said(self, messages: list[Message]) -> list[tuple[str, str]]:
-        return [(message["role"], self.clean.apply(message["content"])) for message in messages]
+        return [(message["role"], self.clean.apply(said(message))) for message in messages]

@@ -16,11 +16,13 @@ from typing import Any
 from jinja2 import TemplateError, TemplateSyntaxError
 
 from base.errors import MetrolineError
-from base.files import read_object
+from base.files import read_object, write_text
 from data.text.template_sandbox import LONGEST_TEXT, budget, compiled
+from data.text.tokenizer import Tokenizer
 
 FILE = "chat_template.jinja"
 LONGEST_TEMPLATE = 1 << 18  # characters; the longest published ones have some 20,000
+OWN = Path(__file__).parent / "chat_templates"
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -33,6 +35,8 @@ class ChatTemplate:
         self.source, self.special = source, special or {}
         self.has_marks = re.search(r"\{%-?\+?\s*generation\b", source) is not None
         """Whether it marks what the assistant said, with blocks `generation`."""
+        self.shows_tools = re.search(r"\btools\b", source) is not None
+        """Whether it has a place for definitions of tools."""
         try:
             self._template = compiled(source)
         except TemplateSyntaxError as error:
@@ -85,6 +89,20 @@ class ChatTemplate:
         except (RecursionError, MemoryError) as error:
             raise MetrolineError(f"chat template: {type(error).__name__}") from None
         return "".join(pieces)
+
+
+def put_template(name: str, tokenizer: Tokenizer, folder: Path) -> None:
+    """Give a model's folder one of the templates that come with this package, instead of its own.
+
+    Raises MetrolineError: the tokenizer has not the special tokens that it writes.
+    """
+    source = OWN.joinpath(f"{name}.jinja").read_text(encoding="utf-8")
+    if missing := sorted(set(re.findall(r"<\|\w+\|>", source)) - set(tokenizer.special)):
+        raise MetrolineError(
+            f"data.template {name}: the weights' tokenizer has no special token {' and '.join(missing)}",
+            hint="take weights that were trained on ChatML, or data.template: pretrained",
+        )
+    write_text(folder / FILE, source)
 
 
 def _line(error: Exception) -> str:

@@ -1,10 +1,13 @@
-"""Definitions of tools, as OpenAI's API has them: checked, and as chat templates are shown them.
+"""Tools and calls of them, as OpenAI's API has them: checked, and as chat templates are shown them.
 
-    tools = as_shown(given)         # raises ValueError with one line; the same for training and for the endpoint
+    Tool.model_validate(given).shown()      # a definition
+    arguments_of('{"city": "Ulm"}')         # of a call
 
-Source: https://platform.openai.com/docs/guides/function-calling. It calls no tool.
+The same for training and for the endpoint. Source: https://platform.openai.com/docs/guides/function-calling. It calls
+no tool.
 """
 
+import json
 import re
 from collections import Counter
 from typing import Any, Literal
@@ -14,6 +17,35 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 MOST_TOOLS = 128
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 Tools = list[dict[str, Any]]
+
+
+class Arguments(dict[str, Any]):
+    """Of a tool's call: an object to a template that looks into it; its JSON text to one that prints it."""
+
+    def __init__(self, values: dict[str, Any], text: str) -> None:
+        super().__init__(values)
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __add__(self, other: str) -> str:
+        return self._text + other
+
+    def __radd__(self, other: str) -> str:
+        return other + self._text
+
+
+def arguments_of(given: dict[str, Any] | str | None) -> Arguments:
+    """A call's arguments out of JSON text or an object; none at all is an empty object. Raises ValueError."""
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return Arguments({}, "{}")
+    if isinstance(given, dict):
+        return Arguments(given, json.dumps(given, ensure_ascii=False))
+    values = json.loads(given)
+    if not isinstance(values, dict):
+        raise ValueError("arguments are a JSON object")
+    return Arguments(values, given)
 
 
 class FunctionDefinition(BaseModel):

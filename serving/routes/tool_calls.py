@@ -4,12 +4,11 @@ OpenAI's API carries a call's arguments as JSON text. Most templates look into t
 `Arguments` is both. It runs no tool.
 """
 
-import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from data.text.chat import Arguments
+from data.text.tools import Arguments, arguments_of
 from serving.routes.schema import DEEPEST, check_text, deeper_than, load, texts
 
 
@@ -25,10 +24,8 @@ class Function(BaseModel):
     @classmethod
     def _arguments(cls, given: object) -> object:
         """Text that is no JSON object stays text, since a model may have written it; none at all is an empty object."""
-        if given is None or (isinstance(given, str) and not given.strip()):
-            return Arguments({}, "{}")
-        if isinstance(given, dict):
-            return Arguments(given, json.dumps(given, ensure_ascii=False))
+        if given is None or isinstance(given, dict) or (isinstance(given, str) and not given.strip()):
+            return arguments_of(given)
         if not isinstance(given, str):
             raise ValueError("must be JSON text or an object")
         try:

@@ -61,7 +61,7 @@ def load(bundle: DecoderBundle, settings: Settings) -> DecoderModel:
 
         if (template := ChatTemplate.load(bundle.path)) is not None:
             chats = Chats(template, vocabulary.special, vocabulary.encode, bundle.form)
-            calls = style_of(template.source, vocabulary.special)
+            calls = style_of(template.source, vocabulary.special) if template.shows_tools else None
     bundle = settle(bundle, settings.threads or settings.cores, settings.native)
     threads = settings.threads or threads_for(bundle, settings.cores)
     graph = GRAPHS[bundle.cache](bundle, threads, settings.slots, settings.native)

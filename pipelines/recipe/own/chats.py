@@ -12,10 +12,11 @@ from typing import Any
 from base.errors import MetrolineError
 from base.yaml_files import quoted
 from data.fetch.own_files import own_files
-from data.text.messages import BadRow, ChatConfig, Message, of_row
+from data.text.messages import BadRow, ChatConfig, Message, of_row, tools_of_row
 from data.text.preferences import PairConfig, PreferencesConfig
 from data.text.readers import NoObject
 from data.text.rows import SUFFIXES, read_rows
+from data.text.traces import said
 from pipelines.recipe.own import pairs
 from pipelines.recipe.own.fields import (
     COMPLETIONS,
@@ -60,7 +61,7 @@ def look(data: Path, name: str, base: str) -> Found:
             bad[problem.reason] += 1
             continue
         count += 1
-        characters += sum(len(message["content"]) for messages in chats for message in messages)
+        characters += sum(len(said(message)) for messages in chats for message in messages)
     if config is None:
         fields = ", ".join(map(str, seen[:10])) or "its rows, of which there are none"
         raise MetrolineError(
@@ -77,10 +78,10 @@ def look(data: Path, name: str, base: str) -> Found:
             hint="three are the fewest: one for each split",
         )
     form = pairs.shown(config) if isinstance(config, PairConfig) else shown(config)
-    said = f"{count:,} {noun} ({form})" + (f"; left out: {left_out}" if left_out else "")
+    summary = f"{count:,} {noun} ({form})" + (f"; left out: {left_out}" if left_out else "")
     learns = "which to prefer" if paired else "their answers"
     values = _values(config, base, count, characters)
-    return Found(own, SUFFIXES, f"{said} → {base} learns {learns}", "pairs" if paired else "chats", values)
+    return Found(own, SUFFIXES, f"{summary} → {base} learns {learns}", "pairs" if paired else "chats", values)
 
 
 def form_of(row: Mapping[str, Any]) -> ChatConfig | None:
@@ -101,7 +102,9 @@ def read(row: Mapping[str, Any], config: ChatConfig | PairConfig) -> list[list[M
     """A row's chats. Raises BadRow."""
     if isinstance(config, PairConfig):
         return PreferencesConfig(chat=config).chats_of(dict(row))
-    return [of_row(row, config)]
+    messages = of_row(row, config)
+    tools_of_row(row, [messages], "tools")
+    return [messages]
 
 
 def shown(config: ChatConfig) -> str:

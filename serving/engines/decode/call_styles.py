@@ -103,7 +103,5 @@ STYLES = (
 
 def style_of(template: str, special: Collection[str]) -> CallStyle | None:
     """The style of a chat template that shows tools. `special`: tokens that are no text, so that no answer has them."""
-    if not re.search(r"\btools\b", template):
-        return None
     style = next((style for style in STYLES if style.told_by.search(template)), None)
     return None if style is None or {style.opening, style.closing} & set(special) else style

@@ -37,12 +37,12 @@ def recipe(**sections: Any) -> Recipe:
     return Recipe.of(values(**sections))
 
 
-def prepared(root: Path, rows: list[Any] | None = None, made: Recipe | None = None) -> Paths:
+def prepared(root: Path, rows: list[Any] | None = None, made: Recipe | None = None, context: int = 128) -> Paths:
     """The first weights, and prepared rows."""
     paths, made = Paths("taught", root), made or recipe()
     rows = chats.rows() if rows is None else rows
     chats.fetched(paths.raw, chats.write_rows(paths.raw / "files/rows.jsonl", rows))
-    chats.model(paths.pretrained)
+    chats.model(paths.pretrained, context=context)
     assert isinstance(made.data, InstructionsConfig)
     prepare(paths.raw, paths.prepared, made.data, made.split, paths.pretrained)
     return paths
