@@ -17,12 +17,12 @@ from jinja2 import TemplateError, TemplateSyntaxError
 
 from base.errors import MetrolineError
 from base.files import read_object, write_text
+from data.text.own_templates import TEMPLATES
 from data.text.template_sandbox import LONGEST_TEXT, budget, compiled
 from data.text.tokenizer import Tokenizer
 
 FILE = "chat_template.jinja"
 LONGEST_TEMPLATE = 1 << 18  # characters; the longest published ones have some 20,000
-OWN = Path(__file__).parent / "chat_templates"
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -96,7 +96,7 @@ def put_template(name: str, tokenizer: Tokenizer, folder: Path) -> None:
 
     Raises MetrolineError: the tokenizer has not the special tokens that it writes.
     """
-    source = OWN.joinpath(f"{name}.jinja").read_text(encoding="utf-8")
+    source = TEMPLATES[name]
     if missing := sorted(set(re.findall(r"<\|\w+\|>", source)) - set(tokenizer.special)):
         raise MetrolineError(
             f"data.template {name}: the weights' tokenizer has no special token {' and '.join(missing)}",

@@ -1,7 +1,6 @@
 """Calls of tools at a running server, with OpenAI's client, LangChain's and none."""
 
 import json
-from pathlib import Path
 
 import openai
 import pytest
@@ -9,14 +8,13 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
-import data.text
 from data.text.chat import Chats
+from data.text.own_templates import HERMES
 from data.text.templates import ChatTemplate
 from data.text.tokenizer import Tokenizer
 from data.text.tools import Tool
 from tests.serving import chat_bundle, clients, tiny_bundle
 
-TEMPLATE = (Path(data.text.__file__).parent / "chat_templates/hermes.jinja").read_text()
 WEATHER = {
     "type": "function",
     "function": {
@@ -48,7 +46,7 @@ ANSWER = "Ulm 21, Bonn 19."
 def chats() -> Chats:
     """How the bundles below write chats."""
     made = Tokenizer(chat_bundle.tokenizer(), 0)
-    return Chats(ChatTemplate(TEMPLATE), made.special, made.encode)
+    return Chats(ChatTemplate(HERMES), made.special, made.encode)
 
 
 def asks_then_answers(tools: list[dict]) -> list[int]:
@@ -71,9 +69,9 @@ def asks_then_answers(tools: list[dict]) -> list[int]:
 def server(tmp_path_factory, serve):
     """Two models: one calls of itself; the other, of random weights, only when it must."""
     folder = tmp_path_factory.mktemp("tools")
-    caller = chat_bundle.build(folder / "caller", "caller", context=2000, max_tokens=1500, template=TEMPLATE,
+    caller = chat_bundle.build(folder / "caller", "caller", context=2000, max_tokens=1500, template=HERMES,
                                script=asks_then_answers([WEATHER, CLOCK]))  # fmt: skip
-    anyone = chat_bundle.build(folder / "anyone", "anyone", context=2000, max_tokens=1500, template=TEMPLATE, script=[])
+    anyone = chat_bundle.build(folder / "anyone", "anyone", context=2000, max_tokens=1500, template=HERMES, script=[])
     return serve(caller, anyone, deadline="60")
 
 

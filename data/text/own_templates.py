@@ -1,5 +1,8 @@
-{#- ChatML with tools as Hermes and Qwen write them; calls are <tool_call>{"name": ..., "arguments": {...}}</tool_call> -#}
-{%- set system = messages[0].content if messages[0].role == 'system' else '' -%}
+"""Chat templates of this project, for weights whose own shows no tools (`data.template`)."""
+
+# ChatML; a system message lists the tools, calls are <tool_call>{"name": ..., "arguments": {...}}</tool_call>, results
+# <tool_response>...</tool_response> in a user's turn: the forms of Hermes 2 Pro and Qwen 2.5, in fewer words.
+HERMES = r"""{%- set system = messages[0].content if messages[0].role == 'system' else '' -%}
 {%- if system or tools -%}
 {{- '<|im_start|>system\n' + system -}}
 {%- if tools -%}
@@ -17,10 +20,14 @@
 {%- elif message.role != 'system' or not loop.first -%}
 {{- '<|im_start|>' + message.role + '\n' + message.content -}}
 {%- for call in message.tool_calls or [] -%}
-{{- ('\n' if message.content or not loop.first else '') + '<tool_call>\n{"name": "' + call.function.name + '", "arguments": ' -}}
-{{- (call.function.arguments if call.function.arguments is string else call.function.arguments | tojson) + '}\n</tool_call>' -}}
+{%- set arguments = call.function.arguments -%}
+{{- '\n' if message.content or not loop.first else '' -}}
+{{- '<tool_call>\n{"name": "' + call.function.name + '", "arguments": ' -}}
+{{- (arguments if arguments is string else arguments | tojson) + '}\n</tool_call>' -}}
 {%- endfor -%}
 {{- '<|im_end|>\n' -}}
 {%- endif -%}
 {%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"""
+
+TEMPLATES = {"hermes": HERMES}
