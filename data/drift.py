@@ -21,6 +21,7 @@ from data.signature import (
     NumbersOutput,
     Output,
     SeriesInput,
+    SeriesOutput,
     Signature,
     TableInput,
     TextInput,
@@ -52,11 +53,15 @@ def input_features(declared: Input, array: Array) -> dict[str, float]:
 
 
 def output_features(declared: Output, array: Array) -> dict[str, float]:
-    """An output in a few numbers: the index of the likeliest label, each number, a vector's length in space."""
+    """An output in a few numbers: the index of the likeliest label, each number, the mean forecast of each channel, a
+    vector's length in space."""
     if isinstance(declared, LabelsOutput):
         return {declared.name: float(array.argmax())}
     if isinstance(declared, NumbersOutput):
         return {name: float(value) for name, value in zip(declared.names[:MOST], array.reshape(-1), strict=False)}
+    if isinstance(declared, SeriesOutput):
+        means = array[..., 0].astype(np.float64).mean(0)
+        return {name: float(value) for name, value in zip(declared.channels[:MOST], means, strict=False)}
     return {f"{declared.name}.size": float(np.linalg.norm(array.astype(np.float64)))}
 
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from base.errors import MetrolineError
 from base.files import read_json, write_json
-from data.signature import Input, LabelsOutput, NumbersOutput, Output, Signature, TextOutput, VectorOutput
+from data.series import from_channels
+from data.signature import Input, LabelsOutput, NumbersOutput, Output, SeriesOutput, Signature, TextOutput, VectorOutput
 
 FOLDER = "golden"
 FILE = f"{FOLDER}/golden.json"
@@ -121,6 +122,13 @@ def answer(output: Output, value: Any) -> Answer:
     names = _names(output)
     if isinstance(output, LabelsOutput) and isinstance(value, list) and value and isinstance(value[0], Mapping):
         value = {str(each.get("label")): each.get("score") for each in value}
+    if isinstance(output, SeriesOutput) and isinstance(value, Mapping):
+        try:
+            value = from_channels(output, value)
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise MetrolineError(
+                f"{output.name}: the answer has {_some(value)}, not {_some(output.channels)}"
+            ) from None
     if isinstance(value, Mapping):
         if names is None or set(value) != set(names):
             raise MetrolineError(f"{output.name}: the answer has {_some(value)}, not {_some(names or ())}")

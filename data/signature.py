@@ -122,6 +122,16 @@ class VectorOutput(_Part):
                                                                 "where it was trained so (Matryoshka)")  # fmt: skip
 
 
+class SeriesOutput(_Part):
+    """The next steps float32 [horizon, channels, 1 + quantiles], the mean first → {channel: {"mean": [...],
+    "0.1": [...]}}."""
+
+    kind: Literal["series"] = "series"
+    channels: tuple[str, ...] = Field(min_length=1)
+    quantiles: tuple[float, ...] = Field(default=(), description="rising; half of all values are below that of 0.5")
+    step: str = Field(default="", description="time between two steps, such as 1h")
+
+
 class TextOutput(_Part):
     """Text that is written token by token (engine `decode`)."""
 
@@ -130,7 +140,7 @@ class TextOutput(_Part):
 
 
 Input = TextInput | ImageInput | AudioInput | TableInput | SeriesInput | VectorInput
-Output = LabelsOutput | NumbersOutput | VectorOutput | TextOutput
+Output = LabelsOutput | NumbersOutput | VectorOutput | SeriesOutput | TextOutput
 
 
 class Signature(BaseModel):

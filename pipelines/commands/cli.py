@@ -85,6 +85,7 @@ def enter() -> Path:
     """,
     epilog="Text:  metroline init letters --data ~/letters && metroline run letters\n\n"
     "A table:  metroline init prices --data flats.csv --target price\n\n"
+    "A series:  metroline init sales --data sales.csv --task forecasting --target amount\n\n"
     "Images:  metroline init pets --data ~/pets      (with ~/pets/cat/1.png, ~/pets/dog/1.png, ...)\n\n"
     "Chats, for a model to learn:  metroline init helpdesk --from smollm2 --data chats.jsonl\n\n"
     "The data changed:  metroline init letters --data ~/letters --update && metroline run letters",
@@ -94,9 +95,9 @@ def init(
     data: Annotated[
         Path, typer.Option(help="a file or a folder: .txt, .jsonl[.gz|.zst], .parquet, .csv, .tsv, images")
     ],
-    target: Annotated[str | None, typer.Option(help="of a table: the column to predict")] = None,
+    target: Annotated[str | None, typer.Option(help="of a table: the column to predict, or to forecast")] = None,
     task: Annotated[
-        Literal["classification", "regression", "language-modelling"] | None,
+        Literal["classification", "regression", "forecasting", "language-modelling"] | None,
         typer.Option(help="instead of what the data says"),
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="a column that is no input (may be repeated)")] = None,

@@ -2,7 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from data.signature import Input, LabelsOutput, NumbersOutput, Output, SeriesInput, Signature, TableInput, TextInput
+from data.series import levels
+from data.signature import (
+    Input,
+    LabelsOutput,
+    NumbersOutput,
+    Output,
+    SeriesInput,
+    SeriesOutput,
+    Signature,
+    TableInput,
+    TextInput,
+)
 from serving.routes.predict_request import RAW, nested
 
 if TYPE_CHECKING:
@@ -78,6 +89,9 @@ def _answer(output: Output) -> Schema:
         return {"type": "array", "items": _object(label)}
     if isinstance(output, NumbersOutput):
         return _object({name: {"type": "number"} for name in output.names})
+    if isinstance(output, SeriesOutput):
+        each = _object(dict.fromkeys(levels(output), _NUMBERS))
+        return _object(dict.fromkeys(output.channels, each))
     return _NUMBERS
 
 

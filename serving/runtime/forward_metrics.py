@@ -8,7 +8,7 @@ Labels are bounded: labels, names and features are those of the signature and th
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.signature import LabelsOutput, NumbersOutput
+from data.signature import LabelsOutput, NumbersOutput, SeriesOutput
 from serving.engines.forward.bundle import ForwardBundle
 from serving.engines.forward.metrics import Side
 from serving.runtime.metrics import STEP_SECONDS, ModelMetrics, observe_all
@@ -30,7 +30,12 @@ class ForwardMetrics(ModelMetrics):
         self._decode_seconds = self.histogram("input_decode_seconds", "From an item's bytes to arrays", STEP_SECONDS)
         self._compute_seconds = self.histogram("compute_seconds", "One forward pass over a batch", STEP_SECONDS)
         self._predictions = self.counter("predictions_total", "Answers, by label", ("output", "label"))
-        self._values = self.histogram("prediction_value", "Answers that are numbers", VALUES, ("output", "name"))
+        self._values = self.histogram(
+            "prediction_value",
+            "Answers that are numbers; of a forecast the mean of each channel",
+            VALUES,
+            ("output", "name"),
+        )
         self._psi = self.gauge("drift_psi", "Population stability index of the last items against the test split",
                                "livemax", ("side", "feature"))  # fmt: skip
         self._requests.labels(**self._labels, route="/v1/models/{model}/predict", status="200")
@@ -43,6 +48,8 @@ class ForwardMetrics(ModelMetrics):
                     self._predictions.labels(**self._labels, output=output.name, label=label)
             elif isinstance(output, NumbersOutput):
                 self._kept[output.name] = frozenset(output.names[:MOST])
+            elif isinstance(output, SeriesOutput):
+                self._kept[output.name] = frozenset(output.channels[:MOST])
 
     def decoded(self, seconds: float) -> None:
         """See ForwardEngineMetrics."""

@@ -1,19 +1,22 @@
 // An answer drawn by the kinds of the outputs: bars for labels, numbers with their units, a vector as a plot.
 import { plot } from "./charts.js";
 import { make } from "./common.js";
+import { forecast } from "./forecast.js";
 
 const SHOWN = 10; // labels; the others are folded
 const PLOTTED = 4; // numbers from which on they are drawn as a curve too
-const KINDS = { labels, numbers, vector };
+const KINDS = { labels, numbers, vector, series: forecast };
 const precise = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
-export function draw(outputs, answer) { // elements
-  if (outputs.length > 1) return outputs.flatMap((output) => [make("h3", { textContent: output.name }), ...one(output, answer[output.name])]);
+export function draw(outputs, answer, inputs = [], given = []) { // elements; given: the values of the inputs
+  if (outputs.length > 1) {
+    return outputs.flatMap((output) => [make("h3", { textContent: output.name }), ...one(output, answer[output.name], inputs, given)]);
+  }
   const nested = outputs[0].kind === "labels" && Array.isArray(answer[0]); // as for labels of a text
-  return one(outputs[0], nested ? answer[0] : answer);
+  return one(outputs[0], nested ? answer[0] : answer, inputs, given);
 }
 
-function one(output, value) { return (KINDS[output.kind] ?? anything)(output, value); }
+function one(output, value, inputs, given) { return (KINDS[output.kind] ?? anything)(output, value, inputs, given); }
 
 function labels(output, scores) { // the answer comes first
   const rows = scores.map(({ label, score }, index) => {

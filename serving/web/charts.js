@@ -10,9 +10,10 @@ function shape(tag, attributes) {
   return made;
 }
 
-// curves: lists of numbers, null: a gap. names: of the curves. from: what counts begins at this step.
-export function plot(curves, { names = [], from = 0 }) {
-  const all = curves.flat().filter((value) => value !== null);
+// curves: lists of numbers, null: a gap. names: of the curves. from: what counts begins at this step. band: two such lists,
+// the space between which is filled.
+export function plot(curves, { names = [], from = 0, band = null }) {
+  const all = [...curves, ...(band ?? [])].flat().filter((value) => value !== null);
   if (all.length < 2) return [];
   const low = all.reduce((a, b) => Math.min(a, b)), high = all.reduce((a, b) => Math.max(a, b));
   const last = Math.max(...curves.map((curve) => curve.length - 1), 1);
@@ -22,6 +23,10 @@ export function plot(curves, { names = [], from = 0 }) {
     "aria-label": `${names.join(", ") || "values"}: ${format.format(low)} to ${format.format(high)}` });
   if (from > 0) picture.append(shape("rect", { class: "window", x: x(from), y: 0, width: WIDTH - x(from), height: HEIGHT }));
   if (low < 0 && high > 0) picture.append(shape("line", { class: "zero", x1: 0, x2: WIDTH, y1: y(0), y2: y(0) }));
+  if (band) {
+    const edge = (list) => list.map((value, step) => (value === null ? null : `${x(step).toFixed(1)} ${y(value).toFixed(1)}`)).filter(Boolean);
+    picture.append(shape("path", { class: "band curve-1", d: `M${[...edge(band[0]), ...edge(band[1]).reverse()].join("L")}Z` }));
+  }
   curves.forEach((curve, index) => {
     const parts = curve.map((value, step) => (value === null ? null : `${x(step).toFixed(1)} ${y(value).toFixed(1)}`));
     const line = parts.map((part, step) => part && `${step && parts[step - 1] ? "L" : "M"}${part}`).filter(Boolean).join("");

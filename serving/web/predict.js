@@ -55,13 +55,14 @@ async function ask() {
   const started = performance.now();
   let end = "done", problem = null;
   try {
-    const sent = await body(model.inputs, values());
+    const given = values();
+    const sent = await body(model.inputs, given);
     const answer = await fetch(route(), { method: "POST", headers: headers(sent.type), body: sent.content });
     if (!answer.ok) throw await refusal(answer);
     const said = await answer.json();
     if (model !== page.model) return; // another one was chosen meanwhile
     $("took").textContent = `${Math.round(performance.now() - started)} ms`;
-    $("answer").replaceChildren(...draw(model.outputs, said));
+    $("answer").replaceChildren(...draw(model.outputs, said, model.inputs, given));
   } catch (error) {
     end = "failed";
     problem = error;

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from base.yaml_files import quoted
 from data.assign import NAMES, WORD
 from data.fetch.own_files import OwnFiles
+from data.tables.config import RowsConfig
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 
@@ -29,7 +31,8 @@ class Found:
     def about(self) -> str:
         """How the recipe's description begins."""
         return {"text": "text of", "table": "rows of", "sentences": "texts of", "images": "images of",
-                "chats": "chats of", "pairs": "pairs of answers of"}[self.template]  # fmt: skip
+                "chats": "chats of", "pairs": "pairs of answers of",
+                "series": "series of"}[self.template]  # fmt: skip
 
     def recipe(self, **more: str) -> str:
         """The recipe's text."""
@@ -43,6 +46,16 @@ def split_of(names: Iterable[str]) -> str:
     if all(len(each) == 1 for each in told) and {"train", "test"} <= set().union(*told):
         return "{method: given, valid: 0.10, duplicates: drop} # as the files' paths tell"
     return "{method: hash, valid: 0.15, test: 0.20} # by each input's hash: new ones move no other"
+
+
+def rows_of(config: RowsConfig) -> str:
+    """The section `data.rows`: what differs from its defaults."""
+    parts = [f"delimiter: {quoted(config.delimiter)}"] if config.delimiter else []
+    if config.encoding != "utf-8":
+        parts.append(f"encoding: {quoted(config.encoding)}")
+    if config.missing:
+        parts.append(f"missing: [{', '.join(map(quoted, config.missing))}]")
+    return f"{{{', '.join(parts)}}}"
 
 
 def trained_on(count: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the user's own data is and which task it suits: text, tables with a target, or images in folders by class."""
+"""What the user's own data is and which task it suits: text, tables, series, or images in folders by class."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,11 +10,11 @@ from base.errors import MetrolineError
 from data.fetch import own_files as own
 from data.folders import IMAGES
 from data.tables.config import SUFFIXES as ROWS
-from pipelines.recipe.own import images, tables, text
+from pipelines.recipe.own import images, series, tables, text
 from pipelines.recipe.own.columns import first_row, rows_config
 from pipelines.recipe.own.found import Found
 
-TaskName = Literal["classification", "regression", "language-modelling"]
+TaskName = Literal["classification", "regression", "forecasting", "language-modelling"]
 EVERY = tuple(dict.fromkeys((*own.SUFFIXES, *ROWS, *IMAGES)))
 
 WAYS = {
@@ -39,6 +39,12 @@ def look(
         if target is not None or drop or encoding:
             raise MetrolineError("--task language-modelling has no --target, no --drop and no --encoding")
         return text.look(data, name)
+    if task == "forecasting":
+        if target is None:
+            raise _no_target(own.own_files(data, "**/*", name=name, suffixes=ROWS), data, task)
+        if drop:
+            raise MetrolineError("--task forecasting has no --drop: it sees the target alone")
+        return series.look(data, name, target, encoding or "utf-8")
     if target is not None:
         return tables.look(data, name, target, task, drop, encoding or "utf-8")
     if encoding:

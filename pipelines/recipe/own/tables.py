@@ -11,7 +11,7 @@ from data.leaks import refuse_copies_of_the_target
 from data.tables.config import SUFFIXES
 from data.values import Value
 from pipelines.recipe.own.columns import ENOUGH, Seen, numeric, scan
-from pipelines.recipe.own.found import Found, split_of, trained_on
+from pipelines.recipe.own.found import Found, rows_of, split_of, trained_on
 from pipelines.recipe.own.target import described, section, task_of
 
 GATES = {
@@ -42,7 +42,7 @@ def look(data: Path, name: str, target: str, task: str | None, drop: Sequence[st
     refuse_copies_of_the_target({column: seen.columns[column] for column in inputs}, seen.columns[target])
     values = {
         "subject": "your own text by class" if text and chosen == "classification" else "your own table",
-        "rows": _rows(seen),
+        "rows": rows_of(seen.config),
         "target": quoted(target),
         "task": section(chosen, target),
         "split": split_of(str(own.name(file)) for file in own.files),
@@ -93,15 +93,6 @@ def _length(values: Sequence[Value]) -> int:
     words = sorted(len(str(value).split()) for value in values if value is not None)
     usual = 2 * words[int(0.98 * (len(words) - 1))]
     return next((length for length in (32, 64, 128, 256) if usual <= length), 512)
-
-
-def _rows(seen: Seen) -> str:
-    parts = [f"delimiter: {quoted(seen.config.delimiter)}"] if seen.config.delimiter else []
-    if seen.config.encoding != "utf-8":
-        parts.append(f"encoding: {quoted(seen.config.encoding)}")
-    if seen.config.missing:
-        parts.append(f"missing: [{', '.join(map(quoted, seen.config.missing))}]")
-    return f"{{{', '.join(parts)}}}"
 
 
 def _listed(left: dict[str, str]) -> str:

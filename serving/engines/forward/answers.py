@@ -1,6 +1,7 @@
 """Outputs of the graph → answers in the words of Hugging Face's tasks.
 
 Labels: [{"label", "score"}], the answer first, then by score. Numbers: {name: number}. Vectors: a list of numbers.
+Series, of which Hugging Face has no schema: {channel: {"mean": [...], "0.1": [...]}}, the next step first.
 Schemas: https://github.com/huggingface/huggingface.js/tree/main/packages/tasks/src/tasks
 """
 
@@ -9,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from data.signature import LabelsOutput, NumbersOutput, Output, Signature
+from data.series import by_channel
+from data.signature import LabelsOutput, NumbersOutput, Output, SeriesOutput, Signature
 from serving.engines.forward.graph import Array
 from serving.http.errors import ApiError
 
@@ -23,6 +25,8 @@ def chosen(output: LabelsOutput, scores: Array) -> int:
 
 def worded(output: Output, array: Array, top: int | None = None) -> Any:
     """One output of one item; `top`: so many labels."""
+    if isinstance(output, SeriesOutput):
+        return by_channel(output, array)
     numbers = [float(number) for number in array.reshape(-1)]
     if isinstance(output, LabelsOutput):
         answer = chosen(output, array)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from base.errors import BadItem
-from data.signature import LabelsOutput, NumbersOutput, Signature
+from data.signature import LabelsOutput, NumbersOutput, SeriesOutput, Signature
 from serving.engines.forward.answers import check_finite, chosen
 from serving.engines.forward.batcher import Batcher, BatchGraph, Job
 from serving.engines.forward.drift import ForwardDrift
@@ -161,6 +161,9 @@ class ForwardEngine:
                 self._metrics.label(output.name, output.labels[chosen(output, array)])
             elif isinstance(output, NumbersOutput):
                 for name, value in zip(output.names, array.reshape(-1), strict=True):
+                    self._metrics.number(output.name, name, float(value))
+            elif isinstance(output, SeriesOutput):
+                for name, value in zip(output.channels, array[..., 0].mean(0), strict=True):
                     self._metrics.number(output.name, name, float(value))
         for side, scores in (self._drift.add(item.decoded, outputs) or {}).items():
             self._metrics.drift(side, scores)

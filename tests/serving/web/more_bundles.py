@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto
 
-from data.signature import AudioInput, LabelsOutput, NumbersOutput, SeriesInput, Signature, VectorInput, VectorOutput
+from data.signature import (
+    AudioInput,
+    LabelsOutput,
+    NumbersOutput,
+    SeriesInput,
+    SeriesOutput,
+    Signature,
+    VectorInput,
+    VectorOutput,
+)
 from tests.serving import forward_bundles
 
 RATE, CONTEXT, CHANNELS = 8000, 24, ("load", "wind")
@@ -23,6 +32,10 @@ GRID = Signature(
     inputs=(SeriesInput(name="history", shape=(CONTEXT, 2), context=CONTEXT, channels=CHANNELS, step="1h"),),
     outputs=(NumbersOutput(name="forecast", shape=(6,), names=HOURS, units=("MW",) * 6),),
 )
+AHEAD = GRID.model_copy(
+    update={"outputs": (SeriesOutput(name="forecast", shape=(3, 2, 3), channels=CHANNELS, quantiles=(0.1, 0.9),
+                                     step="1h"),)}
+)  # fmt: skip
 SUM = Signature(
     task="feature-extraction",
     inputs=(VectorInput(name="given", shape=(2,), names=("east", "north")),),
@@ -77,6 +90,21 @@ def series(folder: Path, name: str = "grid") -> Path:
         b.save(folder / "model.onnx", {"history": (TensorProto.FLOAT, ["B", CONTEXT, 2])}, {"forecast": ["B", 6]})
 
     return forward_bundles.write(folder, name, GRID, lambda seed: json.dumps(history(seed)).encode(), make)
+
+
+def forecasts(folder: Path, name: str = "ahead") -> Path:
+    """Says the last three steps again, a little less and a little more."""
+
+    def make() -> None:
+        b = forward_bundles.Builder()
+        last = b.node("Slice", "history", b.weight(np.array([CONTEXT - 3])), b.weight(np.array([CONTEXT])),
+                      b.weight(np.array([1])))  # fmt: skip
+        levels = b.weight(np.array([0, -2, 2], np.float32))
+        b.node("Add", b.node("Unsqueeze", last, b.weight(np.array([3]))), levels, out="forecast")
+        b.save(folder / "model.onnx", {"history": (TensorProto.FLOAT, ["B", CONTEXT, 2])},
+               {"forecast": ["B", 3, 2, 3]})  # fmt: skip
+
+    return forward_bundles.write(folder, name, AHEAD, lambda seed: json.dumps(history(seed)).encode(), make)
 
 
 def vectors(folder: Path, name: str = "sum") -> Path:

@@ -19,8 +19,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium"),
 ]
-KINDS = ("flower", "price", "shapes", "mood", "vector", "birds", "grid", "sum", "tiny")
-GIVEN = {"mood": "of the people", "vector": "people", "sum": "1 2", "grid": "1,2\n" * 24}
+KINDS = ("flower", "price", "shapes", "mood", "vector", "birds", "grid", "sum", "ahead", "tiny")
+GIVEN = {"mood": "of the people", "vector": "people", "sum": "1 2", "grid": "1,2\n" * 24, "ahead": "1,2\n" * 24}
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def kinds(tmp_path_factory, bundle, serve):
         made.table(root / "flower"), made.table(root / "price", "price", made.PRICE), made.image(root / "shapes"),
         made.texts(root / "mood"), made.texts(root / "vector", "vector", made.VECTOR),
         more_bundles.sounds(root / "birds"), more_bundles.series(root / "grid"), more_bundles.vectors(root / "sum"),
+        more_bundles.forecasts(root / "ahead"),
         bundle,
     )  # fmt: skip
 
@@ -253,6 +254,29 @@ def test_a_series(page, kinds, tmp_path):
     assert numbers == [f"{name}{wanted[name]:.6g} MW" for name in more_bundles.HOURS]
     assert page.run("document.querySelectorAll('#answer path').length") == 1
     assert from_terminal(page, tmp_path) == wanted
+
+
+def test_a_forecast(page, kinds):
+    """The end of the history, the mean behind it in a band; another channel by choice; all numbers as a table."""
+    shown(page, kinds, "ahead")
+    rows = more_bundles.history(1, 24)
+    write(page, "#inputs textarea", "\n".join(f"{load},{wind}" for load, wind in rows))
+    ask(page)
+    wanted = said(kinds, "ahead", {"inputs": rows})
+    assert wanted["load"]["mean"] == pytest.approx([load for load, _ in rows[-3:]], rel=1e-6)
+    drawn = "[...document.querySelectorAll('#answer path')].map(e => [e.getAttribute('class'), e.getAttribute('d')])"
+    (band, outline), (first, past), (second, mean) = page.run(drawn)
+    assert (band, first, second) == ("band curve-1", "curve curve-0", "curve curve-1")
+    assert (outline.count("L") + 1, past.count("L") + 1, mean.count("L") + 1) == (8, 24, 4)
+    assert past.split("L")[-1] == mean.removeprefix("M").split("L")[0]  # one begins where the other ends
+    assert page.text("#answer .hint").startswith("wind: the next 3 steps, 1h apart. The band holds what lies between")
+    write(page, "#answer select", "load", "change")
+    assert page.text("#answer .hint").startswith("load: ")
+    table = page.run("document.querySelector('#answer details pre').textContent").splitlines()
+    assert table[0] == "step,load mean,load 0.1,load 0.9,wind mean,wind 0.1,wind 0.9"
+    given = [float(cell) for cell in table[3].split(",")]
+    numbers = [wanted[channel][level][2] for channel in ("load", "wind") for level in ("mean", "0.1", "0.9")]
+    assert given == pytest.approx([3, *numbers], rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`metroline init` on each kind of own data makes a recipe that runs up to the bundle, and is served."""
 
 import csv
+import datetime
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from base.errors import MetrolineError
 from base.files import read_json
 from data.signature import Signature
 from pipelines.evaluation import evaluate
@@ -59,7 +61,8 @@ def made(name: str, data: Path, root: Path, **asked: Any) -> tuple[Recipe, Paths
     path, found = create(name, data, root, **asked)
     values = yaml.safe_load(path.read_text())
     values["train"] |= {"steps": 40, "batch": 16, "evaluate_every": 20, "save_every": 40, "device": "cpu"}
-    values["evaluate"] = {"references": False}
+    if "references" in type(Recipe.of(values | {"name": name}).evaluate).model_fields:
+        values["evaluate"] = {"references": False}
     recipe, paths = Recipe.of(values | {"name": name}), Paths(name, root)
     STAGES["fetch"].function(recipe, paths)
     STAGES["prepare"].function(recipe, paths)
@@ -97,6 +100,44 @@ def test_a_table_of_amounts(root: Path) -> None:
     assert (recipe.task.kind, recipe.task.name) == ("regression", "price")
     metrics = read_json(paths.metrics)
     assert metrics["test"]["rmse"] < metrics["baselines"]["floor_rmse"]
+
+
+def days(count: int = 200) -> list[dict[str, Any]]:
+    """Sales by day with a wave of a week; two days are missing, one has no number."""
+    dice, rows = np.random.default_rng(4), []
+    for number in range(count):
+        amount = 100 + 20 * np.sin(number / 7 * 2 * np.pi) + dice.normal()
+        day = datetime.date(2024, 1, 1) + datetime.timedelta(number)
+        rows.append({"shop": "A", "day": str(day), "amount": "" if number == 20 else f"{amount:.2f}"})
+    return rows[:90] + rows[92:]
+
+
+def test_a_series(root: Path) -> None:
+    data = write_csv(root / "sales.csv", days(), ";")
+    recipe, paths, found = made("sales", data, root, target="amount", task="forecasting")
+    assert found.said == "200 steps by day, 1d apart, 2 of them missing; amount → forecasting, 7 steps ahead of 50"
+    assert (recipe.split.by, recipe.data.columns, recipe.data.gaps) == ("day", ("amount",), "fill")
+    assert signature(paths).outputs[0].shape == (7, 1, 4)
+    assert read_json(paths.metrics)["test"]["mse"] < read_json(paths.metrics)["baselines"]["repeat_last_mse"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "problem"),
+    [
+        (days(), {"target": "amunt"}, "no column 'amunt'"),
+        (days(), {"target": "shop"}, "shop has 'A', which is no number"),
+        (days(), {}, "say which one to predict: --target COLUMN"),
+        (days(), {"target": "amount", "drop": ["shop"]}, "has no --drop"),
+        ([{"a": 1, "b": 2}] * 99, {"target": "b"}, "no column of times among a, b"),
+        (days() + days(), {"target": "amount"}, "have the same time 2024-01-01"),
+        (days(30), {"target": "amount"}, "a series of 30 steps"),
+    ],
+)
+def test_what_is_no_series(root: Path, rows: list[dict[str, Any]], asked: dict[str, Any], problem: str) -> None:
+    data = write_csv(root / "sales.csv", rows)
+    with pytest.raises(MetrolineError) as caught:
+        create("sales", data, root, task="forecasting", **asked)
+    assert problem in str(caught.value)
 
 
 def test_texts_with_a_class(root: Path) -> None:

@@ -1,0 +1,1 @@
+"""Forecasting: the next steps of a series, with quantiles."""
