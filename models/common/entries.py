@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from data.signature import Column, Signature
+from models.common.sound import SoundEntry
 
 MOST = 16  # numbers that a category is embedded as
 
@@ -100,8 +101,8 @@ class TextEntry(nn.Module):
 def entry(
     signature: Signature, fitted: Mapping[str, Any], generator: torch.Generator
 ) -> tuple[nn.Module, tuple[int, ...]]:
-    """The entry for a signature's one input, and the shape of an item behind it: [width], [C, H, W] or, of token ids,
-    [length, vocabulary].
+    """The entry for a signature's one input, and the shape of an item behind it: [width], [C, H, W], of sound [1, mels,
+    frames] or, of token ids, [length, vocabulary].
     """
     first = signature.inputs[0]
     if first.kind == "table":
@@ -109,6 +110,9 @@ def entry(
         return table, (table.width,)
     if first.kind == "image":
         return ImageEntry(fitted), (first.channels, first.height, first.width)
+    if first.kind == "audio":
+        sound = SoundEntry(first.rate, fitted)
+        return sound, sound.shape
     if first.kind == "text":
         before, after = fitted.get("frame", ((), ()))
         text = TextEntry(before, after) if before or after else nn.Identity()

@@ -78,7 +78,9 @@ def enter() -> Path:
 
 
 @app.command(
-    help="""Make a recipe for your own data, pinned by its hash: text, a table, images in folders by class, or chats.
+    help="""Make a recipe for your own data, pinned by its hash.
+
+    That is text, a table, a series, images or clips in folders by class, or chats.
 
     It says what it found and which task it takes. It writes pipelines/recipes/NAME.yaml, to be changed at will
     (docs/recipes.md has every key), and one line of params.yaml. Nothing is copied or sent anywhere.
@@ -93,7 +95,7 @@ def enter() -> Path:
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="of the new recipe: lower-case letters, digits, hyphens")],
     data: Annotated[
-        Path, typer.Option(help="a file or a folder: .txt, .jsonl[.gz|.zst], .parquet, .csv, .tsv, images")
+        Path, typer.Option(help="a file or a folder: .txt, .jsonl[.gz|.zst], .parquet, .csv, .tsv, images, clips")
     ],
     target: Annotated[str | None, typer.Option(help="of a table: the column to predict, or to forecast")] = None,
     task: Annotated[

@@ -24,7 +24,7 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 }
 OPEN = ("groups.", "parity.", "int8.", "int4.")
 """What the names begin with that depend on the data or on what is exported."""
-METRIC = r"[A-Za-z_][\w-]*(?:\.[\w-]+)*"
+METRIC = r"[A-Za-z_][\w-]*(?:\.[\w-]+(?:=[\w-]+)?)*"
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 SYNTAX = re.compile(rf"\s*({METRIC})\s*(<=|>=|<|>)\s*({METRIC}|{NUMBER})\s*")
 

@@ -39,7 +39,7 @@ class Task(SupervisedTask):
         yield from super().problems()
         if self.recipe.data.labels:
             yield "data.labels: a regression has none"
-        if self.recipe.data.kind == "images":
-            yield "data.kind: a regression's target must be a number, which the paths of images are not"
+        if not hasattr(self.recipe.data, "target"):
+            yield "data.kind: a regression's target must be a number, which the paths of files are not"
         if self.recipe.split.per_class:
             yield "split.per_class: a regression has no labels"

@@ -30,8 +30,7 @@ class Found:
     @property
     def about(self) -> str:
         """How the recipe's description begins."""
-        return {"text": "text of", "table": "rows of", "sentences": "texts of", "images": "images of",
-                "chats": "chats of", "pairs": "pairs of answers of",
+                "text": "text of", "table": "rows", "sentences": "texts", "images": "images of", "chats": "chats of", "pairs": "pairs of answers of", "audio": "clips",
                 "series": "series of"}[self.template]  # fmt: skip
 
     def recipe(self, **more: str) -> str:

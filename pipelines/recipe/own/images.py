@@ -1,12 +1,11 @@
 """Own images in folders, one a class: classification."""
 
-from collections import Counter
 from pathlib import Path
 
 from base.errors import MetrolineError
-from data.assign import NAMES
 from data.fetch.own_files import OwnFiles, own_files
 from data.folders import IMAGES
+from pipelines.recipe.own.by_folder import classes
 from pipelines.recipe.own.found import Found, shown_counts, split_of, trained_on
 
 LOOKED_AT = 64
@@ -14,33 +13,24 @@ LOOKED_AT = 64
 SIDE = 64
 """Largest side that the network sees unless the recipe says more."""
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B")
-LAYOUT = "an image's class is the folder that it lies in: FOLDER/cat/1.png, FOLDER/dog/2.png"
 
 
 def look(data: Path, name: str) -> Found:
     """A classifier of the images. Raises MetrolineError: one in no folder, fewer than two classes, one that is none."""
     own = own_files(data, "**/*", name=name, suffixes=IMAGES)
-    names = [own.name(file) for file in own.files]
-    if loose := [path for path in names if len(path.parts) == 1]:
-        more = f" and {len(loose) - 1:,} more" if len(loose) > 1 else ""
-        raise MetrolineError(f"{data}: {loose[0]}{more} in no folder", hint=LAYOUT)
-    counts = Counter(path.parent.name for path in names)
-    if set(map(str.lower, counts)) <= set(NAMES):
-        raise MetrolineError(f"{data}: the images lie in {', '.join(sorted(counts))}, which are splits", hint=LAYOUT)
-    if len(counts) < 2:
-        raise MetrolineError(f"{data}: one class only: {shown_counts(counts)}", hint=LAYOUT)
+    counts = classes(data, own, "image")
     height, width, channels = _looks(own)
     values = {
         "subject": "your own images by class",
         "task": "{kind: classification}",
-        "split": split_of(str(path) for path in names),
+        "split": split_of(str(own.name(file)) for file in own.files),
         "height": str(height),
         "width": str(width),
         "channels": str(channels),
         "shift": str(min(height, width) // 16),
         "gate": "test.accuracy >= 0.9",
         "floor": "always the commonest class",
-        **trained_on(len(names)),
+        **trained_on(len(own.files)),
     }
     kind = "grey" if channels == 1 else "colour"
     said = f"{len(counts):,} classes of {kind} images, seen at {width} x {height}: {shown_counts(counts)}"

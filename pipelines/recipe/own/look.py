@@ -1,4 +1,4 @@
-"""What the user's own data is and which task it suits: text, tables, series, or images in folders by class."""
+"""What the user's own data is and which task it suits: text, tables, series, or images or clips in folders by class."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -8,17 +8,18 @@ from typing import Literal
 
 from base.errors import MetrolineError
 from data.fetch import own_files as own
-from data.folders import IMAGES
+from data.folders import AUDIO, IMAGES
 from data.tables.config import SUFFIXES as ROWS
-from pipelines.recipe.own import images, series, tables, text
+from pipelines.recipe.own import audio, images, series, tables, text
 from pipelines.recipe.own.columns import first_row, rows_config
 from pipelines.recipe.own.found import Found
 
 TaskName = Literal["classification", "regression", "forecasting", "language-modelling"]
-EVERY = tuple(dict.fromkeys((*own.SUFFIXES, *ROWS, *IMAGES)))
+EVERY = tuple(dict.fromkeys((*own.SUFFIXES, *ROWS, *IMAGES, *AUDIO)))
 
 WAYS = {
     "image": "--task classification takes images in folders by class",
+    "audio file": "--task classification takes clips in folders by class",
     "table": "--target COLUMN a table",
     "text file": "--task language-modelling the text",
 }
@@ -54,14 +55,16 @@ def look(
     there = own.own_files(data, "**/*", name=name, suffixes=EVERY)
     kinds = {
         "image": _of(there, IMAGES),
+        "audio file": _of(there, AUDIO),
         "table": _of(there, tuple(set(ROWS) - set(own.SUFFIXES))),
         "text file": _of(there, own.SUFFIXES),
     }
-    if kinds["image"] and (task == "classification" or not (kinds["table"] or kinds["text file"])):
+    media = [kind for kind in ("image", "audio file") if kinds[kind]]
+    if len(media) == 1 and (task == "classification" or not (kinds["table"] or kinds["text file"])):
         if task == "regression":
-            raise MetrolineError(f"{data}: a regression's target is a number, which the paths of images do not tell")
-        return images.look(data, name)
-    if kinds["image"]:
+            raise MetrolineError(f"{data}: a regression's target is a number, which the paths of files do not tell")
+        return (images if media == ["image"] else audio).look(data, name)
+    if media:
         counts = ", ".join(f"{len(files):,} {kind}{'s' * (len(files) != 1)}" for kind, files in kinds.items() if files)
         hint = ", ".join(way for kind, way in WAYS.items() if kinds[kind])
         raise MetrolineError(f"{data}: {counts}: which of them is meant?", hint=hint)
@@ -92,7 +95,7 @@ def _no_target(there: own.OwnFiles, data: Path, task: str | None) -> MetrolineEr
     """The line that lists the columns."""
     if not there.files:
         return MetrolineError(
-            f"{data}: no table and no image for --task {task}", hint=f"there must be {', '.join(ROWS)}"
+            f"{data}: no table, no image and no clip for --task {task}", hint=f"there must be {', '.join(ROWS)}"
         )
     names = list(first_row(there, rows_config(there)).values)
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")

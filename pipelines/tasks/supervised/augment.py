@@ -1,54 +1,21 @@
-"""Augmented training images: each a function of (seed, epoch, example), whatever batch or process it falls into."""
+"""Augmented training examples, by what they are."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.tasks.supervised.config import ImagesData
+from pipelines.tasks.supervised import augment_image, augment_sound
+from pipelines.tasks.supervised.config import AudioData, ImagesData
+from pipelines.tasks.supervised.read import Data
 
 
 def augmented(
-    images: NDArray[np.uint8], data: ImagesData, seed: int, epochs: NDArray[np.int64], examples: NDArray[np.int64]
-) -> NDArray[np.uint8]:
-    """Images [B, H, W, C] of these examples → as many, flipped, moved (zeros come in), brightened, with a square blank.
-
-    The order of what is drawn does not depend on what is switched on.
-    """
-    if not (data.flip or data.shift or data.cutout or data.jitter):
-        return images
-    count, height, width, _ = images.shape
-    draws = uniform(seed, epochs, examples, 6)  # [B, 6] in [0, 1)
-    rows, columns = np.arange(height)[None], np.arange(width)[None]
-    if data.flip:
-        columns = np.where(draws[:, :1] < 0.5, width - 1 - columns, columns)
-    down, right = (((2 * data.shift + 1) * draws[:, 1:3]).astype(np.int64) - data.shift).T
-    rows, columns = np.broadcast_to(rows + down[:, None], (count, height)), columns + right[:, None]
-    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    if data.cutout:
-        top, left = (draws[:, 3:5] * [height, width]).astype(np.int64).T - data.cutout // 2
-        at_row = (np.arange(height) >= top[:, None]) & (np.arange(height) < top[:, None] + data.cutout)
-        at_column = (np.arange(width) >= left[:, None]) & (np.arange(width) < left[:, None] + data.cutout)
-        inside &= ~(at_row[:, :, None] & at_column[:, None, :])
-    moved = images[
-        np.arange(count)[:, None, None], rows.clip(0, height - 1)[:, :, None], columns.clip(0, width - 1)[:, None, :]
-    ]
-    factor = 1 + data.jitter * (2 * draws[:, 5] - 1)
-    changed = np.where(inside[..., None], moved, 0) * factor[:, None, None, None]
-    return changed.round().clip(0, 255).astype(np.uint8)
-
-
-def uniform(seed: int, epochs: NDArray[np.int64], examples: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1) [B, count] by a hash of (seed, epoch, example, place): splitmix64 (Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        x = np.full(len(epochs), np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15))
-        for part in (epochs, examples):
-            x = _mix(x + part.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03))
-        places = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = _mix(x[:, None] + places[None])
-    return (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    inputs: NDArray[Any], data: Data, seed: int, epochs: NDArray[np.int64], examples: NDArray[np.int64]
+) -> NDArray[Any]:
+    """Inputs [B, ...] of these examples → as many, changed as the recipe says; rows and texts stay as they are."""
+    if isinstance(data, ImagesData):
+        return augment_image.augmented(inputs, data, seed, epochs, examples)
+    if isinstance(data, AudioData):
+        return augment_sound.augmented(inputs, data, seed, epochs, examples)
+    return inputs

@@ -35,8 +35,8 @@ class SupervisedTask:
         if name and name not in self.values:
             yield f"evaluate.primary: nothing measured is called {name}; {nearest(name, self.values)}"
         yield from problems_of_first(self.recipe)
-        if (data := self.recipe.data).kind != "images" and data.target in getattr(data, "drop", ()):
-            yield f"data.drop: {data.target} is data.target, which is no input anyway"
+        if (target := getattr(self.recipe.data, "target", None)) in getattr(self.recipe.data, "drop", ()):
+            yield f"data.drop: {target} is data.target, which is no input anyway"
 
     def prepare(self, raw: Path, out: Path, pretrained: Path | None) -> None:
         """Labelled files → records with the signature and what is fitted on train."""

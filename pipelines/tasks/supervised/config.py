@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from data.folders import IMAGES, FoldersConfig
+from data.folders import AUDIO, IMAGES, FoldersConfig
 from data.tables.config import RowsConfig, suffixes_of
 from data.text.tokenizer import TokenizerConfig
 
@@ -62,6 +62,27 @@ class ImagesData(_Section):
         return IMAGES
 
 
+class AudioData(_Section):
+    """WAV and FLAC files and the label that their path tells; the network sees a log-mel spectrogram."""
+
+    kind: Literal["audio"] = "audio"
+    folders: FoldersConfig = FoldersConfig()
+    labels: tuple[str, ...] = Field(default=(), description="in order; empty: those of train, naturally sorted")
+    rate: int = Field(default=16_000, ge=1000, le=192_000, description="samples per second; clips are resampled to it")
+    seconds: float = Field(default=10.0, gt=0, le=600, description="longest clip; longer ones are refused")
+    window: float = Field(default=1.0, gt=0, le=60, description="seconds that the network hears, from the beginning on")
+    mels: int = Field(default=40, ge=4, le=256, description="bands of the spectrogram")
+    speed: float = Field(default=0.0, ge=0, lt=0.5, description="most relative change of speed and pitch in training")
+    shift: float = Field(default=0.0, ge=0, description="most seconds of silence that training puts before a clip")
+    volume: float = Field(default=0.0, ge=0, le=40, description="most decibels by which training changes the volume")
+    noise: float = Field(default=0.0, ge=0, lt=1, description="most noise that training adds; full volume is 1")
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the files that it reads; `("",)`: any."""
+        return AUDIO
+
+
 class TextData(_Section):
     """One text and its label a row."""
 
@@ -80,7 +101,7 @@ class TextData(_Section):
         return suffixes_of(self.rows)
 
 
-DataConfig = Annotated[TableData | ImagesData | TextData, Field(discriminator="kind")]
+DataConfig = Annotated[TableData | ImagesData | AudioData | TextData, Field(discriminator="kind")]
 
 
 class EvaluateConfig(_Section):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from base.errors import MetrolineError
 from data.codecs import decode
 from data.records import Records
-from data.signature import ImageInput, Signature
+from data.signature import AudioInput, ImageInput, Signature
 from data.text.tokenizer import Tokenizer
 
 
@@ -56,6 +56,8 @@ class Examples:
         arrays = [decode(declared, raw) for raw in raws]
         if isinstance(declared, ImageInput):
             arrays = resized(declared, arrays)
+        if isinstance(declared, AudioInput):
+            arrays = [heard(array, int(self.index["fitted"]["samples"])) for array in arrays]
         if not arrays:
             return np.zeros((0, 1), np.float32)
         try:
@@ -78,6 +80,11 @@ def padded(rows: list[list[int]]) -> NDArray[np.int64]:
     for place, row in zip(found, rows, strict=True):
         place[: len(row)] = row
     return found
+
+
+def heard(clip: NDArray[Any], samples: int) -> NDArray[Any]:
+    """A clip → as many samples as the network hears, silent behind: what the graph makes of it too."""
+    return np.pad(clip[:samples], (0, max(0, samples - len(clip))))
 
 
 def resized(declared: ImageInput, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -13,13 +13,13 @@ from tokenizers import normalizers
 
 from base.errors import MetrolineError
 from data.codecs import decode
-from data.signature import ImageInput, Input, TableInput, TextInput
+from data.signature import AudioInput, ImageInput, Input, TableInput, TextInput
 from data.tables import columns as table_columns
 from data.tables.codec import plain_row
 from data.tables.rows import Row
 from data.text import tokenizer as tokenizers
 from data.text import weights
-from pipelines.tasks.supervised.config import ImagesData, TableData
+from pipelines.tasks.supervised.config import AudioData, ImagesData, TableData
 from pipelines.tasks.supervised.examples import resized
 from pipelines.tasks.supervised.read import Data, Item
 
@@ -33,6 +33,8 @@ def fit(
         return _table(data, train)
     if isinstance(data, ImagesData):
         return _images(data, train)
+    if isinstance(data, AudioData):
+        return _sounds(data, train)
     declared = TextInput(name="text", shape=(-1,), length=data.length)
     if data.tokenizer.kind == "pretrained":
         return declared, tokenizer_of_others(pretrained, folder)
@@ -109,6 +111,24 @@ def _images(data: ImagesData, train: Sequence[Item]) -> tuple[Input, dict[str, A
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return declared, {"mean": mean.tolist(), "std": np.where(std > 1e-6, std, 1.0).tolist()}
+
+
+def _sounds(data: AudioData, train: Sequence[Item]) -> tuple[Input, dict[str, Any]]:
+    """Mean and spread of each band of the log-mel spectrogram, by the module that is in the graph."""
+    import torch
+
+    from models.common.sound import LogMel
+
+    declared = AudioInput(name="sound", shape=(-1,), rate=data.rate, seconds=data.seconds)
+    samples = round(data.window * data.rate)
+    log_mel = LogMel(data.rate, samples, data.mels).double()
+    total, squares, count = np.zeros(data.mels), np.zeros(data.mels), 0
+    for item in train:
+        bands = log_mel(torch.from_numpy(decode(declared, item.raw)).double()[None])[0].numpy()
+        total, squares, count = total + bands.sum(1), squares + (bands**2).sum(1), count + bands.shape[1]
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return declared, {"samples": samples, "mean": mean.tolist(), "std": np.where(std > 1e-6, std, 1.0).tolist()}
 
 
 def spread_of(targets: Sequence[float]) -> dict[str, Any]:

@@ -33,9 +33,9 @@ def references(train: Examples, test: Examples, most: int, primary: str) -> dict
     """Answers of stronger models, fitted on at most `most` rows of train, the first ones of a seeded shuffle; of those
     models that have the value `primary`."""
     kind, labels = test.signature.inputs[0].kind, test.index["target"] == "int64"
-    most = min(most, PIXELS) if kind == "image" else most
+    most = min(most, PIXELS) if kind in ("image", "audio") else most
     rows = np.random.Generator(np.random.Philox(key=1)).permutation(len(train))[:most]
-    made = {"table": _tables, "text": _texts, "image": _images}[kind](train, labels)
+    made = {"table": _tables, "text": _texts, "image": _images, "audio": _sounds}[kind](train, labels)
     found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # not converged: it is a reference as it is
@@ -121,3 +121,20 @@ def _images(train: Examples, labels: bool) -> dict[str, Reference]:
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=30) if labels else Ridge())
     return {"linear": (model, pixels)}
+
+
+def _sounds(train: Examples, labels: bool) -> dict[str, Reference]:
+    import torch
+
+    from models.common.entries import entry
+
+    sound, _ = entry(train.signature, train.index["fitted"], torch.Generator())
+    linear, _ = _images(train, labels)["linear"]
+
+    def bands(examples: Examples, chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Their spectrograms, as the network sees them."""
+        with torch.no_grad():
+            made: NDArray[np.float32] = sound(torch.from_numpy(examples.inputs[chosen])).flatten(1).numpy()
+        return made
+
+    return {"linear": (linear, bands)}

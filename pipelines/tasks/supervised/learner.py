@@ -105,11 +105,10 @@ class Supervised:
     def batch(
         self, epochs: NDArray[np.int64], examples: NDArray[np.int64], sequence: int, device: torch.device
     ) -> Batch:
-        """These examples, images augmented; text without the columns that only longer texts need."""
+        """These examples, augmented; text without the columns that only longer texts need."""
         inputs = self._inputs(self.train)[examples]
-        data = self.recipe.data
-        if data.kind == "images" and not self.once:
-            inputs = augmented(inputs, data, self.recipe.train.seed, epochs, examples)
+        if not self.once:
+            inputs = augmented(inputs, self.recipe.data, self.recipe.train.seed, epochs, examples)
         return self._batch(inputs, self.train.targets[examples], device)
 
     def validation(self, device: torch.device) -> Iterator[Batch]:

@@ -51,7 +51,7 @@ def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) ->
         values = metrics.by_group(
             group(test, column), lambda rows: judge(answers, rows, name)[name], recipe.evaluate.resamples
         )
-        groups |= {f"{column}={value}": {name: each.pop("value"), **each} for value, each in values.items()}
+        groups |= {f"{column}={value or 'none'}": {name: each.pop("value"), **each} for value, each in values.items()}
     if isinstance(output, LabelsOutput):
         pictures.confusion(folder / "confusion.png", metrics.decide(answers, threshold), test.targets, output.labels)
         pictures.reliability(folder / "reliability.png", answers, test.targets)

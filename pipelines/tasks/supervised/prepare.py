@@ -23,7 +23,7 @@ from pipelines.tasks.supervised.read import Data, Item, read
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
-NAMES = {"table": "tabular", "image": "image", "text": "text"}
+NAMES = {"table": "tabular", "image": "image", "audio": "audio", "text": "text"}
 """Kind of input → how Hugging Face begins a task's name."""
 
 

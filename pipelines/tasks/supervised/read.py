@@ -12,9 +12,9 @@ from data.fetch.fetched import fetched, fetched_members
 from data.folders import read_folders
 from data.tables.rows import read_rows
 from data.values import Value
-from pipelines.tasks.supervised.config import ImagesData, TableData, TextData
+from pipelines.tasks.supervised.config import AudioData, ImagesData, TableData, TextData
 
-Data = TableData | ImagesData | TextData
+Data = TableData | ImagesData | AudioData | TextData
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Item:
 
 def read(raw: Path, data: Data) -> Iterator[Item]:
     """All items, in reading order. Raises MetrolineError with file and row."""
-    if isinstance(data, ImagesData):
-        for example in read_folders(fetched_members(raw), data.folders):
+    if isinstance(data, ImagesData | AudioData):
+        for example in read_folders(fetched_members(raw), data.folders, data.suffixes):
             content = example.raw()
             key = hashlib.sha256(content).hexdigest()
             yield Item(example.id, key, key, example.label, raw=content, meta=example.meta)

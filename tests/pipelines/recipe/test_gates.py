@@ -15,6 +15,7 @@ VALUES = gates.measured(
     {
         "test": {"loss": 3.0, "bits_per_byte": 1.4},
         "baselines": {"bigram_bits_per_byte": 2.4, "xz_bits_per_byte": 2.1, "weakest_bits_per_byte": 2.4},
+        "groups": {"sex=woman": {"accuracy": 0.9}},
         "recipe": "speeches",
     },
     {"onnx": {"max_abs": 2e-6, "cases": [{"batch": 1}]}, "int8": {"loss_delta": 0.004}},
@@ -52,6 +53,7 @@ def test_values_are_flat_and_numeric() -> None:
         ("test.bits_per_byte<=1.4", True),
         ("test.bits_per_byte < 1.4", False),
         ("test.loss >= 3", True),
+        ("groups.sex=woman.accuracy >= 0.85", True),
         ("test.loss > 3", False),
         ("parity.onnx.max_abs <= 1e-6", False),
         ("int8.loss_delta <= +.01", True),

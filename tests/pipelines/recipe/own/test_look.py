@@ -47,7 +47,7 @@ def files(root: Path, **contents: str) -> Path:
         ({"a_csv": IRIS}, {"task": "language-modelling", "encoding": "latin-1"}, "no --drop and no --encoding"),
         ({"a_csv": IRIS}, {"target": "kind", "encoding": "latin-0"}, "--encoding latin-0: Python knows no encoding"),
         ({"a_csv": IRIS}, {"task": "language-modelling"}, "no .txt, .jsonl"),
-        ({"a_txt": "x"}, {"task": "classification"}, "no table and no image for --task classification"),
+        ({"a_txt": "x"}, {"task": "classification"}, "no table, no image and no clip for --task classification"),
         (
             {"a_csv": "x,age\n" + "".join(f"{n % 3}.5,{n % 30}\n" for n in range(90))},
             {"target": "age"},
@@ -58,7 +58,7 @@ def files(root: Path, **contents: str) -> Path:
             {"target": "name"},
             "the target name has 30 values in 30 rows",
         ),
-        ({"cat__a_png": "image", "b_png": "image"}, {}, "b.png in no folder (an image's class is the folder"),
+        ({"cat__a_png": "image", "b_png": "image"}, {}, "b.png in no folder (the class is the folder"),
         ({"cat__a_png": "image", "cat__b_png": "image"}, {}, "one class only: cat 2"),
         ({"train__a_png": "image", "test__b_png": "image"}, {}, "the images lie in test, train, which are splits"),
         ({"cat__a_png": "image", "dog__b_png": "none"}, {}, "b.png: cannot be read as JPEG or PNG"),

@@ -25,6 +25,7 @@ from pipelines.recipe.schema import Recipe
 from pipelines.training.stage import train
 from serving.app.run import start
 from tests.pipelines.tasks.supervised.small_images import png
+from tests.pipelines.tasks.supervised.small_sounds import tone
 
 
 @pytest.fixture
@@ -170,6 +171,21 @@ def test_images_by_class(root: Path, split: str) -> None:
     assert signature(paths).inputs[0].shape == (12, 14, 3)
     assert signature(paths).outputs[0].labels == ("lying", "standing")  # type: ignore[union-attr]
     assert read_json(paths.metrics)["test"]["accuracy"] >= 0.5
+
+
+def test_clips_by_class(root: Path) -> None:
+    for number in range(60):
+        path = root / f"tones/{('low', 'high')[number % 2]}/{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tone((300, 900)[number % 2] + number, 0.2 + number / 200, 8000))
+    recipe, paths, found = made("tones", root / "tones", root)
+    assert found.said == "2 classes of clips of up to 0.5 s, heard at 8,000 Hz: high 30, low 30 → classification"
+    assert (recipe.data.seconds, recipe.data.window) == (1.0, 0.5)
+    assert signature(paths).inputs[0].rate == 8000  # type: ignore[union-attr]
+    assert read_json(paths.metrics)["test"]["accuracy"] >= 0.5
+    (root / "tones/low/broken.wav").write_bytes(b"RIFF")
+    with pytest.raises(MetrolineError, match=r"broken.wav: cannot be read as WAV or FLAC"):
+        create("more", root / "tones", root)
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl"])

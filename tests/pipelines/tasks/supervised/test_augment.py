@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.tasks.supervised.augment import augmented, uniform
+from pipelines.tasks.supervised.augment import augmented
 from pipelines.tasks.supervised.config import ImagesData
+from pipelines.tasks.supervised.draws import uniform
 from pipelines.training.stage import identify
 from tests.pipelines.tasks.supervised.small_images import recipe
 

@@ -11,7 +11,7 @@ from pipelines.line.stages import STAGES
 from pipelines.paths import Paths
 from pipelines.recipe.schema import Recipe
 
-TABLE, IMAGES = {"kind": "table", "target": "y"}, {"kind": "images"}
+TABLE, IMAGES, SOUNDS = {"kind": "table", "target": "y"}, {"kind": "images"}, {"kind": "audio"}
 LINES = {"kind": "text", "rows": {"form": "lines", "pattern": "(?P<label>.) (?P<text>.+)"}}
 
 
@@ -21,7 +21,8 @@ LINES = {"kind": "text", "rows": {"form": "lines", "pattern": "(?P<label>.) (?P<
         (TABLE, "classification", (".csv",), {"rows.csv"}),
         (TABLE, "regression", (".csv",), {"rows.csv"}),
         (IMAGES, "classification", (".png",), {"1.png"}),
-        (LINES, "classification", ("",), {"rows.csv", "1.png", "notes.md"}),
+        (SOUNDS, "classification", (".wav",), {"1.wav"}),
+        (LINES, "classification", ("",), {"rows.csv", "1.png", "1.wav", "notes.md"}),
     ],
 )
 def test_own_files_are_those_that_prepare_reads(
@@ -34,7 +35,7 @@ def test_own_files_are_those_that_prepare_reads(
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    for name in ("rows.csv", "1.png", "notes.md"):
+    for name in ("rows.csv", "1.png", "1.wav", "notes.md"):
         (own / name).write_text(name)
     recipe, paths = made(data, kind, pin(own, suffixes=suffixes).model_dump()), Paths("own", tmp_path)
     STAGES["fetch"].function(recipe, paths)
@@ -61,6 +62,8 @@ def made(data: dict[str, Any], kind: str, source: dict[str, Any]) -> Recipe:
             "source": source,
             "data": data,
             "task": {"kind": kind},
-            "model": {"kind": {"table": "mlp", "images": "lenet", "text": "text-lstm"}[data["kind"]]},
+            "model": {
+                "kind": {"table": "mlp", "images": "lenet", "audio": "resnet", "text": "text-lstm"}[data["kind"]]
+            },
         }
     )
