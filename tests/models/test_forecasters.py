@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models import ltsf_linear, patchtst
+from models.ltsf_linear import config as ltsf_linear
+from models.patchtst import config as patchtst
 
 FORMS = [
     *((ltsf_linear, ltsf_linear.Config(form=form)) for form in ("linear", "nlinear", "dlinear")),

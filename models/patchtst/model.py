@@ -3,36 +3,15 @@
 Each history is standardised by its own mean and spread, which the forecast gets back (Kim et al. 2022, RevIN).
 """
 
-from collections.abc import Iterator
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.common.config import ModelConfig
 from models.common.dropout import dropout
 from models.common.layers import Block, draw, head
+from models.patchtst.config import Config
 
 LEAST = 1e-5  # spread of a constant history
-
-
-class Config(ModelConfig):
-    """Overlapping patches of a series as tokens, blocks of attention, one linear layer over all of them."""
-
-    kind: Literal["patchtst"] = "patchtst"
-    patch: int = Field(default=16, ge=1, description="steps of a patch")
-    stride: int = Field(default=8, ge=1, description="steps from one patch to the next")
-    layers: int = Field(default=3, ge=1)
-    width: int = Field(default=32, ge=4, description="a multiple of heads")
-    heads: int = Field(default=4, ge=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-
-    def problems(self) -> Iterator[str]:
-        """See `ModelConfig`."""
-        if self.width % self.heads:
-            yield f"model.width: {self.width} is not a multiple of model.heads ({self.heads})"
 
 
 class PatchTST(nn.Module):
@@ -68,12 +47,3 @@ class PatchTST(nn.Module):
         made = self.head(x).view(b, c, self.horizon, self.levels)
         level = made[..., :1] * spread[..., None] + mean[..., None]
         return torch.cat([level, made[..., 1:]], 3)
-
-
-def forecaster(
-    config: Config, channels: int, context: int, horizon: int, levels: int, generator: torch.Generator
-) -> PatchTST:
-    """The network with its first weights. Raises ValueError: a history that is shorter than a patch."""
-    if context < config.patch:
-        raise ValueError(f"model.patch ({config.patch}) is longer than data.context ({context})")
-    return PatchTST(config, context, horizon, levels, generator)

@@ -4,24 +4,11 @@ NLinear takes the last value off first and adds it again; DLinear has weights of
 for what is left. On the usual benchmarks they are as good as the first transformers for series, in seconds.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.common.config import ModelConfig
-
-
-class Config(ModelConfig):
-    """One linear layer over time, the same for all channels."""
-
-    kind: Literal["ltsf-linear"] = "ltsf-linear"
-    form: Literal["linear", "nlinear", "dlinear"] = Field(
-        default="nlinear", description="nlinear: relative to the last value; dlinear: trend and rest apart"
-    )
-    kernel: int = Field(default=25, ge=3, description="dlinear: steps of the moving average, an odd number")
+from models.ltsf_linear.config import Config
 
 
 class Linear(nn.Module):
@@ -59,10 +46,3 @@ def _first(levels: int, context: int) -> Tensor:
     first = torch.zeros(levels, context)
     first[0] = 1 / context
     return first
-
-
-def forecaster(
-    config: Config, channels: int, context: int, horizon: int, levels: int, generator: torch.Generator
-) -> Linear:
-    """The network with its first weights, which need no random numbers."""
-    return Linear(config, context, horizon, levels)

@@ -1,0 +1,1 @@
+"""PatchTST, a transformer for series."""
