@@ -30,8 +30,8 @@ class Found:
     @property
     def about(self) -> str:
         """How the recipe's description begins."""
-                "text": "text of", "table": "rows", "sentences": "texts", "images": "images of", "chats": "chats of", "pairs": "pairs of answers of", "audio": "clips",
-                "series": "series of"}[self.template]  # fmt: skip
+        files = {"sentences": "texts", "table": "rows", "audio": "clips", "pairs": "pairs of answers"}
+        return f"{files.get(self.template, self.template)} of"
 
     def recipe(self, **more: str) -> str:
         """The recipe's text."""
