@@ -48,6 +48,13 @@ class Client:
             _check(answer)
             return answer.json()
 
+    def search(self, model: str, query: str) -> Any:
+        """The passages of an index, the best first. Raises MetrolineError."""
+        with _reachable(self.url):
+            answer = self._http.post("/v1/search", json={"model": model, "query": query})
+        _check(answer)
+        return answer.json()["data"]
+
     def stream(self, route: str, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
         """The chunks of a streamed answer. Closing the iterator stops the generation. Raises MetrolineError."""
         body = body | {"stream": True, "stream_options": {"include_usage": True}}

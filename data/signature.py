@@ -1,7 +1,7 @@
 """The signature of a model: its typed inputs and outputs, all that serving needs to know of it.
 
     signature = Signature.load(bundle / "signature.json")
-    signature.engine            # "forward": one call answers; "decode": token by token
+    signature.engine            # "forward": one call answers; "decode": token by token; "retrieve": an index answers
     signature.inputs[0].kind    # "image"
 
 Raw bytes become an array in one function a kind, `data.codecs.decode`, which prepare and serving share; what follows
@@ -18,6 +18,8 @@ from base.errors import MetrolineError
 from base.files import read_object, write_json
 
 FILE = "signature.json"
+Engine = Literal["forward", "decode", "retrieve"]
+"""What runs a model: `pipelines/exporting/ENGINE.py` exports, `serving/engines/ENGINE` serves."""
 Datatype = Literal["BOOL", "UINT8", "INT32", "INT64", "FP32", "BYTES"]
 
 
@@ -139,8 +141,15 @@ class TextOutput(_Part):
     datatype: Datatype = "BYTES"
 
 
+class PassagesOutput(_Part):
+    """Passages of documents (engine `retrieve`) → [{"document", "start", "end", "text", "score"}], the best first."""
+
+    kind: Literal["passages"] = "passages"
+    datatype: Datatype = "BYTES"
+
+
 Input = TextInput | ImageInput | AudioInput | TableInput | SeriesInput | VectorInput
-Output = LabelsOutput | NumbersOutput | VectorOutput | SeriesOutput | TextOutput
+Output = LabelsOutput | NumbersOutput | VectorOutput | SeriesOutput | TextOutput | PassagesOutput
 
 
 class Signature(BaseModel):
@@ -148,7 +157,7 @@ class Signature(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    engine: Literal["forward", "decode"] = "forward"
+    engine: Engine = "forward"
     task: str = Field(description="such as image-classification, tabular-regression, text-generation")
     inputs: tuple[Input, ...] = Field(min_length=1)
     outputs: tuple[Output, ...] = Field(min_length=1)

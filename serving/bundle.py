@@ -12,14 +12,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from base.errors import MetrolineError
 from base.files import read_object
 from base.forms import GRAPHS
 from base.manifest import REBUILD, seal, verify
 from data.signature import FILE as SIGNATURE
-from data.signature import Signature
+from data.signature import Engine, Signature
 
 SEALS = "METROLINE_SEALS"
 """The environment variable by which a process tells those it starts which bundles it has hashed: a gigabyte takes a
@@ -48,7 +48,7 @@ class Bundle:
     """The contents of manifest.json and serving.json."""
 
     @property
-    def engine(self) -> Literal["forward", "decode"]:
+    def engine(self) -> Engine:
         """What runs it."""
         return self.signature.engine if self.signature else "decode"
 
@@ -71,7 +71,7 @@ class Bundle:
         precision = precision or serving.get("precision", "fp32")
         if precision not in ("auto", *GRAPHS):
             raise MetrolineError(f"{path}: unknown precision {precision!r}", hint="auto, fp32, int8 or int4")
-        demand(path, listed, GRAPHS.get(precision, GRAPHS["fp32"]))
+        demand(path, listed, *cls.graphs(precision))
         common: dict[str, Any] = {
             "path": path, "precision": precision, "files": listed, "manifest": manifest, "serving": serving,
             "created": int((path / "manifest.json").stat().st_mtime),
@@ -81,9 +81,14 @@ class Bundle:
         try:
             common |= {"name": str(manifest["name"]), "version": str(manifest["version"]),
                        "data_hash": str(manifest.get("data_hash") or "unknown")}  # fmt: skip
-            return cls(**common, **cls.facts(path, listed, manifest, serving))
+            return cls(**common | cls.facts(path, listed, manifest, serving))
         except (KeyError, TypeError, ValueError) as error:
             raise MetrolineError(f"{path}: manifest.json or serving.json lacks {error}", hint=REBUILD) from None
+
+    @classmethod
+    def graphs(cls, precision: str) -> tuple[str, ...]:
+        """The files that must be there to answer with a precision."""
+        return (GRAPHS.get(precision, GRAPHS["fp32"]),)
 
     @classmethod
     def facts(

@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import settings
 
 from base import network
 from data.text.weights import find
+
+if TYPE_CHECKING:
+    from pipelines.paths import Paths
 
 network.mend(os.environ)
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
@@ -53,6 +56,14 @@ def minilm() -> Path:
     """The real weights of the recipe sst2-minilm."""
     folder = Path(os.environ.get("METROLINE_TEST_MINILM", ROOT / "data/raw/sst2-minilm/pretrained/files"))
     return find(folder) if folder.is_dir() else missing("needs the weights of the recipe sst2-minilm: make peers")
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> "Paths":
+    """A small index of four documents, from files to a bundle (tests/indexes.py). Not to be changed."""
+    from tests import indexes
+
+    return indexes.bundle(tmp_path_factory.mktemp("library"), asked=True)
 
 
 @pytest.fixture

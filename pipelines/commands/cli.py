@@ -95,11 +95,12 @@ def enter() -> Path:
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="of the new recipe: lower-case letters, digits, hyphens")],
     data: Annotated[
-        Path, typer.Option(help="a file or a folder: .txt, .jsonl[.gz|.zst], .parquet, .csv, .tsv, images, clips")
+        Path,
+        typer.Option(help="a file or a folder: .txt, .jsonl[.gz|.zst], .parquet, .csv, .tsv, images, clips, documents"),
     ],
     target: Annotated[str | None, typer.Option(help="of a table: the column to predict, or to forecast")] = None,
     task: Annotated[
-        Literal["classification", "regression", "forecasting", "language-modelling"] | None,
+        Literal["classification", "regression", "forecasting", "language-modelling", "index"] | None,
         typer.Option(help="instead of what the data says"),
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="a column that is no input (may be repeated)")] = None,

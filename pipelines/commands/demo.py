@@ -15,6 +15,7 @@ from rich.markup import escape
 from base.client import Client
 from base.processes import next_free_port
 from data import golden
+from data.index import golden as queries
 from data.signature import FILE, Signature
 from pipelines.line.endpoint import Served
 from pipelines.line.run import run
@@ -58,7 +59,7 @@ def ask(client: Client, recipe: str, root: Path) -> tuple[str, str]:
     """One request that the live release can answer: the route that answers, and what was asked and answered.
 
     A model of text goes on with the recipe's first prompt; one that answers in one call gets the first of its golden
-    items, which the test split gave it. Raises MetrolineError: no answer.
+    items, which the test split gave it, and an index its first golden query. Raises MetrolineError: no answer.
     """
     store = Store.of(root)
     bundle = store.folder(store.pointers(recipe).live or "")
@@ -68,6 +69,10 @@ def ask(client: Client, recipe: str, root: Path) -> tuple[str, str]:
         prompt = prompts[0] if prompts else "The "
         chunks = client.stream(COMPLETIONS, {"prompt": prompt, **OPTIONS})
         return COMPLETIONS, prompt + "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
+    if signature.engine == "retrieve":
+        query = queries.load(bundle)[0].query
+        best = (client.search(recipe, query) or ["nothing"])[0]
+        return "/v1/search", f"{query[:400]}\n→ {json.dumps(best, ensure_ascii=False)[:400]}"
     body, kind = golden.request(signature, golden.load(bundle, signature)[0])
     answer = client.predict(recipe, body, kind)
     asked = body.decode() if kind == "application/json" else f"{kind}, {len(body):,} bytes"

@@ -100,6 +100,8 @@ def _model(training: Mapping[str, Any], parts: Card) -> str:
 
 def _forms(parity: Mapping[str, Any], parts: Card) -> str:
     there = {form: parity[form] for form in FORMS if form in parity}
+    if not there:
+        return ""
     deltas = list(dict.fromkeys(name for found in there.values() for name in found if name.endswith("_delta")))
     rows = []
     for form, found in there.items():

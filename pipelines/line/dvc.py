@@ -30,7 +30,7 @@ from pipelines.recipe.code import FILE as CODE_HASHES
 from pipelines.recipe.load import RECIPES, listed_bases, listed_recipes
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.schema import Recipe
-from pipelines.recipe.sections import RecipeSource
+from pipelines.recipe.sections import RecipeSource, ReleaseSource
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -142,7 +142,8 @@ def check_recipe(name: str, above: tuple[str, ...] = ()) -> None:
     """Raise MetrolineError unless the recipe is valid, in params.yaml, and has every section.
 
     DVC tracks the sections of the YAML file, so a section that is left to its defaults must be there, as `clean: {}`.
-    The same of a recipe that it begins with, which `bases` of params.yaml names. `above`: those that begin with it.
+    The same of a recipe that it begins with, which `bases` or `releases` of params.yaml names. `above`: those that
+    begin with it.
     """
     source = load_recipe(name).pretrained.source
     path = RECIPES / f"{name}.yaml"
@@ -153,15 +154,17 @@ def check_recipe(name: str, above: tuple[str, ...] = ()) -> None:
         raise MetrolineError(f"{path}: no {', '.join(missing)}", hint=hint)
     if name not in listed_recipes():
         raise MetrolineError(f"recipe {name} is not in params.yaml", hint=f"add `- {quoted(name)}` to its `recipes`")
-    base = source.name if isinstance(source, RecipeSource) else None
-    if (listed := listed_bases().get(name)) != base:
-        entry = f"`{quoted(name)}: {quoted(base or listed or '')}`"
-        hint = f"add {entry} to its `bases`" if base else f"take {entry} out of its `bases`"
-        raise MetrolineError(f"params.yaml says that {name} begins with {listed or 'no other recipe'}", hint=hint)
-    if base in (name, *above):
-        raise MetrolineError(f"recipes begin with each other: {' → '.join((*above, name, base))}")
-    if base is not None:
-        check_recipe(base, (*above, name))
+    for section, kind in (("bases", RecipeSource), ("releases", ReleaseSource)):
+        base = source.name if isinstance(source, kind) else None
+        if (listed := listed_bases(section).get(name)) != base:
+            entry = f"`{quoted(name)}: {quoted(base or listed or '')}`"
+            hint = f"add {entry} to its `{section}`" if base else f"take {entry} out of its `{section}`"
+            said = f"params.yaml says that {name} begins with {listed or 'no other recipe'}"
+            raise MetrolineError(said, hint=hint)
+        if base in (name, *above):
+            raise MetrolineError(f"recipes begin with each other: {' → '.join((*above, name, base))}")
+        if base is not None:
+            check_recipe(base, (*above, name))
 
 
 def run_stage(address: str, watch: Watch, *, force: bool = False, grace: float = GRACE) -> None:

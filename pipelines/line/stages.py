@@ -38,15 +38,15 @@ def _fetch(recipe: Recipe, paths: Paths) -> None:
     from base.files import write_json
     from data.fetch.own_files import WEIGHTS
     from data.fetch.sources import fetch
-    from pipelines.recipe.sections import RecipeSource
+    from pipelines.recipe.sections import OwnSource
 
     variable = os.environ.get("METROLINE_MIRROR")
     mirror = Path(variable) if variable else None
     told = [fetch(recipe.source, paths.raw, name=recipe.name, mirror=mirror, suffixes=recipe.suffixes)]
     weights = recipe.pretrained.source
-    if weights is None or isinstance(weights, RecipeSource):  # DVC wants its folder all the same
+    if weights is None or isinstance(weights, OwnSource):  # DVC wants its folder all the same
         paths.pretrained.mkdir(exist_ok=True)
-        write_json(paths.pretrained / "source.json", {"kind": weights.kind if weights else None, "files": {}})
+        write_json(paths.pretrained / "source.json", {"kind": getattr(weights, "kind", None), "files": {}})
     else:  # now, because its folder is inside the one that was just replaced
         told.append(fetch(weights, paths.pretrained, name=recipe.name, mirror=mirror, suffixes=WEIGHTS))
     for line in filter(None, told):
@@ -124,6 +124,7 @@ class Stage:
 STAGES = {
     "fetch": Stage(_fetch, minutes=60, network=True),
     "base": Stage(_base, minutes=30),
+    "released": Stage(_base, minutes=30),
     "prepare": Stage(_prepare, minutes=240),
     "train": Stage(_train, minutes=7 * 24 * 60),
     "evaluate": Stage(_evaluate, minutes=240),

@@ -29,6 +29,7 @@ ELSEWHERE = frozenset({"problems"})
 STAGES = {
     "fetch": ("data.fetch.sources",),
     "base": ("pipelines.training.first",),
+    "released": ("pipelines.training.first",),
     "prepare": (),
     "train": ("pipelines.training.stage", "pipelines.training.imported", "pipelines.line.plots"),
     "evaluate": ("pipelines.evaluation", "pipelines.line.plots"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from base.errors import nearest
 from pipelines.recipe import kinds
 from pipelines.recipe.gates import Gate, known_metric
-from pipelines.recipe.sections import RecipeSource
+from pipelines.recipe.sections import OwnSource
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -20,8 +20,8 @@ def problems(recipe: "Recipe") -> Iterator[str]:
     """One line, without its end, for each place where two sections contradict each other; `section.key: ` opens it."""
     task = kinds.task(recipe.task.kind)
     source = recipe.pretrained.source
-    if isinstance(source, RecipeSource) and source.name == recipe.name:
-        yield "pretrained.source.name: a recipe cannot begin with its own checkpoint"
+    if isinstance(source, OwnSource) and source.name == recipe.name:
+        yield "pretrained.source.name: a recipe cannot begin with its own checkpoint or release"
     if recipe.train.adapter is not None and source is None:
         yield "train.adapter: it is trained on weights that are there, so it needs pretrained.source"
     if recipe.train.adapter is not None and recipe.pretrained.freeze:

@@ -57,12 +57,12 @@ def listed_recipes() -> list[str]:
     return listed
 
 
-def listed_bases() -> dict[str, str]:
-    """The recipes of params.yaml that begin with another one's checkpoint → that one. Raises MetrolineError when it is
-    no mapping of names."""
-    listed = read_mapping(Path("params.yaml"), "it needs a list `recipes:`").get("bases") or {}
+def listed_bases(section: str = "bases") -> dict[str, str]:
+    """The recipes of params.yaml that begin with another one's checkpoint → that one; with `releases` those that begin
+    with another one's release. Raises MetrolineError when it is no mapping of names."""
+    listed = read_mapping(Path("params.yaml"), "it needs a list `recipes:`").get(section) or {}
     if not isinstance(listed, dict) or not all(isinstance(name, str) for pair in listed.items() for name in pair):
-        raise MetrolineError("params.yaml: `bases` is no mapping of names", hint="one `NAME: THE_OTHER` a line")
+        raise MetrolineError(f"params.yaml: `{section}` is no mapping of names", hint="one `NAME: THE_OTHER` a line")
     return listed
 
 

@@ -25,6 +25,7 @@ from pipelines.recipe.own import chats
 from pipelines.recipe.own.found import Found
 from pipelines.recipe.own.look import TaskName, look
 from pipelines.recipe.schema import check_name
+from pipelines.recipe.sections import OwnSource, RecipeSource
 
 
 def absolute(data: Path) -> Path:
@@ -76,10 +77,12 @@ def create(
     listed = read_text(root / "params.yaml")
     write_text(path, text)
     try:
-        load_recipe(name, root)
+        begins = load_recipe(name, root).pretrained.source
         if name not in others:
             more = _with_recipe(listed, name)
-            write_text(root / "params.yaml", more if base is None else _with_base(more, name, base))
+            if isinstance(begins, OwnSource):
+                more = _with_base(more, "bases" if isinstance(begins, RecipeSource) else "releases", name, begins.name)
+            write_text(root / "params.yaml", more)
     except BaseException:
         path.unlink()
         raise
@@ -129,21 +132,22 @@ def check_base(name: str, root: Path) -> None:
         )
 
 
-def _with_base(params: str, name: str, base: str) -> str:
-    """params.yaml with what one recipe begins with, comments kept."""
+def _with_base(params: str, section: str, name: str, base: str) -> str:
+    """params.yaml with what one recipe begins with, in `bases` or `releases`; comments kept."""
     entry = f"  {quoted(name)}: {quoted(base)}"
     lines = params.splitlines()
-    start = next((index for index, text in enumerate(lines) if re.match(r"bases\s*:", text)), None)
+    start = next((index for index, text in enumerate(lines) if re.match(rf"{section}\s*:", text)), None)
     if start is None:
-        lines += ["bases:", entry]
+        lines += [f"{section}:", entry]
     else:
         lines[start : start + 1] = [re.sub(r"\{\s*\}", "", lines[start]).rstrip(), entry]
     changed = "\n".join(lines) + "\n"
     with suppress(yaml.YAMLError, TypeError, LookupError):
-        if yaml.load(changed, Loader)["bases"][name] == base:
+        if yaml.load(changed, Loader)[section][name] == base:
             return changed
     raise MetrolineError(
-        "params.yaml: its `bases` is no mapping with one entry a line", hint=f"add `{entry.strip()}` to it yourself"
+        f"params.yaml: its `{section}` is no mapping with one entry a line",
+        hint=f"add `{entry.strip()}` to it yourself",
     )
 
 

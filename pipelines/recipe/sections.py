@@ -18,16 +18,29 @@ class ServingConfig(BaseModel):
     )
 
 
-class RecipeSource(BaseModel):
-    """The checkpoint of another recipe of this project. params.yaml names both below `bases`, for DVC."""
+class OwnSource(BaseModel):
+    """What another recipe of this project makes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    name: str = Field(min_length=1, description="the other recipe, which is run first")
+
+
+class RecipeSource(OwnSource):
+    """The checkpoint of another recipe of this project. params.yaml names both below `bases`, for DVC."""
+
     kind: Literal["recipe"]
-    name: str = Field(min_length=1, description="the other recipe, which is trained first")
 
 
-FirstWeights = Annotated[PypiSource | HttpsSource | HubSource | FileSource | RecipeSource, Field(discriminator="kind")]
+class ReleaseSource(OwnSource):
+    """The released bundle of another recipe of this project. params.yaml names both below `releases`, for DVC."""
+
+    kind: Literal["release"]
+
+
+FirstWeights = Annotated[
+    PypiSource | HttpsSource | HubSource | FileSource | RecipeSource | ReleaseSource, Field(discriminator="kind")
+]
 
 
 class PretrainedConfig(BaseModel):
@@ -39,7 +52,7 @@ class PretrainedConfig(BaseModel):
     source: FirstWeights | None = Field(
         default=None,
         description="one .gguf file (Llama) or the files of a Hugging Face folder (Llama, Qwen3, Arcee, GPT-2; "
-        "safetensors), or what the network of `model` takes, or another recipe; null: they are drawn",
+        "safetensors), or what the network of `model` takes, or another recipe or its release; null: they are drawn",
     )
     freeze: bool = Field(
         default=False, description="only the head learns, which is new; the weights of others stay as they are"

@@ -24,6 +24,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from base.errors import MetrolineError, exit_with
+from base.files import read_object
 from base.imports import OURS, closure, imports
 from pipelines.release.store import Store
 
@@ -98,7 +99,8 @@ def stage(staging: Path, bundle: Path) -> list[str]:
         shutil.copyfile(file, target)
     shutil.copytree(bundle, staging / "bundle", ignore=shutil.ignore_patterns("model.yaml"))
     (staging / "endpoint.py").write_text(ENTRY, encoding="utf-8")
-    return pinned(third_party(files))
+    more = read_object(bundle / "serving.json").get("libraries", ())  # an index's store, which no other model needs
+    return pinned({*third_party(files), *more})
 
 
 def third_party(files: Iterable[Path]) -> set[str]:

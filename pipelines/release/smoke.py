@@ -1,7 +1,7 @@
 """Does an endpoint serve a release? It is asked over HTTP, as a client would.
 
 Of engine `decode` a few tokens are wanted; of engine `forward` the bundle's golden items are sent as the bytes that
-they are, and the answers must be the trained model's.
+they are, and the answers must be the trained model's; of engine `retrieve` the golden queries must find their passages.
 """
 
 import time
@@ -57,10 +57,24 @@ def _ask(client: "httpx.Client", name: str, served: dict[str, Any], bundle: Path
         if choice["finish_reason"] in ("length", "stop") and isinstance(choice["text"], str):
             return None
         return f"a completion ends with {choice['finish_reason']!r}"
+    if signature.engine == "retrieve":
+        return _search(client, name, bundle)
     for number, item in enumerate(golden.load(bundle, signature)):
         body, kind = golden.request(signature, item)
         answer = client.post(f"/v1/models/{name}/predict", content=body, headers={"Content-Type": kind})
         got = golden.answers(signature, answer.raise_for_status().json())
         if problem := golden.compare(signature, item, got, str(served.get("precision", "fp32"))):
             return f"golden item {number} is answered otherwise than by the trained model: {problem}"
+    return None
+
+
+def _search(client: "httpx.Client", name: str, bundle: Path) -> str | None:
+    """What is wrong with the passages that an index finds; None: nothing."""
+    from data.index import golden as queries
+
+    for each in queries.load(bundle):
+        request = {"model": name, "query": each.query, "mode": each.mode, "k": queries.KEPT}
+        found = client.post("/v1/search", json=request).raise_for_status().json()["data"]
+        if problem := queries.compare(each, found):
+            return f"a golden {problem}"
     return None

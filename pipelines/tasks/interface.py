@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from data.signature import Signature
+    from data.signature import Engine, Signature
     from models.common.stateful import Stepper
     from models.decoder.cached import CachedDecoder
     from pipelines.recipe.schema import Recipe
@@ -112,6 +112,17 @@ class Published(Protocol):
 
     def published(self, layer: str) -> str:
         """A layer's name here → there, for the files of an adapter. Raises MetrolineError: it has none."""
+
+
+@runtime_checkable
+class Builds(Protocol):
+    """What a learner is that makes its checkpoint out of the data in one go, without network and steps."""
+
+    data_hash: str
+
+    def build(self, folder: Path, kept: Path) -> Mapping[str, Any]:
+        """Write the checkpoint, `model.safetensors` and `config.json` among it, into `folder`. Returns what
+        training.json says. `kept`: a folder for what makes the next build shorter; DVC leaves it alone."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +228,18 @@ class Decode:
 
 
 @dataclass(frozen=True)
+class Retrieve:
+    """An index as the `retrieve` engine searches it."""
+
+    checkpoint: Path
+    """The folder with its documents, table and embedder."""
+    queries: "tuple[tuple[str, NDArray[np.float32]], ...]"
+    """Golden queries and their vectors [W]."""
+    settings: Mapping[str, Any]
+    """What serving.json says besides what every bundle's says."""
+
+
+@dataclass(frozen=True)
 class Card:
     """What a task says in the model card; all of it Markdown."""
 
@@ -249,8 +272,8 @@ class Card:
 class Task(Protocol):
     """A kind of task. `sections`: the schema of its own keys in a recipe's `task`, `data`, `evaluate` and `export`."""
 
-    engine: ClassVar[Literal["forward", "decode"]]
-    """What runs its models: `pipelines/exporting/ENGINE.py` exports, `serving/engines/ENGINE` serves."""
+    engine: ClassVar["Engine"]
+    """What runs its models."""
     sections: ClassVar[Mapping[str, Any]]
     """Models of pydantic; `data` may be a union of them, told apart by `kind`, and has a property `suffixes`:
     endings of the user's own files that count (without it all do)."""
@@ -266,14 +289,14 @@ class Task(Protocol):
         """Raw files → prepared data with `index.json` and its `data_hash`: split, fit on train only, refuse leaks.
         `pretrained`: the folder with the files of the first weights, where the recipe has such."""
 
-    def learner(self, prepared: Path, first: Path | None) -> Learner:
+    def learner(self, prepared: Path, first: Path | None) -> "Learner | Builds":
         """What the trainer needs. `first`: the folder with the files of the weights that its network begins with."""
 
     def measure(self, checkpoint: Path, prepared: Path, folder: Path, first: Path | None) -> Measured:
         """Judge a checkpoint on the test split; pictures, samples and the drift reference go into `folder`. `first`: as
         for `learner`."""
 
-    def exportable(self, checkpoint: Path, prepared: Path) -> "Forward | Decode":
+    def exportable(self, checkpoint: Path, prepared: Path) -> "Forward | Decode | Retrieve":
         """What the exporter of the signature's engine takes."""
 
     def card(self, folder: Path, evaluation: Path, metrics: Mapping[str, Any], parity: Mapping[str, Any]) -> Card:

@@ -2,19 +2,23 @@
 
     metroline stage train smollm2
 
-It changes no weight: what is written is what the file holds, in float32. What reads the file is the task's.
+It changes no weight: what is written is what the file holds, in float32. What reads the file is the task's. A task that
+`Builds` its checkpoint, as an index is built with the embedder of another recipe, does so here too.
 """
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from base.errors import MetrolineError
 from base.files import atomic_folder, write_json
 from pipelines.paths import Paths
 from pipelines.recipe import kinds
+from pipelines.tasks.interface import Builds
 from pipelines.training import first
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
+    from pipelines.tasks.interface import Learner
 
 
 def only_imports(recipe: "Recipe") -> bool:
@@ -27,21 +31,23 @@ def import_weights(recipe: "Recipe", paths: Paths) -> None:
 
     Raises MetrolineError: nothing fetched or prepared, damaged or unsupported weights, weights of another shape.
     """
-    import torch
-
     files = first.folder(recipe, paths)
     assert files is not None
     for path in (files, paths.prepared / "index.json"):
         if not path.exists():
             raise MetrolineError(f"{path} is missing", hint=f"metroline run {recipe.name}")
     learner = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, files)
-    network = learner.network(torch.Generator()).eval()
     with atomic_folder(paths.checkpoint) as folder:
-        learner.save(network, folder)
-        record = {
-            "recipe": recipe.name,
-            "parameters": sum(weight.numel() for weight in network.parameters()),
-            "data_hash": learner.data_hash,
-            "imported": first.hashes(files),
-        }
-        write_json(folder / "training.json", record)
+        if isinstance(learner, Builds):
+            record = dict(learner.build(folder, paths.training))
+        else:
+            record = _imported(learner, folder) | {"imported": first.hashes(files)}
+        write_json(folder / "training.json", {"recipe": recipe.name, "data_hash": learner.data_hash} | record)
+
+
+def _imported(learner: "Learner", folder: Path) -> dict[str, Any]:
+    import torch
+
+    network = learner.network(torch.Generator()).eval()
+    learner.save(network, folder)
+    return {"parameters": sum(weight.numel() for weight in network.parameters())}

@@ -1,4 +1,4 @@
-"""The HTTP routes: OpenAI's completions, chat, embeddings and models, Cohere's rerank; the playground and the card.
+"""The HTTP routes: OpenAI's completions, chat, embeddings and models, Cohere's rerank; search; playground and card.
 
 Beside them BentoML answers /livez, /readyz and /metrics (`serving/app/service.py`).
 """
@@ -23,6 +23,8 @@ from serving.routes.embeddings import embed
 from serving.routes.embeddings_schema import EmbeddingsRequest
 from serving.routes.rerank import rerank
 from serving.routes.rerank_schema import RerankRequest
+from serving.routes.search import search
+from serving.routes.search_schema import SearchRequest
 from serving.runtime.runtime import Runtime
 
 SECURITY = {
@@ -63,6 +65,11 @@ def build(runtime: Runtime) -> FastAPI:
     async def rerank_route(request: Request) -> Response:
         """Put documents in the order in which they answer a query."""
         return await rerank(runtime, request)
+
+    @app.post("/v1/search", openapi_extra=openapi.body(SearchRequest))
+    async def search_route(request: Request) -> Response:
+        """Find passages of an index's documents."""
+        return await search(runtime, request)
 
     @app.post(predict.PATH, openapi_extra=described.ANY)
     async def predict_route(request: Request, model: str) -> Response:
@@ -107,7 +114,7 @@ def build(runtime: Runtime) -> FastAPI:
 
     openapi.complete(
         app,
-        (CompletionRequest, ChatRequest, EmbeddingsRequest, RerankRequest),
+        (CompletionRequest, ChatRequest, EmbeddingsRequest, RerankRequest, SearchRequest),
         lambda made: described.add(made, runtime),
     )
     return app

@@ -43,8 +43,9 @@ FORWARD = (
     Route("/v2"), Route("/v2/health/live", keyed=False), Route("/v2/health/ready", keyed=False),
     *(Route(path + more, answers=more == "/infer") for path in VERSIONS for more in ("", "/ready", "/infer")),
 )  # fmt: skip
+RETRIEVE = (Route("/v1/search", answers=True),)
 
-ROUTES = {route.template: route for route in (*PAGES, *COMMON, *DECODE, *FORWARD)}
+ROUTES = {route.template: route for route in (*PAGES, *COMMON, *DECODE, *FORWARD, *RETRIEVE)}
 UNKNOWN = Route("/unknown", keyed=False)
 _PATTERNS = tuple((route.pattern, route) for route in ROUTES.values() if "{" in route.template)
 

@@ -8,8 +8,9 @@ from data.signature import FILE, Signature
 from serving.bundle import Bundle
 from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.forward.bundle import ForwardBundle
+from serving.engines.retrieve.bundle import RetrieveBundle
 
-KINDS: dict[str, type[Bundle]] = {"decode": DecoderBundle, "forward": ForwardBundle}
+KINDS: dict[str, type[Bundle]] = {"decode": DecoderBundle, "forward": ForwardBundle, "retrieve": RetrieveBundle}
 """Engine → its bundles."""
 
 

@@ -30,30 +30,56 @@ class ForwardModel(LoadedModel):
     prepare: Preparation
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A graph that answers its golden items as the trained model did, before its engine runs."""
+
+    bundle: ForwardBundle
+    """With the precision that was chosen."""
+    prepare: Preparation
+    graph: ForwardGraph
+    golden: int
+    """Items that were compared."""
+    threads: int
+
+
 def load(bundle: ForwardBundle, settings: Settings) -> ForwardModel:
     """Load a verified bundle, compare its golden items, and start its engine.
 
     Raises MetrolineError: it does not answer them as the trained model did.
     """
-    started = time.monotonic()
+    begun = time.monotonic()
+    model_ready = ready(bundle, settings)
+    model = started(model_ready, settings)
+    fields = {
+        "model": bundle.name, "version": bundle.version, "precision": model.bundle.precision,
+        "threads": model_ready.threads, "batches": model_ready.graph.sizes, "golden": model_ready.golden,
+        "seconds": round(time.monotonic() - begun, 3),
+    }  # fmt: skip
+    log.info("model loaded", extra={"fields": fields})
+    return model
+
+
+def ready(bundle: ForwardBundle, settings: Settings) -> Ready:
+    """Load a verified bundle, and compare its golden items. Raises MetrolineError as `load` does."""
     prepare = Preparation(bundle)
     items = golden_check.prepared(bundle, prepare)
-    bundle = settle_forward(bundle, settings.threads or settings.cores, [ready for _, ready in items])
+    bundle = settle_forward(bundle, settings.threads or settings.cores, [each for _, each in items])
     threads = settings.threads or threads_for(bundle, settings.cores)
     graph = ForwardGraph(bundle.graph, bundle.typed, threads)
-    graph.settle([ready for _, ready in items])
+    graph.settle([each for _, each in items])
     golden_check.check(bundle, graph, items)
     release_memory()
-    metrics = ForwardMetrics(bundle)
+    return Ready(bundle, prepare, graph, len(items), threads)
+
+
+def started(model: Ready, settings: Settings) -> ForwardModel:
+    """Start the engine of what is ready."""
+    bundle, metrics = model.bundle, ForwardMetrics(model.bundle)
     engine = ForwardEngine(
-        bundle.typed, prepare, graph, metrics, ForwardDrift(bundle.typed, bundle.reference),
+        bundle.typed, model.prepare, model.graph, metrics, ForwardDrift(bundle.typed, bundle.reference),
         queue=settings.waiting_items, deadline=settings.deadline, decoders=settings.cores,
         at_once=prepare.at_once,
     )  # fmt: skip
     engine.start()
-    fields = {
-        "model": bundle.name, "version": bundle.version, "precision": bundle.precision, "threads": threads,
-        "batches": graph.sizes, "golden": len(items), "seconds": round(time.monotonic() - started, 3),
-    }  # fmt: skip
-    log.info("model loaded", extra={"fields": fields})
-    return ForwardModel(bundle, engine, metrics, prepare)
+    return ForwardModel(bundle, engine, metrics, model.prepare)

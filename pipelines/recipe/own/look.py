@@ -10,11 +10,11 @@ from base.errors import MetrolineError
 from data.fetch import own_files as own
 from data.folders import AUDIO, IMAGES
 from data.tables.config import SUFFIXES as ROWS
-from pipelines.recipe.own import audio, images, series, tables, text
+from pipelines.recipe.own import audio, documents, images, series, tables, text
 from pipelines.recipe.own.columns import first_row, rows_config
 from pipelines.recipe.own.found import Found
 
-TaskName = Literal["classification", "regression", "forecasting", "language-modelling"]
+TaskName = Literal["classification", "regression", "forecasting", "language-modelling", "index"]
 EVERY = tuple(dict.fromkeys((*own.SUFFIXES, *ROWS, *IMAGES, *AUDIO)))
 
 WAYS = {
@@ -36,6 +36,10 @@ def look(
 ) -> Found:
     """See the module. `encoding`: of a table's text, None: UTF-8. Raises MetrolineError, one line: nothing there that
     counts, or it may be several things."""
+    if task == "index":
+        if target is not None or drop or encoding:
+            raise MetrolineError("--task index has no --target, no --drop and no --encoding")
+        return documents.look(data, name)
     if task == "language-modelling":
         if target is not None or drop or encoding:
             raise MetrolineError("--task language-modelling has no --target, no --drop and no --encoding")

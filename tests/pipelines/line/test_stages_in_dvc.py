@@ -30,8 +30,8 @@ def test_a_stage_depends_on_the_hash_of_its_code(stage):
 
 
 def item(stage: str) -> str:
-    """The recipe's name in a stage of dvc.yaml; those of `base` come with the one that they begin with."""
-    return "${key}" if stage == "base" else "${item}"
+    """The recipe's name in a stage of dvc.yaml; those of `base`, `released` come with the one that they begin with."""
+    return "${key}" if stage in ("base", "released") else "${item}"
 
 
 def test_the_hashes_are_made_anew_when_any_file_changes_that_is_in_one():

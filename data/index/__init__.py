@@ -1,0 +1,1 @@
+"""Documents, their chunks, and the table in which these are searched."""

@@ -1,0 +1,55 @@
+"""What an index asks of the store that holds its chunks. One table, three ways to search it.
+
+`data.index.lance` is the one there is. Another one (Milvus, whose client has dense vectors, BM25 and reciprocal rank
+fusion too) would have these four methods, and be named in `data.index.stores`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Mode = Literal["vector", "text", "hybrid"]
+MODES: tuple[Mode, ...] = ("vector", "text", "hybrid")
+FOLDER = "table"
+"""Where the store lies in a checkpoint and in a bundle."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One chunk that was found."""
+
+    number: int
+    """Of the chunk."""
+    score: float
+    """vector: the cosine; text: BM25; hybrid: the sum of 1 / (60 + rank) over both. The higher, the better."""
+    cosine: float | None = None
+    """Where the vectors were compared."""
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """How the store searches. Below `approximate_from` chunks every vector is compared: the search is exact."""
+
+    approximate_from: int = 50_000
+    probes: int = 32
+    refine: int = 10
+    language: str = "English"
+
+
+class Store(Protocol):
+    """A table of chunks with vectors of length 1 and texts."""
+
+    def add(self, numbers: Sequence[int], vectors: "NDArray[np.float32]", texts: Sequence[str]) -> None:
+        """Put chunks in: vectors float32 [n, W]."""
+
+    def finish(self) -> None:
+        """All are in: make what searching needs. The folder does not change from then on."""
+
+    def search(self, vector: "NDArray[np.float32] | None", text: str, k: int, mode: Mode) -> list[Hit]:
+        """The best `k` chunks, best first. `vector`: float32 [W], for all but mode text. Safe to call from threads."""
+
+    def __len__(self) -> int: ...

@@ -1,0 +1,1 @@
+"""An index of documents: chunks, embedded by a released embedder, to be searched and cited."""

@@ -1,0 +1,95 @@
+"""An index as a task of the line: what each stage asks of it, and where in this folder that is done."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from base.files import read_object
+from pipelines.recipe.sections import ReleaseSource
+from pipelines.tasks.index.config import DocumentsData, EvaluateConfig, ExportConfig, IndexConfig
+from pipelines.tasks.interface import Card, Measured, Retrieve
+
+if TYPE_CHECKING:
+    from data.signature import Engine, Signature
+    from pipelines.recipe.schema import Recipe
+    from pipelines.tasks.index.build import Building
+
+FOUND = ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10")
+
+
+class Task:
+    """`pipelines.tasks.interface.Task` of documents that are searched."""
+
+    engine: ClassVar["Engine"] = "retrieve"
+    sections: ClassVar[Mapping[str, Any]] = {
+        "task": IndexConfig,
+        "data": DocumentsData,
+        "evaluate": EvaluateConfig,
+        "export": ExportConfig,
+    }
+    measured: ClassVar[tuple[str, ...]] = (
+        *(f"test.{name}" for name in (*FOUND, "exact_recall", "questions", "chunks", "documents", "threshold")),
+        *(f"baselines.{way}_{name}" for way in ("vector", "text") for name in FOUND),
+        "test.answered_share",
+        "test.refused_share",
+        "baselines.random_recall_at_1",
+    )
+
+    def __init__(self, recipe: "Recipe") -> None:
+        self.recipe = recipe
+
+    def problems(self) -> Iterator[str]:
+        """What sections can contradict each other in."""
+        recipe = self.recipe
+        if recipe.model.kind != "vector-index":
+            yield f"model.kind: an index is a vector-index, not a {recipe.model.kind}"
+        if not isinstance(recipe.pretrained.source, ReleaseSource):
+            yield "pretrained.source: an index needs a released embedder: {kind: release, name: minilm}"
+        if recipe.train.model_fields_set:
+            yield "train: an index is built and not trained; write train: {}"
+        if recipe.pretrained.freeze:
+            yield "pretrained.freeze: has no effect where nothing is trained"
+        if recipe.data.overlap * 2 > recipe.data.length:
+            yield "data.overlap: at most half of data.length, or chunks hardly move on"
+        if recipe.split.method not in ("hash", "tail"):
+            yield f"split.method: questions are shared out by hash or tail, not by {recipe.split.method}"
+
+    def prepare(self, raw: Path, out: Path, pretrained: Path | None) -> None:
+        """Files → documents, chunks, questions. `pretrained`: the embedder's bundle."""
+        from pipelines.tasks.index.embedder import Embedder
+        from pipelines.tasks.index.prepare import prepare
+
+        assert pretrained is not None
+        prepare(self.recipe, raw, out, Embedder(pretrained))
+
+    def learner(self, prepared: Path, first: Path | None) -> "Building":
+        """What builds the index."""
+        from pipelines.tasks.index.build import Building
+        from pipelines.tasks.index.embedder import Embedder
+
+        assert first is not None
+        return Building(self.recipe, prepared, Embedder(first))
+
+    def measure(self, checkpoint: Path, prepared: Path, folder: Path, first: Path | None) -> Measured:
+        """See `measure.measure`."""
+        from pipelines.tasks.index.measure import measure
+
+        return measure(self.recipe, checkpoint, prepared)
+
+    def exportable(self, checkpoint: Path, prepared: Path) -> Retrieve:
+        """See `exportable.exportable`."""
+        from pipelines.tasks.index.exportable import exportable
+
+        return exportable(self.recipe, checkpoint, prepared)
+
+    def card(self, folder: Path, evaluation: Path, metrics: Mapping[str, Any], parity: Mapping[str, Any]) -> Card:
+        """See `card.card`."""
+        from pipelines.tasks.index.card import card
+
+        return card(self.recipe, folder, metrics)
+
+    def signature(self, prepared: Path) -> "Signature":
+        """What prepare stored."""
+        from data.signature import Signature
+
+        return Signature.model_validate(read_object(prepared / "index.json")["signature"])
