@@ -14,6 +14,7 @@ from serving.engines.decode.grammar import Grammar, json_rule
 from serving.http.errors import invalid
 from serving.routes.call_answer import CallAnswer
 from serving.routes.chat_schema import ChatAnswer, ChatRequest
+from serving.routes.cited.route import cited
 from serving.routes.generation import Job, check_count, engine_request, read, respond
 from serving.runtime.runtime import Runtime
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 async def chat(runtime: Runtime, request: Request) -> Response:
     """Answer a request. Raises ApiError."""
     parsed, served = await read(runtime, request, ChatRequest)
+    if parsed.sources is not None:
+        return await cited(runtime, request, parsed, served)
     from serving.routes.prompts import chat_tokens
 
     bundle, fields = served.bundle, request.scope["metroline"]["fields"]

@@ -34,6 +34,9 @@ class ChatRequest(GenerationRequest):
         default=None, description="default: auto; required and a tool by name are forced"
     )
     parallel_tool_calls: bool | None = Field(default=None, description="default: true; else one call at most")
+    sources: str | None = Field(
+        default=None, description="an index that is served: answer from its documents, with citations"
+    )
     # Accepted since clients send them; they change nothing here.
     metadata: dict[str, Any] | None = None
     store: bool | None = None

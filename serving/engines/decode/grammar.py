@@ -41,6 +41,7 @@ WORDS = {
     "json": ("JSON schema", "response_format"),
     "regex": ("regular expression", "response_format"),
     "calls": ("grammar of calls", "tools"),
+    "citations": ("grammar of citations", "sources"),
 }
 """Kind of grammar → what it is called, and the field of a request that it comes from."""
 
@@ -52,10 +53,10 @@ WHITE_SPACE = r"[ \n\t]{0,16}"
 class Grammar:
     """What a completion must look like."""
 
-    kind: Literal["json_schema", "json", "regex", "calls"]
+    kind: Literal["json_schema", "json", "regex", "calls", "citations"]
     text: str = ""
-    """The JSON schema as JSON, the regular expression, or for calls of tools rules in Lark; empty for any JSON
-    object."""
+    """The JSON schema as JSON, the regular expression, or for calls of tools and citations rules in Lark; empty for any
+    JSON object."""
 
 
 class Matcher:
@@ -126,7 +127,7 @@ def _written(grammar: Grammar) -> str:
         if grammar.kind == "regex":
             (written,) = json.loads(LLMatcher.grammar_from_regex(grammar.text))["grammars"]
             return LLMatcher.grammar_from_lark(ANY_TOKENS + written["lark_grammar"])
-        if grammar.kind == "calls":
+        if grammar.kind in ("calls", "citations"):
             return LLMatcher.grammar_from_lark(ANY_TOKENS + grammar.text)
         schema = json.loads(grammar.text) if grammar.kind == "json_schema" else {"type": "object"}
         check_size([schema])

@@ -1,0 +1,1 @@
+"""Chats that answer from an index, with citations."""
