@@ -1,11 +1,12 @@
-// An answer drawn by the kinds of the outputs: bars for labels, numbers with their units, a vector as a plot.
+// An answer drawn by the kinds of the outputs: bars for labels, numbers with their units, a vector as a plot, passages.
 import { plot } from "./charts.js";
 import { make } from "./common.js";
 import { forecast } from "./forecast.js";
+import { passage } from "./sources.js";
 
 const SHOWN = 10; // labels; the others are folded
 const PLOTTED = 4; // numbers from which on they are drawn as a curve too
-const KINDS = { labels, numbers, vector, series: forecast };
+const KINDS = { labels, numbers, vector, series: forecast, passages };
 const precise = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
 export function draw(outputs, answer, inputs = [], given = []) { // elements; given: the values of the inputs
@@ -50,6 +51,10 @@ function vector(output, values) {
   const length = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
   return [...plot([values], {}), make("p", { className: "hint", textContent: `${values.length} numbers, of length ${precise.format(length)}` }),
     make("details", {}, make("summary", { textContent: "Numbers" }), make("pre", { textContent: JSON.stringify(values) }))];
+}
+
+function passages(output, found) {
+  return found.length ? found.map((each) => passage(each)) : [make("span", { className: "empty", textContent: "Nothing was found." })];
 }
 
 function anything(output, value) { return [make("pre", { textContent: JSON.stringify(value, null, 2) })]; }

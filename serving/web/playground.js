@@ -1,17 +1,18 @@
 // The playground: talks to the endpoint's own API. The chosen model says what its page is: text that is written token by
-// token (writer.js), or inputs and an answer (predict.js); beside it the model's card and curves.
+// token (writer.js), or inputs and an answer (predict.js), which an index has too; beside it the model's card and curves.
 // All addresses are relative, so that it works below any path of a proxy.
-// Address parameters: ?model=… &prompt=… &system=… &temperature=… &top_p=… &top_k=… &max_tokens=… &seed=… &stops=… &run=1
+// Address parameters: ?model=… &prompt=… &system=… &temperature=… &top_p=… &top_k=… &max_tokens=… &seed=… &stops=… &sources=… &run=1
 import { $, askForKey, fail, headers, make, page, refusal, state } from "./common.js";
 import { markdown } from "./markdown.js";
 import * as predict from "./predict.js";
 import { fit, fromAddress } from "./settings.js";
+import { showChoice } from "./sources.js";
 import * as writer from "./writer.js";
 
 const address = new URLSearchParams(location.search);
 let models = [];
 
-function answersAtOnce() { return page.model?.engine === "forward"; }
+function answersAtOnce() { return ["forward", "retrieve"].includes(page.model?.engine); }
 
 async function load() {
   try {
@@ -28,6 +29,7 @@ async function load() {
     $("models").hidden = models.length < 2;
     $("model-name").hidden = models.length > 1;
     $("error").hidden = true;
+    showChoice(models);
     showModel(models.find((each) => each.id === (address.get("model") ?? $("models").value)) ?? models[0]);
     state("idle");
   } catch {
@@ -103,6 +105,7 @@ $("copy").addEventListener("click", writer.copy);
 $("theme").addEventListener("click", otherTheme);
 for (const event of ["load", "error"]) $("curves").querySelector("img").addEventListener(event, curves);
 $("models").addEventListener("change", () => { writer.stop(); showModel(models.find((each) => each.id === $("models").value)); });
+$("sources").addEventListener("change", writer.form);
 $("key").value = sessionStorage.getItem("key") ?? "";
 $("key-field").hidden = !$("key").value;
 $("key").addEventListener("change", () => { sessionStorage.setItem("key", $("key").value); if (!page.model) load(); });

@@ -1,13 +1,15 @@
 // The page of a model that answers in one call: a widget for each input of its signature, and its answer drawn.
 import { draw } from "./answers.js";
 import { $, fail, headers, make, page, refusal, state } from "./common.js";
-import { body, terminal } from "./request.js";
+import { body, line, terminal } from "./request.js";
 import { widget } from "./widgets.js";
 
 let widgets = []; // one for each input: {element, value(), take?(file)}
 let running = false;
 
-function route() { return `v1/models/${encodeURIComponent(page.model.id)}/predict`; }
+function searching() { return page.model.engine === "retrieve"; } // an index: one text, which is searched for
+function route() { return searching() ? "v1/search" : `v1/models/${encodeURIComponent(page.model.id)}/predict`; }
+function query([text]) { return JSON.stringify({ model: page.model.id, query: text }); }
 
 export function showPredict() {
   const { id, task, inputs } = page.model;
@@ -37,8 +39,9 @@ function changed() { // an input: may it be sent, and how would a terminal send 
     const given = values();
     const ready = given.every((value) => value !== null);
     $("ask").disabled = running || !ready;
-    $("predict-curl").textContent = ready ? terminal(new URL(route(), document.baseURI), page.model.inputs, given, $("key").value)
-      : "Give the model its input first.";
+    const address = new URL(route(), document.baseURI);
+    $("predict-curl").textContent = !ready ? "Give the model its input first."
+      : searching() ? line(address, query(given), $("key").value) : terminal(address, page.model.inputs, given, $("key").value);
   } catch (error) {
     $("ask").disabled = true;
     fail(error, "predict-error");
@@ -56,19 +59,19 @@ async function ask() {
   let end = "done", problem = null;
   try {
     const given = values();
-    const sent = await body(model.inputs, given);
+    const sent = searching() ? { content: query(given), type: "application/json" } : await body(model.inputs, given);
     const answer = await fetch(route(), { method: "POST", headers: headers(sent.type), body: sent.content });
     if (!answer.ok) throw await refusal(answer);
     const said = await answer.json();
     if (model !== page.model) return; // another one was chosen meanwhile
     $("took").textContent = `${Math.round(performance.now() - started)} ms`;
-    $("answer").replaceChildren(...draw(model.outputs, said, model.inputs, given));
+    $("answer").replaceChildren(...draw(model.outputs, searching() ? said.data : said, model.inputs, given));
   } catch (error) {
     end = "failed";
     problem = error;
   } finally {
     running = false;
-    if (page.model.engine === "forward") changed();
+    if (page.model.engine !== "decode") changed();
     if (problem && model === page.model) fail(problem, "predict-error");
     state(end);
   }

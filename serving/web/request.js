@@ -21,6 +21,10 @@ async function base64(file) {
   return btoa(text);
 }
 
+export function line(address, json, key) {
+  return [`curl ${address}`, ...(key ? ["-H 'Authorization: Bearer '\"$KEY\""] : []), `--json ${quoted(json)}`].join(" \\\n  ");
+}
+
 export function terminal(address, inputs, values, key) {
   const [only] = values;
   const lines = [`curl ${address}`, ...(key ? ["-H 'Authorization: Bearer '\"$KEY\""] : [])];

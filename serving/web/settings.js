@@ -1,5 +1,6 @@
 // What text is written with: the fields at the side, as a request and as a line for a terminal.
 import { $, page, quoted } from "./common.js";
+import { chosen, showField } from "./sources.js";
 
 const address = new URLSearchParams(location.search);
 
@@ -16,6 +17,7 @@ export function request(talk) { // talk: the chat so far: {role, content}
     if ($(name).value !== "") body[name] = Number($(name).value);
   }
   const stops = $("stops").value.split("|").map((s) => s.trim().replaceAll("\\n", "\n").replaceAll("\\t", "\t"));
+  if (chosen()) return { ...body, sources: chosen() }; // what an answer with citations looks like is not for them to say
   if (stops.some(Boolean)) body.stop = stops.filter(Boolean).slice(0, 4);
   if ($("probabilities").checked) Object.assign(body, chatting() ? { logprobs: true, top_logprobs: 5 } : { logprobs: 5 });
   return body;
@@ -28,6 +30,7 @@ export function fit() { // the prompt's box grows with its text
 }
 
 export function showSettings(talk) {
+  showField();
   for (const name of ["temperature", "top_p", "max_tokens"]) $(`${name}-value`).textContent = $(name).value;
   $("legend").hidden = !$("probabilities").checked;
   $("curl").textContent = `curl ${new URL(route(), document.baseURI)} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(JSON.stringify(request(talk)))}`;

@@ -2,16 +2,17 @@
 // another answer), any other continues a text (Ctrl+Enter runs, Alt+Enter goes on from where it ended). Esc stops.
 import { $, fail, keycap, make, page, state } from "./common.js";
 import { chatting, fit, request, route, showSettings } from "./settings.js";
+import * as sources from "./sources.js";
 import { coloured, likelihoods, stream } from "./tokens.js";
 
-const run = { controller: null, prompt: "", text: "" };
+const run = { controller: null, prompt: "", text: "", cited: null }; // cited: {sources, citations}, of an answer from documents
 let talk = []; // the chat so far: {role, content}
 let box = null; // where the text goes that comes now
 
 export async function start() {
   if (run.controller || !(chatting() ? talk.at(-1)?.role === "user" || $("prompt").value.trim() : $("prompt").value)) return;
   const body = request(talk);
-  Object.assign(run, { controller: new AbortController(), prompt: body.prompt ?? "", text: "" });
+  Object.assign(run, { controller: new AbortController(), prompt: body.prompt ?? "", text: "", cited: null });
   if (chatting()) {
     if (talk.at(-1)?.role !== "user") {
       talk.push({ role: "user", content: $("prompt").value });
@@ -69,6 +70,7 @@ export function stop() { run.controller?.abort(); }
 
 function show(chunk, watch) {
   const now = performance.now();
+  if (chunk.sources) sources.showSources(run.cited = { sources: chunk.sources, citations: [] });
   for (const choice of chunk.choices) {
     const text = choice.text ?? choice.delta.content;
     if (choice.finish_reason) {
@@ -79,7 +81,8 @@ function show(chunk, watch) {
     }
     if (!text) continue;
     run.text += text;
-    append(text, likelihoods(choice.logprobs));
+    if (choice.delta?.citations) sources.append(box, run.cited, text, choice.delta.citations);
+    else append(text, likelihoods(choice.logprobs));
   }
   if (chunk.usage) watch.tokens = chunk.usage.completion_tokens;
   figures(watch, now);
@@ -102,7 +105,7 @@ function figures(watch, now) {
   if (watch.first === null) return;
   $("tokens").textContent = watch.tokens;
   $("first").textContent = `${Math.round(watch.first - watch.started)} ms`;
-  const seconds = (now - watch.first) / 1000;
+  const seconds = (now - (run.cited ? watch.started : watch.first)) / 1000; // statements come whole, not token by token
   if (watch.tokens > 1 && seconds > 0) $("speed").textContent = Math.round((watch.tokens - 1) / seconds);
 }
 
@@ -131,6 +134,7 @@ export function goOn() {
 export function clear() {
   run.text = "";
   talk = [];
+  sources.showSources(null);
   $("text").replaceChildren();
   $("error").hidden = true;
   for (const id of ["tokens", "speed", "first", "reason"]) $(id).textContent = "–";

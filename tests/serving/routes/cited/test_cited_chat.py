@@ -44,7 +44,7 @@ def client(served):
 
 
 def ask(client, **body):
-    body = {"model": "talker", "messages": QUESTION, "sources": "library", "max_tokens": 200, **body}
+    body = {"model": "talker", "messages": QUESTION, "sources": "library", "max_tokens": 390, **body}
     answer = client.post("/v1/chat/completions", json=body)
     assert answer.status_code == 200, answer.text
     return answer
@@ -64,6 +64,7 @@ def test_every_citation_resolves(client, sampling):
     for each in sources.values():
         resolve(each)
     message = answer["choices"][0]["message"]
+    assert message["citations"]
     numbers = [int(number) for number in re.findall(r"\[(\d+)\]", message["content"])]
     assert numbers == [each["number"] for each in message["citations"]]
     assert set(numbers) <= set(sources)
