@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from base.children import python, share_code
 from base.errors import MetrolineError
 from base.terminal import print_anywhere
+from pipelines.commands import operating
 
 
 class Group(TyperGroup):
@@ -309,6 +310,9 @@ def demo(
 
     _exit_on_sigterm()
     demonstrate(recipe, once=once, port=port, root=root, console=Console(stderr=True))
+
+
+operating.register(app)
 
 
 def _exit_on_sigterm() -> None:

@@ -4,6 +4,7 @@ load("speeches")        # pipelines/recipes/speeches.yaml below the working fold
 """
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,23 @@ def load(name: str, root: Path = Path(".")) -> Recipe:
     path = root / RECIPES / f"{name}.yaml"
     if not path.is_file():
         raise unknown_recipe(name, root)
-    values = read_mapping(path, "a recipe is a mapping of sections, as in tiny.yaml")
+    return checked(name, read_mapping(path, "a recipe is a mapping of sections, as in tiny.yaml"), str(path))
+
+
+def checked(name: str, values: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe `name` of these values. Raises MetrolineError, which begins with `where`, for any that is wrong."""
     try:
         schema = schema_of(values)
     except MetrolineError as error:
-        raise MetrolineError(f"{path}: {error}") from None
+        raise MetrolineError(f"{where}: {error}") from None
     try:
         recipe = schema.model_validate({"name": name, **values})
     except ValidationError as error:
-        raise MetrolineError(f"{path}: " + "; ".join(describe(schema, entry) for entry in error.errors())) from None
+        raise MetrolineError(f"{where}: " + "; ".join(describe(schema, entry) for entry in error.errors())) from None
     if recipe.name != name:
-        raise MetrolineError(f"{path}: says name: {recipe.name}", hint=f"the file's name makes it {name}")
+        raise MetrolineError(f"{where}: says name: {recipe.name}", hint=f"the file's name makes it {name}")
     if found := list(problems(recipe)):
-        raise MetrolineError(f"{path}: " + "; ".join(found))
+        raise MetrolineError(f"{where}: " + "; ".join(found))
     return recipe
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -120,8 +121,10 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(m_mmap_threshold, 1 << 30) and mallopt(m_trim_threshold, -1))
 
 
+@cache
 def peak(device: torch.device, kind: str) -> tuple[float, str]:
-    """(floating-point operations per second, where the number is from): a data sheet's, or matrix products timed now.
+    """(floating-point operations per second, where the number is from): a data sheet's, or matrix products timed
+    once in a process.
 
     Only for MFU (model FLOPs utilisation: how much of the peak training used); takes about 0.2 s on a CPU.
     """

@@ -5,6 +5,7 @@ timing.jsonl and metrics.prom hold what depends on the day; neither is an output
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,19 @@ GAUGES = {
     "running": "1 while training runs",
     "last_success_timestamp_seconds": "when training last finished, Unix time",
 }
+Watch = Callable[[dict[str, Any]], None]
+"""Is told each line of the curves; what it raises ends the run."""
 TEXTFILE_EVERY = 5.0  # seconds: node-exporter reads it every 15 or so
 
 
 class Metrics:
     """Writes the lines and gauges of one run; only the leading process has one. Close it when the run ends."""
 
-    def __init__(self, recipe: str, folder: Path, curves: Path, port: int | None = None) -> None:
+    def __init__(
+        self, recipe: str, folder: Path, curves: Path, port: int | None = None, watch: Watch | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._watch = watch
         self.recipe, self.textfile = recipe, folder / "metrics.prom"
         self.registry = CollectorRegistry()
         self.gauges: dict[str, Gauge] = {}
@@ -64,6 +70,8 @@ class Metrics:
         """Append a line that is the same in every run of the recipe."""
         self._curves.write((json.dumps(line) + "\n").encode())
         self._curves.flush()
+        if self._watch is not None:
+            self._watch(line)
 
     def timing(self, line: dict[str, Any]) -> None:
         """Append a line about how long things took."""

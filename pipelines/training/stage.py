@@ -10,7 +10,9 @@ scores the test split.
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
     from pipelines.tasks.interface import Learner
     from pipelines.training.loop import Trainer
+    from pipelines.training.metrics import Watch
 
 PORT = "METROLINE_METRICS_PORT"
 """Variable: also serve the run's Prometheus metrics on this port, on loopback."""
@@ -34,6 +37,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Options that decide when and where, but no number of the result.
 _NOT_IN_FINGERPRINT = {"save_every", "keep", "device", "precision", "compile", "distributed"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run that has come to its end."""
+
+    trainer: "Trainer"
+    began_with: Mapping[str, str]
+    """The first weights' files and their SHA-256."""
 
 
 def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, anew: bool = False) -> None:
@@ -44,8 +56,32 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, an
     finite, a disk that is full (the states before stay). SIGTERM and SIGINT save the state and raise SystemExit with
     143 or 130.
     """
+    from pipelines.training.loop import say
+
+    with finished(recipe, paths, metrics_port=metrics_port, anew=anew) as run:
+        weights = run.trainer.best()
+        if run.trainer.group.leads:
+            if overfitted := judgement(run.trainer):
+                say(overfitted)
+            write_checkpoint(recipe, paths, run.trainer, weights, run.began_with)
+
+
+@contextmanager
+def finished(
+    recipe: "Recipe",
+    paths: Paths,
+    *,
+    metrics_port: int | None = None,
+    anew: bool = False,
+    watch: "Watch | None" = None,
+) -> Iterator[Run]:
+    """Train as `train` does, and give the run at its end, with nothing written but states.
+
+    `watch` is told every line of the curves, also those from before a run was stopped; what it raises ends the run.
+    """
     from pipelines.training import device as machine
     from pipelines.training import first
+    from pipelines.training.curves import read_curves
     from pipelines.training.distributed import joined
     from pipelines.training.loop import Diverged, Trainer, say
     from pipelines.training.metrics import Metrics
@@ -75,7 +111,10 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, an
         if trainer.restore() and group.leads:
             ended = "is already done" if trainer.counters.finished else "goes on"
             say(f"training {ended}: found the state of step {trainer.counters.step} in {states.folder}")
-        metrics = Metrics(recipe.name, paths.training, states.curves, port) if group.leads else None
+        if watch is not None and group.leads:
+            for line in read_curves(states.curves):
+                watch(line)
+        metrics = Metrics(recipe.name, paths.training, states.curves, port, watch) if group.leads else None
         success = False
         try:
             trainer.run(metrics)
@@ -87,11 +126,7 @@ def train(recipe: "Recipe", paths: Paths, *, metrics_port: int | None = None, an
         finally:
             if metrics is not None:
                 metrics.close(success=success)
-        weights = trainer.best()
-        if group.leads:
-            if overfitted := judgement(trainer):
-                say(overfitted)
-            write_checkpoint(recipe, paths, trainer, weights, began_with)
+        yield Run(trainer, began_with)
         group.wait()
 
 

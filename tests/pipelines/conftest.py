@@ -1,8 +1,6 @@
 """Lines that several test files start from; they copy what they change."""
 
-import functools
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,17 +9,8 @@ from pipelines.evaluation import evaluate
 from pipelines.exporting.stage import export
 from pipelines.line import prefect_processes as servers
 from pipelines.paths import Paths
-from pipelines.training import device
 from tests.pipelines import small_line
 from tests.pipelines.line import scratch_project
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _peak_timed_once() -> Iterator[None]:
-    """The processor's peak is timed once per precision, not at the start of every run: it is the same processor."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "peak", functools.cache(device.peak))
-        yield
 
 
 @pytest.fixture(scope="session")

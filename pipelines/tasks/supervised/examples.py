@@ -1,6 +1,7 @@
 """The examples of a split, decoded once: the arrays that a network is given, and targets."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,17 @@ class Examples:
             return np.stack(arrays)
         except ValueError:
             raise MetrolineError(f"{prepared}: inputs of {self.records.split} differ in shape") from None
+
+
+def of_training(prepared: Path) -> tuple[Examples, Examples]:
+    """The splits `train` and `valid`, decoded once in a process for all runs on the same prepared data."""
+    changed = (prepared / "index.json").stat().st_mtime_ns if (prepared / "index.json").is_file() else 0
+    return _decoded_once(prepared, changed)
+
+
+@lru_cache(maxsize=1)
+def _decoded_once(prepared: Path, changed: int) -> tuple[Examples, Examples]:
+    return Examples(prepared, "train"), Examples(prepared, "valid")
 
 
 def some(count: int, most: int | None = None) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from pipelines.tasks.interface import Batch
 from pipelines.tasks.supervised import metrics, threshold
 from pipelines.tasks.supervised.augment import augmented
 from pipelines.tasks.supervised.begin import begin, shaped
-from pipelines.tasks.supervised.examples import Examples
+from pipelines.tasks.supervised.examples import Examples, of_training
 from pipelines.tasks.supervised.frozen import Head, features, once
 from pipelines.tasks.supervised.network import Answers, Network, build, save
 
@@ -56,7 +56,7 @@ class Supervised:
     def __init__(self, recipe: "Recipe", prepared: Path, first: Path | None = None) -> None:
         self.recipe, self.prepared, self.first = recipe, prepared, first
         self.model = shaped(recipe.model, first)
-        self.train, self.valid = Examples(prepared, "train"), Examples(prepared, "valid")
+        self.train, self.valid = of_training(prepared)
         self.train.records.verify()
         self.valid.records.verify()
         if len(self.train) < recipe.train.batch:

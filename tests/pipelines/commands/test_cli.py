@@ -31,7 +31,8 @@ from tests.pipelines.line.scratch_project import (
     wait_for,
 )
 
-COMMANDS = ("init", "run", "stage", "status", "serve", "keys", "chat", "rollback", "schedule", "doctor", "demo")
+COMMANDS = ("init", "run", "stage", "status", "serve", "keys", "chat", "rollback", "schedule", "doctor", "demo",
+            "tune")  # fmt: skip
 
 
 def test_help_names_every_command():
@@ -93,6 +94,10 @@ def test_without_a_command_it_shows_help():
         (["rollback", "ones"], "did you mean one?"),
         (["rollback", "one"], "nothing of one is released (metroline run one)"),
         (["demo", "--recipe", "ones", "--once"], "did you mean one?"),
+        (["tune", "ones", "--set", "train.lr=uniform(0.1, 1)"], "did you mean one?"),
+        (["tune", "one"], 'there is nothing to search (as --set "train.lr=loguniform(1e-4, 1e-2)")'),
+        (["tune", "one", "--set", "train.lrr=uniform(0.1, 1)"], "train.lrr: unknown key, did you mean lr?"),
+        (["tune", "one", "--set", "train.lr=uniform(0.1, 1)", "--minutes", "0"], "must be above 0"),
         (["init", "Mine", "--data", "corpus.txt"], "'Mine' is not a recipe name"),
         (["init", "a b", "--data", "corpus.txt"], "'a b' is not a recipe name"),
         (["init", "../x", "--data", "corpus.txt"], "'../x' is not a recipe name"),

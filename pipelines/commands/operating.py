@@ -1,0 +1,44 @@
+"""The commands around a model that is there: search its settings. Declarations, as in pipelines/commands/cli.py."""
+
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `metroline`."""
+    app.command(
+        help="""Search settings of a recipe: many short trainings, judged on the validation split alone.
+
+        Stopped or killed anywhere, the same command goes on and arrives at the same table. The winner is trained with
+        a second seed and written as a patch of the recipe; the test split stays closed until `metroline run`.
+        Kinds: uniform(a, b), loguniform(a, b), int(a, b[, step]), logint(a, b), choice(a, b, ...).
+        """,
+        epilog='Example:  metroline tune digits --set "train.lr=loguniform(1e-4, 1e-1)" '
+        '--set "model.widths=choice([64], [96], [128, 64])" --trials 40 --minutes 30',
+    )(tune)
+
+
+def tune(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="name of a file in pipelines/recipes/, without .yaml")
+    ],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=KIND(...)", help="what varies (may be repeated)")
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="how many in all; more than before goes on")] = 40,
+    minutes: Annotated[float, typer.Option(help="of trials, after which none begins")] = 30.0,
+    sampler: Annotated[Literal["tpe", "random", "grid"], typer.Option(help="how the next settings are chosen")] = "tpe",
+    pruner: Annotated[
+        Literal["median", "hyperband", "none"], typer.Option(help="which trials end early, by their validation curve")
+    ] = "median",
+    seed: Annotated[int, typer.Option(min=0, help="of the search")] = 1,
+) -> None:
+    from pipelines.line import environment
+
+    root = environment.enter()
+    from pipelines.commands.tune import tune as run
+    from pipelines.tuning.search import Options
+
+    run(recipe, settings or [], Options(trials, minutes, sampler, pruner, seed), root, Console(stderr=True))
