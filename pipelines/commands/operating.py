@@ -1,5 +1,9 @@
-"""The commands around a model that is there: search its settings. Declarations, as in pipelines/commands/cli.py."""
+"""The commands around a model: search its settings, collect what its users said.
 
+Declarations, as in pipelines/commands/cli.py.
+"""
+
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -18,6 +22,14 @@ def register(app: typer.Typer) -> None:
         epilog='Example:  metroline tune digits --set "train.lr=loguniform(1e-4, 1e-1)" '
         '--set "model.widths=choice([64], [96], [128, 64])" --trials 40 --minutes 30',
     )(tune)
+    app.command(
+        help="""Turn what an endpoint kept into rows with their truth, tracked by DVC, which a recipe can learn from.
+
+        The endpoint keeps feedback with METROLINE_FEEDBACK=FOLDER, and inputs with METROLINE_SAMPLE (a share) as well.
+        """,
+        epilog="Example:  metroline collect digits --from feedback/\n\n"
+        "Learn from it:  metroline init digits-2 --data data/collected/digits/rows.jsonl --target digit",
+    )(collect)
 
 
 def tune(
@@ -42,3 +54,26 @@ def tune(
     from pipelines.tuning.search import Options
 
     run(recipe, settings or [], Options(trials, minutes, sampler, pruner, seed), root, Console(stderr=True))
+
+
+def collect(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="whose requests, and whose columns the rows get")],
+    folder: Annotated[
+        Path | None, typer.Option("--from", metavar="FOLDER", help="of the records; default: METROLINE_FEEDBACK")
+    ] = None,
+    track: Annotated[bool, typer.Option("--dvc/--no-dvc", help="have DVC track the file")] = True,
+) -> None:
+    from pipelines.commands import collect as collecting
+
+    given = folder.expanduser().resolve() if folder else None
+    from pipelines.line import environment
+
+    root = environment.enter()
+    found = collecting.collect(recipe, collecting.folder_of(given), root)
+    if track:
+        collecting.track(found.path, root)
+    labels = ", ".join(f"{count} {label}" for label, count in found.labels.most_common(5))
+    print(f"{found.path.relative_to(root)}: {found.rows} rows ({labels})")
+    for why, count in found.without.items():
+        if count:
+            print(f"left out: {count} {why}")

@@ -14,13 +14,14 @@ from serving.app.route_table import WEB
 from serving.http import openapi
 from serving.http.errors import ApiError, internal, unknown_route, wrong_method
 from serving.http.stream import ClientGoneError
-from serving.routes import described, inference_protocol, predict
+from serving.routes import described, feedback, inference_protocol, predict
 from serving.routes.chat import chat
 from serving.routes.chat_schema import ChatRequest
 from serving.routes.completion_schema import CompletionRequest
 from serving.routes.completions import complete
 from serving.routes.embeddings import embed
 from serving.routes.embeddings_schema import EmbeddingsRequest
+from serving.routes.feedback import FeedbackRequest
 from serving.routes.rerank import rerank
 from serving.routes.rerank_schema import RerankRequest
 from serving.routes.search import search
@@ -76,6 +77,11 @@ def build(runtime: Runtime) -> FastAPI:
         """Answer an input, or a batch, of a model that answers in one call."""
         return await predict.predict(runtime, request, model)
 
+    @app.post(feedback.PATH, openapi_extra=openapi.body(FeedbackRequest))
+    async def feedback_route(request: Request) -> dict[str, Any]:
+        """Say what was right, of a request that was answered."""
+        return await feedback.feedback(runtime, request)
+
     inference_protocol.add(app, runtime)
 
     @app.get("/v1/models")
@@ -112,11 +118,8 @@ def build(runtime: Runtime) -> FastAPI:
         """The playground's style sheet, scripts and icon."""
         return _web_file(name)
 
-    openapi.complete(
-        app,
-        (CompletionRequest, ChatRequest, EmbeddingsRequest, RerankRequest, SearchRequest),
-        lambda made: described.add(made, runtime),
-    )
+    bodies = (CompletionRequest, ChatRequest, EmbeddingsRequest, RerankRequest, SearchRequest, FeedbackRequest)
+    openapi.complete(app, bodies, lambda made: described.add(made, runtime))
     return app
 
 

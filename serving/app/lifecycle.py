@@ -100,6 +100,7 @@ class Lifecycle:
 
     def stop(self) -> None:
         """The server has closed: take this process's gauges out of the shared metrics."""
+        self._runtime.kept.close()
         log.info("stopped")
         if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             from prometheus_client.multiprocess import mark_process_dead

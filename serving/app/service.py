@@ -20,6 +20,7 @@ from serving.app.guard import Guard, Receive, Scope, Send, restore_path
 from serving.app.lifecycle import Lifecycle
 from serving.app.processes import supervise
 from serving.http.settings import Settings
+from serving.runtime import kept
 from serving.runtime.memory import keep_no_memory, release_memory
 from serving.runtime.runtime import Runtime
 
@@ -72,6 +73,7 @@ class Metroline:
 
         try:
             tracing.check(settings.traces)
+            kept.check(settings)
             os.environ[SEALS] = seals(load_all(locate(), settings.precision))
         except MetrolineError as error:
             print(f"metroline: {error}", file=sys.stderr, flush=True)

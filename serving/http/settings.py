@@ -44,6 +44,11 @@ class Settings:
     tokens_per_minute: int = 0
     cors: tuple[str, ...] = ()
     traces: str = ""
+    feedback: str = ""
+    sample: float = 0.0
+    feedback_bytes: int = 1 << 30
+    feedback_days: float = 30.0
+    redact: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -74,6 +79,11 @@ class Settings:
             tokens_per_minute=_number(environment, "tokens_per_minute", 0, int, 0),
             cors=_origins(environment.get("METROLINE_CORS", "")),
             traces=_address(environment.get("METROLINE_TRACES", "")),
+            feedback=environment.get("METROLINE_FEEDBACK", ""),
+            sample=_share(environment),
+            feedback_bytes=_number(environment, "feedback_bytes", 1 << 30, int, 1 << 16),
+            feedback_days=_number(environment, "feedback_days", 30.0, float, 0.0),
+            redact=environment.get("METROLINE_REDACT", ""),
         )
 
     def share(self, models: int) -> "Settings":
@@ -120,6 +130,11 @@ DESCRIPTIONS = {
     "METROLINE_TOKENS_PER_MINUTE": "tokens of prompts and answers that a key may use in a minute; 0: any",
     "METROLINE_CORS": "origins whose pages may use the endpoint, as in https://a.example,app://b,null; or * for all",
     "METROLINE_TRACES": "where OpenTelemetry traces go by OTLP, http://HOST:4318/v1/traces; needs the extra `traces`",
+    "METROLINE_FEEDBACK": "folder where feedback (POST /v1/feedback) and samples are kept; unset: neither is",
+    "METROLINE_SAMPLE": "share of requests whose inputs and answers are kept beside feedback, 0 to 1; 0: none",
+    "METROLINE_FEEDBACK_BYTES": "of that folder, at most; beyond it the oldest records go",
+    "METROLINE_FEEDBACK_DAYS": "after which records of that folder are removed",
+    "METROLINE_REDACT": "module:function that gets each record before it is kept, and returns what may be, or None",
 }
 
 
@@ -136,6 +151,16 @@ def _number(environment: Mapping[str, str], name: str, default: Number, kind: ty
         pass
     word = "a whole number" if kind is int else "a number"
     raise MetrolineError(f"{variable}={text!r} is not {word} from {least} up", hint=DESCRIPTIONS[variable])
+
+
+def _share(environment: Mapping[str, str]) -> float:
+    share = _number(environment, "sample", 0.0, float, 0.0)
+    hint = DESCRIPTIONS["METROLINE_SAMPLE"]
+    if share > 1:
+        raise MetrolineError(f"METROLINE_SAMPLE={share:g} is no share from 0 to 1", hint=hint)
+    if share and not environment.get("METROLINE_FEEDBACK"):
+        raise MetrolineError(f"METROLINE_SAMPLE={share:g} has no folder to go to", hint="METROLINE_FEEDBACK=FOLDER")
+    return share
 
 
 def _word(environment: Mapping[str, str], name: str, words: tuple[str, ...]) -> str:

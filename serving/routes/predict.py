@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from serving.http.body import read_body, read_bytes
 from serving.http.errors import ApiError, wrong_engine
 from serving.http.stream import while_connected
-from serving.routes.predict_request import RAW, Wanted, answer, from_bytes, from_json
+from serving.routes.predict_request import RAW, Wanted, answer, from_bytes, from_json, readable
 from serving.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -30,11 +30,18 @@ TYPES = {"image": ("image/",), "audio": ("audio/",), "text": ("text/plain",)}
 async def predict(runtime: Runtime, request: Request, model: str) -> Response:
     """Answer a request. Raises ApiError."""
     served = await forward_model(runtime, request, model)
+    from serving.engines.forward.answers import all_worded, label
+
     signature, fields = served.bundle.typed, request.scope["metroline"]["fields"]
     wanted = await _read(runtime, request, served)
     fields["items"] = len(wanted.items)
     work = served.engine.answer(wanted.items, fields["request_id"])
-    return JSONResponse(answer(signature, wanted, await while_connected(request.receive, work)))
+    outputs = await while_connected(request.receive, work)
+    if runtime.kept.on:
+        labels = [label(signature, arrays) for arrays in outputs]
+        words = [all_worded(signature, arrays) for arrays in outputs]
+        runtime.kept.answered(served, fields, labels, [readable(signature, item) for item in wanted.items], words)
+    return JSONResponse(answer(signature, wanted, outputs))
 
 
 async def forward_model(runtime: Runtime, request: Request, name: str, *, room: bool = True) -> "ForwardModel":

@@ -84,6 +84,18 @@ def answer(signature: Signature, wanted: Wanted, outputs: "Sequence[tuple[Array,
     return words[0]
 
 
+def readable(signature: Signature, item: tuple[bytes, ...]) -> Any:
+    """An item as JSON can hold it: of the one input, or by the names of several; images and sounds in base64."""
+
+    def value(declared: Input, raw: bytes) -> Any:
+        if declared.kind in RAW:
+            return base64.b64encode(raw).decode()
+        return raw.decode(errors="replace") if declared.kind == "text" else json.loads(raw)
+
+    values = {each.name: value(each, raw) for each, raw in zip(signature.inputs, item, strict=True)}
+    return next(iter(values.values())) if len(values) == 1 else values
+
+
 def nested(signature: Signature) -> bool:
     """Hugging Face's clients for labels of a text expect a list even for one text."""
     return (signature.inputs[0].kind == "text" and len(signature.inputs) == 1

@@ -61,6 +61,12 @@ class ModelMetrics:
         self._loaded.set_to_current_time()
         info = self.gauge("model_info", "What is served; always 1", "livemax", ("data_hash", "precision"))
         info.labels(**self._labels, data_hash=bundle.data_hash, precision=bundle.precision).set(1)
+        self._feedback = self.counter(
+            "feedback_total",
+            "Feedback by what it says of the answer: right, wrong, late, other",
+            ("outcome",),
+        )
+        self._sampled = self.counter("samples_total", "Requests kept as samples, or dropped", ("outcome",))
         for reason in REASONS:  # so that rates are defined before the first one
             self._rejected.labels(**self._labels, reason=reason)
         for each in (self._active, self._queued):
@@ -98,6 +104,14 @@ class ModelMetrics:
                 **self._labels, route=route, status=str(status)
             )
         series.inc()
+
+    def feedback(self, outcome: str) -> None:
+        """Feedback was kept. `outcome`: right, wrong, late or other."""
+        self._feedback.labels(**self._labels, outcome=outcome).inc()
+
+    def sampled(self, outcome: str) -> None:
+        """A request was to be kept as a sample. `outcome`: kept or dropped."""
+        self._sampled.labels(**self._labels, outcome=outcome).inc()
 
     def completion(self, seconds: float) -> None:
         """A request for an answer was answered completely."""

@@ -15,6 +15,7 @@ from base.errors import MetrolineError
 from serving.http.access import Access
 from serving.http.errors import unavailable, unknown_model
 from serving.http.settings import Settings
+from serving.runtime.kept import Kept
 
 if TYPE_CHECKING:  # imported in the loading thread: the parent process needs neither NumPy nor ONNX Runtime
     from serving.runtime.loaded_model import LoadedModel
@@ -30,6 +31,7 @@ class Runtime:
 
     settings: Settings
     access: Access
+    kept: Kept
 
     def __init__(self) -> None:
         self.state: Literal["new", "loading", "ready", "failed"] = "new"
@@ -42,6 +44,7 @@ class Runtime:
     def start(self, settings: Settings) -> None:
         """Begin to load, from the event loop's thread."""
         self.settings, self.state, self.access = settings, "loading", Access(settings)
+        self.kept = Kept(settings)
         loop = asyncio.get_running_loop()
 
         def load() -> None:

@@ -23,6 +23,13 @@ def chosen(output: LabelsOutput, scores: Array) -> int:
     return int(scores.argmax())
 
 
+def label(signature: Signature, arrays: Sequence[Array]) -> str | None:
+    """The answer to one item where it is one label."""
+    if len(signature.outputs) != 1 or not isinstance(signature.outputs[0], LabelsOutput):
+        return None
+    return signature.outputs[0].labels[chosen(signature.outputs[0], arrays[0])]
+
+
 def worded(output: Output, array: Array, top: int | None = None) -> Any:
     """One output of one item; `top`: so many labels."""
     if isinstance(output, SeriesOutput):

@@ -32,7 +32,7 @@ from tests.pipelines.line.scratch_project import (
 )
 
 COMMANDS = ("init", "run", "stage", "status", "serve", "keys", "chat", "rollback", "schedule", "doctor", "demo",
-            "tune")  # fmt: skip
+            "tune", "collect")  # fmt: skip
 
 
 def test_help_names_every_command():

@@ -26,7 +26,7 @@ BAD = [
     (["train.optimizer=choice(adamw, adamw)"], "two choices or more"),
     (["train.optimizer=choice(adamw, [sgd)"], "no YAML"),
     (["train.lr=uniform(0.1, 1)", "train.lr=uniform(0.1, 2)"], "train.lr is set twice"),
-    (["data.vocabulary=int(300, 500)"], r"data stays as it is \(keys of train and model may vary"),
+    (["data.vocabulary=int(300, 500)"], r"data stays as it is \(what varies are keys of train, model"),
     (["train.seed=int(1, 5)"], "luck is not searched"),
     (["model.kind=choice(mlp, gru)"], "each kind has keys of its own"),
     (["train.lrr=uniform(0.1, 1)"], "train.lrr: unknown key, did you mean lr"),

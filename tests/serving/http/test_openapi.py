@@ -8,7 +8,10 @@ from schemathesis.checks import not_a_server_error
 
 from tests.serving import chat_bundle
 
-POSTED = {"/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/rerank", "/v2/rerank", "/v1/search"}
+POSTED = {
+    *("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/rerank", "/v2/rerank", "/v1/search"),
+    "/v1/feedback",
+}
 V2 = {
     f"/v2/models/{{model}}{version}{more}"
     for version in ("", "/versions/{version}")
