@@ -1,15 +1,10 @@
-"""The keys of `model: {kind: ltsf-linear}`, and the way to the network. Imports no torch."""
+"""The keys of `model: {kind: ltsf-linear}`. Imports no torch."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from models.common.config import ModelConfig
-
-if TYPE_CHECKING:
-    import torch
-
-    from models.ltsf_linear.model import Linear
 
 
 class Config(ModelConfig):
@@ -20,12 +15,3 @@ class Config(ModelConfig):
         default="nlinear", description="nlinear: relative to the last value; dlinear: trend and rest apart"
     )
     kernel: int = Field(default=25, ge=3, description="dlinear: steps of the moving average, an odd number")
-
-
-def forecaster(
-    config: Config, channels: int, context: int, horizon: int, levels: int, generator: "torch.Generator"
-) -> "Linear":
-    """The network with its first weights, which need no random numbers."""
-    from models.ltsf_linear.model import Linear
-
-    return Linear(config, context, horizon, levels)

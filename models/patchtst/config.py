@@ -1,16 +1,11 @@
-"""The keys of `model: {kind: patchtst}`, and the way to the network. Imports no torch."""
+"""The keys of `model: {kind: patchtst}`. Imports no torch."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from models.common.config import ModelConfig
-
-if TYPE_CHECKING:
-    import torch
-
-    from models.patchtst.model import PatchTST
 
 
 class Config(ModelConfig):
@@ -28,14 +23,3 @@ class Config(ModelConfig):
         """See `ModelConfig`."""
         if self.width % self.heads:
             yield f"model.width: {self.width} is not a multiple of model.heads ({self.heads})"
-
-
-def forecaster(
-    config: Config, channels: int, context: int, horizon: int, levels: int, generator: "torch.Generator"
-) -> "PatchTST":
-    """The network with its first weights. Raises ValueError: a history that is shorter than a patch."""
-    from models.patchtst.model import PatchTST
-
-    if context < config.patch:
-        raise ValueError(f"model.patch ({config.patch}) is longer than data.context ({context})")
-    return PatchTST(config, context, horizon, levels, generator)

@@ -79,7 +79,7 @@ def started(model: Ready, settings: Settings) -> ForwardModel:
     engine = ForwardEngine(
         bundle.typed, model.prepare, model.graph, metrics, ForwardDrift(bundle.typed, bundle.reference),
         queue=settings.waiting_items, deadline=settings.deadline, decoders=settings.cores,
-        at_once=prepare.at_once,
+        at_once=model.prepare.at_once,
     )  # fmt: skip
     engine.start()
     return ForwardModel(bundle, engine, metrics, model.prepare)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.ltsf_linear import config as ltsf_linear
-from models.patchtst import config as patchtst
+from models.ltsf_linear import network as ltsf_linear
+from models.patchtst import network as patchtst
 
 FORMS = [
     *((ltsf_linear, ltsf_linear.Config(form=form)) for form in ("linear", "nlinear", "dlinear")),

@@ -46,3 +46,10 @@ def _first(levels: int, context: int) -> Tensor:
     first = torch.zeros(levels, context)
     first[0] = 1 / context
     return first
+
+
+def forecaster(
+    config: Config, channels: int, context: int, horizon: int, levels: int, generator: torch.Generator
+) -> Linear:
+    """The network with its first weights, which need no random numbers."""
+    return Linear(config, context, horizon, levels)

@@ -47,3 +47,12 @@ class PatchTST(nn.Module):
         made = self.head(x).view(b, c, self.horizon, self.levels)
         level = made[..., :1] * spread[..., None] + mean[..., None]
         return torch.cat([level, made[..., 1:]], 3)
+
+
+def forecaster(
+    config: Config, channels: int, context: int, horizon: int, levels: int, generator: torch.Generator
+) -> PatchTST:
+    """The network with its first weights. Raises ValueError: a history that is shorter than a patch."""
+    if context < config.patch:
+        raise ValueError(f"model.patch ({config.patch}) is longer than data.context ({context})")
+    return PatchTST(config, context, horizon, levels, generator)
