@@ -48,7 +48,7 @@ def look(data: Path, name: str, base: str) -> Found:
     fields_of_all = {name: value for row in reversed(some) for name, value in row.items()}  # not every row has all
     config, seen = pairs.form_of(fields_of_all) or form_of(fields_of_all), list(fields_of_all)
     bad: Counter[str] = Counter()
-    count = characters = 0
+    count = characters = calling = 0
     for _, row in read_rows(files):
         if isinstance(row, NoObject):
             bad["unreadable"] += 1
@@ -56,11 +56,12 @@ def look(data: Path, name: str, base: str) -> Found:
         if config is None:
             break
         try:
-            chats = read(row, config)
+            chats, tools = read(row, config)
         except BadRow as problem:
             bad[problem.reason] += 1
             continue
         count += 1
+        calling += tools
         characters += sum(len(said(message)) for messages in chats for message in messages)
     if config is None:
         fields = ", ".join(map(str, seen[:10])) or "its rows, of which there are none"
@@ -78,9 +79,10 @@ def look(data: Path, name: str, base: str) -> Found:
             hint="three are the fewest: one for each split",
         )
     form = pairs.shown(config) if isinstance(config, PairConfig) else shown(config)
+    form += f"; {calling:,} with tools" if calling else ""
     summary = f"{count:,} {noun} ({form})" + (f"; left out: {left_out}" if left_out else "")
     learns = "which to prefer" if paired else "their answers"
-    values = _values(config, base, count, characters)
+    values = _values(config, base, count, characters, tools=calling > 0)
     return Found(own, SUFFIXES, f"{summary} → {base} learns {learns}", "pairs" if paired else "chats", values)
 
 
@@ -98,13 +100,12 @@ def form_of(row: Mapping[str, Any]) -> ChatConfig | None:
     return ChatConfig(system=f"{{{system}}}" if system else None, user=user, assistant=f"{{{answered}}}")
 
 
-def read(row: Mapping[str, Any], config: ChatConfig | PairConfig) -> list[list[Message]]:
-    """A row's chats. Raises BadRow."""
+def read(row: Mapping[str, Any], config: ChatConfig | PairConfig) -> tuple[list[list[Message]], bool]:
+    """A row's chats, and whether it has tools. Raises BadRow."""
     if isinstance(config, PairConfig):
-        return PreferencesConfig(chat=config).chats_of(dict(row))
+        return PreferencesConfig(chat=config).chats_of(dict(row)), False
     messages = of_row(row, config)
-    tools_of_row(row, [messages], "tools")
-    return [messages]
+    return [messages], bool(tools_of_row(row, [messages], "tools"))
 
 
 def shown(config: ChatConfig) -> str:
@@ -116,7 +117,7 @@ def shown(config: ChatConfig) -> str:
     return ", ".join(filter(None, (config.system, config.user, config.assistant))).replace("\n", " ")
 
 
-def _values(config: ChatConfig | PairConfig, base: str, count: int, characters: int) -> dict[str, str]:
+def _values(config: ChatConfig | PairConfig, base: str, count: int, characters: int, *, tools: bool) -> dict[str, str]:
     """Of the template's names. Steps for about two passes, at four characters and thirty tokens of template a chat."""
     split = "{method: hash, valid: 0.10, test: 0.15} # by each question's hash: new chats move no other"
     if count < FEW:
@@ -125,6 +126,9 @@ def _values(config: ChatConfig | PairConfig, base: str, count: int, characters: 
     common = {
         "base": quoted(base),
         "chat": "{" + ", ".join(f"{key}: {quoted(value)}" for key, value in chat.items()) + "}",
+        "template": "hermes # shows tools and writes calls of them; pretrained: the weights' own template"
+        if tools
+        else "pretrained # the chat template of the weights",
         "length": str(SEQUENCE),
         "split": split,
     }

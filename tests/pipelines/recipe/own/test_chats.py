@@ -133,3 +133,15 @@ def test_a_params_file_of_another_form_is_left_alone(root):
     with pytest.raises(MetrolineError, match="is no mapping"):
         create("mine", written(root, [{"messages": turns(n)} for n in range(60)]), root, base="smollm2")
     assert not (root / RECIPES / "mine.yaml").exists()
+
+
+def test_rows_with_tools_take_a_template_that_shows_them(root):
+    tool = {"type": "function", "function": {"name": "f"}}
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    rows: list[Any] = [{"messages": turns(n), "tools": [tool]} for n in range(20)]
+    rows += [{"messages": [*turns(n)[:1], {"role": "assistant", "tool_calls": [call]}]} for n in range(20, 25)]
+    path, found = create("mine", written(root, rows), root, base="smollm2")
+    assert yaml.safe_load(path.read_text())["data"]["template"] == "hermes"
+    assert "20 chats (lists of messages in messages; 20 with tools); left out: bad_call 5" in found.said
+    path, _ = create("plain", written(root, [{"messages": turns(n)} for n in range(20)]), root, base="smollm2")
+    assert yaml.safe_load(path.read_text())["data"]["template"] == "pretrained"

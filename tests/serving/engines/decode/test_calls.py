@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data.text.tools import FunctionDefinition
 from serving.engines.decode.call_reader import Arguments, Begun, CallReader, Text
@@ -66,6 +68,23 @@ def test_calls_are_read_from_pieces_of_any_size(case, size):
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
     assert read(style, pieces) == (shown, calls, reason)
     assert read(style, pieces, whole=True) == (shown, calls, reason)
+
+
+FRAGMENTS = ("<tool_call>", "</tool_call>", ONE, TWO, " \n", "text", "<tool", "[", "]", ",", "{", "}", '"', "\\")
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=12), st.data(), st.sampled_from(STYLES), st.booleans())
+def test_whatever_is_written_pieces_make_no_difference(fragments, data, style, whole):
+    text, pieces = "".join(fragments), []
+    at = 0
+    while at < len(text):
+        size = data.draw(st.integers(1, 9))
+        pieces.append(text[at : at + size])
+        at += size
+    assert read(style, pieces, whole=whole) == read(style, [text], whole=whole)
+    for name, arguments in read(style, pieces, whole=True)[1]:
+        assert isinstance(json.loads(arguments), dict)
+        assert name
 
 
 @pytest.mark.parametrize("at", range(0, len(ONE) + 11, 3))
