@@ -1,26 +1,36 @@
 """The keys of a recipe that only embeddings have: task, data, evaluate."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from data.tables.config import RowsConfig, suffixes_of
 from data.text.tokenizer import TokenizerConfig
+from pipelines.tasks.retrieval.config import JudgedData, Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class EmbeddingConfig(_Section):
-    """Make a vector of a text: pooled, of length 1. Weights are imported (`train: {}`)."""
+class EmbeddingConfig(Section):
+    """Make a vector of a text: pooled, of length 1. Weights are imported (`train: {}`), or trained further: of `judged`
+    data so that a query is near the documents that answer it, of `pairs` so that cosines rank as people's scores."""
 
     kind: Literal["embedding"] = "embedding"
     query_prefix: str = Field(default="", description="goes before a text that asks, where the weights were trained so")
     document_prefix: str = Field(default="", description="goes before a text that is searched")
+    negatives: int = Field(
+        default=0, ge=0, description="judged data: documents of BM25 beside each answer, drawn anew in each epoch; "
+        "those of a batch's other queries are negatives anyway"
+    )  # fmt: skip
+    pool: int = Field(default=50, ge=1, description="they are drawn from so many of BM25's first")
+    dimensions: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="so many first numbers are trained to be embeddings by themselves (Matryoshka)"
+    )
+    chunk: int = Field(
+        default=0, ge=0, description="texts whose activations are in memory at once; a batch may be any larger, and is "
+        "computed twice (cached gradients); 0: all of a batch"
+    )  # fmt: skip
 
 
-class PairsData(_Section):
+class PairsData(Section):
     """Two texts a row, and how alike people found them."""
 
     kind: Literal["pairs"] = "pairs"
@@ -37,7 +47,12 @@ class PairsData(_Section):
         return suffixes_of(self.rows)
 
 
-class EvaluateConfig(_Section):
-    """How the test split is scored: the rank correlation of cosines with what people said."""
+DataConfig = Annotated[PairsData | JudgedData, Field(discriminator="kind")]
 
+
+class EvaluateConfig(Section):
+    """How the test split is scored: the rank correlation of cosines with what people said, or nDCG@10 of searching all
+    documents."""
+
+    first: bool = Field(default=True, description="judged data: also search with the weights that training began with")
     resamples: int = Field(default=200, ge=10, description="bootstrap samples of the interval")

@@ -29,9 +29,9 @@ class Embedder(nn.Module):
         super().__init__()
         self.entry, self.body = inner, body
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """See the class."""
-        return functional.normalize(self.body(self.entry(tokens)).float(), dim=1)
+    def forward(self, tokens: Tensor, seed: Tensor | None = None) -> Tensor:
+        """See the class. `seed`: of dropout."""
+        return functional.normalize(self.body(self.entry(tokens), seed).float(), dim=1)
 
 
 class Imported:
@@ -51,11 +51,16 @@ class Imported:
     def save(self, network: nn.Module, folder: Path) -> None:
         """Write a Hugging Face folder that `transformers.AutoModel` loads."""
         assert isinstance(network, Embedder)
-        assert isinstance(network.body, Encoder)
-        save_pretrained(network.body, folder)
-        for name in FILES:
-            if (path := self.prepared / name).is_file():
-                (folder / name).write_bytes(path.read_bytes())
+        save(network, self.prepared, folder)
+
+
+def save(network: Embedder, prepared: Path, folder: Path) -> None:
+    """Write a Hugging Face folder, with the tokenizer that `prepare` took."""
+    assert isinstance(network.body, Encoder)
+    save_pretrained(network.body, folder)
+    for name in FILES:
+        if (path := prepared / name).is_file():
+            (folder / name).write_bytes(path.read_bytes())
 
 
 def read(recipe: "Recipe", prepared: Path, files: Path, generator: torch.Generator | None = None) -> Embedder:

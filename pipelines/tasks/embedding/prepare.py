@@ -26,8 +26,22 @@ if TYPE_CHECKING:
 INPUTS = ("first", "second")
 
 
-def prepare(recipe: "Recipe", raw: Path, out: Path, pretrained: Path | None) -> None:
-    """Fill the folder `out`. `pretrained`: the files of the weights.
+def signature_of(recipe: "Recipe", pretrained: Path) -> Signature:
+    """What goes in and what comes out; the vector's width is that of the weights in `pretrained`."""
+    data, task = recipe.data, recipe.task
+    declared = TextInput(
+        name="text", shape=(-1,), length=data.length,
+        query_prefix=task.query_prefix, document_prefix=task.document_prefix,
+    )  # fmt: skip
+    width = shaped(EncoderConfig(), pretrained).width
+    output = VectorOutput(name="vector", shape=(width,), dimensions=task.dimensions)
+    if wrong := next((size for size in task.dimensions if size >= width), None):
+        raise MetrolineError(f"task.dimensions: {wrong} of a vector that has {width} numbers", hint="give fewer")
+    return Signature(task="feature-extraction", inputs=(declared,), outputs=(output,))
+
+
+def prepare(recipe: "Recipe", raw: Path, out: Path, pretrained: Path) -> None:
+    """Fill the folder `out` with pairs. `pretrained`: the files of the weights.
 
     Raises MetrolineError, which names file and row: no such column, a score that is no number; an empty split.
     """
@@ -40,16 +54,10 @@ def prepare(recipe: "Recipe", raw: Path, out: Path, pretrained: Path | None) -> 
     kept = leaks.drop_duplicates(asked, splits, recipe.split)
     with atomic_folder(out) as folder:
         fitted = tokenizer_of_others(pretrained, folder)
-        assert pretrained is not None
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
-        declared = TextInput(
-            name="text", shape=(-1,), length=data.length,
-            query_prefix=recipe.task.query_prefix, document_prefix=recipe.task.document_prefix,
-        )  # fmt: skip
-        width = shaped(EncoderConfig(), pretrained).width
-        signature = Signature(
-            task="feature-extraction", inputs=(declared,), outputs=(VectorOutput(name="vector", shape=(width,)),)
-        )
+        signature = signature_of(recipe, pretrained)
+        (declared,) = signature.inputs
+        assert isinstance(declared, TextInput)
         writers = []
         for split in SPLITS:
             with RecordWriter(folder, split, target="float64", inputs=INPUTS) as writer:

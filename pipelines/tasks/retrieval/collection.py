@@ -9,9 +9,12 @@ from typing import Any
 from data.records import Records
 from data.signature import Signature
 from data.text.tokenizer import Tokenizer
-from pipelines.tasks.retrieval.prepare import DOCUMENTS
 
 Tokens = list[int]
+INPUTS = ("title", "text")
+"""Of each record; a query has no title."""
+DOCUMENTS = "documents"
+"""The split that holds them."""
 
 
 @dataclass(frozen=True)

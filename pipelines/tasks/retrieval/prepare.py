@@ -20,15 +20,13 @@ from data.split import SPLITS
 from data.text.cut import first_tokens
 from data.text.tokenizer import Tokenizer
 from pipelines.tasks.retrieval.bm25 import BM25
+from pipelines.tasks.retrieval.collection import DOCUMENTS, INPUTS
 from pipelines.tasks.retrieval.config import JudgedData
 from pipelines.tasks.retrieval.read import Document, Query, read
 from pipelines.tasks.supervised.fit import tokenizer_of_others
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
-
-INPUTS = ("title", "text")
-DOCUMENTS = "documents"
 
 
 def prepare(recipe: "Recipe", raw: Path, out: Path, pretrained: Path | None, signature: Signature) -> None:
