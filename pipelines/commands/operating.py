@@ -1,4 +1,4 @@
-"""The commands around a model: search its settings, collect what its users said.
+"""The commands around a model: search its settings, collect what its users said, say where it came from.
 
 Declarations, as in pipelines/commands/cli.py.
 """
@@ -30,6 +30,13 @@ def register(app: typer.Typer) -> None:
         epilog="Example:  metroline collect digits --from feedback/\n\n"
         "Learn from it:  metroline init digits-2 --data data/collected/digits/rows.jsonl --target digit",
     )(collect)
+    app.command(
+        help="""Say where a release came from: data, commit, recipe, gates, parity, parents; or a request that was kept.
+
+        The release's files are hashed again. A request is found where the endpoint kept it or feedback on it.
+        """,
+        epilog="The live release:  metroline trace digits\n\nA request:  metroline trace REQUEST_ID --from feedback/",
+    )(trace)
 
 
 def tune(
@@ -77,3 +84,21 @@ def collect(
     for why, count in found.without.items():
         if count:
             print(f"left out: {count} {why}")
+
+
+def trace(
+    what: Annotated[
+        str, typer.Argument(metavar="RELEASE|REQUEST", help="a recipe, a version, NAME:VERSION, or a request's id")
+    ],
+    folder: Annotated[
+        Path | None, typer.Option("--from", metavar="FOLDER", help="of requests kept; default: METROLINE_FEEDBACK")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="everything, as one JSON object")] = False,
+) -> None:
+    given = folder.expanduser().resolve() if folder else None
+    from pipelines.line import environment
+
+    root = environment.enter()
+    from pipelines.commands.trace import show
+
+    show(what, given, root, as_json=as_json)

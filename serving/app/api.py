@@ -113,6 +113,16 @@ def build(runtime: Runtime) -> FastAPI:
         """The playground."""
         return _web_file("index.html")
 
+    @app.get("/status")
+    async def status() -> Response:
+        """A page with the last hour of each model."""
+        return _web_file("status.html")
+
+    @app.get("/status.json")
+    async def hour() -> dict[str, Any]:
+        """What it draws."""
+        return runtime.history.series()
+
     @app.get("/web/{name}")
     async def web(name: str) -> Response:
         """The playground's style sheet, scripts and icon."""

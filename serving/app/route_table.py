@@ -32,7 +32,15 @@ class Route:
 
 PAGES = tuple(
     Route(path, keyed=False)
-    for path in ("/", "/card", "/card/{name}", "/openapi.json", *(f"/web/{each.name}" for each in WEB.iterdir()))
+    for path in (
+        "/",
+        "/card",
+        "/card/{name}",
+        "/openapi.json",
+        "/status",
+        "/status.json",
+        *(f"/web/{each.name}" for each in WEB.iterdir()),
+    )
 )
 COMMON = (Route("/v1/models"), Route("/v1/models/{model}"), Route("/v1/feedback"))
 DECODE = (Route("/v1/completions", answers=True), Route("/v1/chat/completions", answers=True))

@@ -15,6 +15,7 @@ from base.errors import MetrolineError
 from serving.http.access import Access
 from serving.http.errors import unavailable, unknown_model
 from serving.http.settings import Settings
+from serving.runtime.history import History
 from serving.runtime.kept import Kept
 
 if TYPE_CHECKING:  # imported in the loading thread: the parent process needs neither NumPy nor ONNX Runtime
@@ -39,6 +40,8 @@ class Runtime:
         self.leaving = False  # connections are closed after their answer
         self.requests = 0
         self.models: tuple[LoadedModel, ...] = ()
+        self.history = History()
+        self._noting: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
 
     def start(self, settings: Settings) -> None:
@@ -46,6 +49,7 @@ class Runtime:
         self.settings, self.state, self.access = settings, "loading", Access(settings)
         self.kept = Kept(settings)
         loop = asyncio.get_running_loop()
+        self._noting = loop.create_task(self.history.run())
 
         def load() -> None:
             try:

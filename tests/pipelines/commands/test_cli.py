@@ -32,7 +32,7 @@ from tests.pipelines.line.scratch_project import (
 )
 
 COMMANDS = ("init", "run", "stage", "status", "serve", "keys", "chat", "rollback", "schedule", "doctor", "demo",
-            "tune", "collect")  # fmt: skip
+            "tune", "collect", "trace")  # fmt: skip
 
 
 def test_help_names_every_command():
@@ -95,6 +95,9 @@ def test_without_a_command_it_shows_help():
         (["rollback", "one"], "nothing of one is released (metroline run one)"),
         (["demo", "--recipe", "ones", "--once"], "did you mean one?"),
         (["tune", "ones", "--set", "train.lr=uniform(0.1, 1)"], "did you mean one?"),
+        (["collect", "ones", "--from", "empty"], "did you mean one?"),
+        (["collect", "one", "--from", "nowhere"], "there is no folder"),
+        (["trace", "nothing"], "nothing is no release in"),
         (["tune", "one"], 'there is nothing to search (as --set "train.lr=loguniform(1e-4, 1e-2)")'),
         (["tune", "one", "--set", "train.lrr=uniform(0.1, 1)"], "train.lrr: unknown key, did you mean lr?"),
         (["tune", "one", "--set", "train.lr=uniform(0.1, 1)", "--minutes", "0"], "must be above 0"),
