@@ -25,7 +25,7 @@ export function plot(curves, { names = [], from = 0, band = null }) {
   if (low < 0 && high > 0) picture.append(shape("line", { class: "zero", x1: 0, x2: WIDTH, y1: y(0), y2: y(0) }));
   if (band) {
     const edge = (list) => list.map((value, step) => (value === null ? null : `${x(step).toFixed(1)} ${y(value).toFixed(1)}`)).filter(Boolean);
-    picture.append(shape("path", { class: "band curve-1", d: `M${[...edge(band[0]), ...edge(band[1]).reverse()].join("L")}Z` }));
+    picture.append(shape("path", { class: "band curve-1", d: `M${[...edge(band[0]), ...edge(band[1]).toReversed()].join("L")}Z` }));
   }
   curves.forEach((curve, index) => {
     const parts = curve.map((value, step) => (value === null ? null : `${x(step).toFixed(1)} ${y(value).toFixed(1)}`));
