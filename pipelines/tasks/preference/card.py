@@ -68,9 +68,9 @@ resamples of the pairs: {_percent(test["accuracy_low"])} to {_percent(test["accu
 {test["loss"]:.4f} ({before["base_loss"]:.4f} where nothing is learnt). A token of a chosen answer has become
 {_times(test["chosen_change"])}, one of a rejected answer {_times(test["rejected_change"])}; the perplexity on ordinary
 text changed by {100 * base["perplexity_delta"]:+.2f} %. Of {test["answers"]:,} answers that it wrote itself, greedily,
-with at most {recipe.evaluate.answer_tokens:,} tokens, {100 * test["stop_rate"]:.1f} % ended by themselves; they had
-{test["answer_length"]:.1f} tokens on average, {before["base_answer_length"]:.1f} before, the chosen ones
-{test["given_length"]:.1f}."""
+with at most {recipe.evaluate.answer_tokens:,} tokens, {100 * test["stop_rate"]:.1f} % ended by themselves
+({100 * before["base_stop_rate"]:.1f} % before); they had {test["answer_length"]:.1f} tokens on average,
+{before["base_answer_length"]:.1f} before, the chosen ones {test["given_length"]:.1f}."""
 
 
 def _percent(share: float) -> str:

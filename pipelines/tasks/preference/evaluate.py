@@ -70,10 +70,10 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path, f
         model, test, shown, length=config.reference_tokens, batch_tokens=BATCH_TOKENS, names=None))  # fmt: skip
     write_json(folder / "samples.json", answers.samples(tokenizer, asked, given, said, config.samples))
     test_values, baselines = preferences(now, before, counts, recipe.task, config)
-    habits = answers.habits(said, given, ends)
-    baselines["base_answer_length"] = answers.habits(said_before, given, ends)["answer_length"]
+    habits, habits_before = (answers.habits(each, given, ends) for each in (said, said_before))
+    baselines |= {f"base_{name}": habits_before[name] for name in ("answer_length", "stop_rate")}
     return Measured(
-        test=test_values | habits,
+        test=test_values | habits | {"stop_change": habits["stop_rate"] - habits_before["stop_rate"]},
         primary=PRIMARY,
         baselines=baselines,
         base=forgetting.compare(model, base, config.plain_text, recipe.data.clean, tokenizer),

@@ -128,6 +128,7 @@ def test_what_is_measured_is_what_plain_code_finds(taught):
     assert found["gain"] == pytest.approx(found["accuracy"] - baselines["base_accuracy"])
     assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
     assert found["pairs"] == len(test) // 2
+    assert found["stop_change"] == pytest.approx(found["stop_rate"] - baselines["base_stop_rate"])
 
 
 def test_all_that_the_task_says_it_measures_is_measured_and_gates_hold(taught):
