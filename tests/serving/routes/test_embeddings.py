@@ -1,4 +1,4 @@
-"""POST /v1/embeddings over real sockets: OpenAI's client, token ids, prefixes, cut vectors, limits, bad inputs."""
+"""POST /v1/embeddings over real sockets: clients of OpenAI and LangChain, token ids, prefixes, cut vectors, limits."""
 
 import base64
 import json
@@ -84,6 +84,21 @@ def test_openai_client(served, folder):
         asked.create(model="mood", input="a")
     with pytest.raises(openai.NotFoundError):
         asked.create(model="text-embedding-3-small", input="a")
+
+
+def test_langchain(served, folder):
+    """With texts as they are: by default it would send token ids of OpenAI's own vocabulary."""
+    langchain_openai = pytest.importorskip("langchain_openai")
+    same = {"base_url": f"{served.url}/v1", "api_key": "none", "check_embedding_ctx_length": False}
+    made = langchain_openai.OpenAIEmbeddings(model="vector", chunk_size=3, **same)
+    close(made.embed_documents(TEXTS), [vector(folder, each) for each in TEXTS])
+    close(made.embed_query(TEXTS[1]), vector(folder, TEXTS[1]))
+    asks = {"extra_body": {"input_type": "query"}}
+    two = langchain_openai.OpenAIEmbeddings(model="prefixed", dimensions=2, model_kwargs=asks, **same)
+    wanted = vector(folder, f"query: {TEXTS[0]}")[:2]
+    close(two.embed_query(TEXTS[0]), wanted / np.linalg.norm(wanted))
+    with pytest.raises(openai.BadRequestError, match="more than 100"):
+        made.embed_query("xyz " * 60)
 
 
 def test_base64_and_the_default_model(client, folder):

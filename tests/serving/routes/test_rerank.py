@@ -2,7 +2,6 @@
 
 import json
 
-import cohere
 import numpy as np
 import pytest
 
@@ -48,6 +47,7 @@ def by_index(results):
 
 def test_the_clients_of_cohere(served, wanted):
     """Both ask at addresses of their own, with documents as texts or objects."""
+    cohere = pytest.importorskip("cohere")
     order = np.argsort(-wanted, kind="stable").tolist()
     options = {"api_key": "none", "base_url": served.url}
     first = cohere.Client(**options).rerank(
