@@ -9,7 +9,8 @@ installation, or with METROLINE_NATIVE=off, ONNX Runtime runs the functions.
     python -m benchmarks.native     # what they gain on this machine
 
 C11 with the vector types of GCC and Clang, so one source serves AVX-512, AVX2 and NEON; on x86-64 Linux all levels are
-in the library and the processor picks.
+in the library and the processor picks. What differs by level are sums of products of bytes (`dot.h`) and the matrix
+unit (`tiles_rows.h`).
 """
 
 import importlib.util

@@ -1,5 +1,6 @@
 /* The rows' work on x86-64 with AVX-512. */
 #ifdef __x86_64__
+#include <immintrin.h>
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))), apply_to = function)
 #else

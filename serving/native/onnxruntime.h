@@ -44,7 +44,7 @@ typedef struct ApiBase {
     ENTRY(api, 274, Status *, const Context *, void (*)(void *, size_t), size_t total, size_t batches, void *data)
 
 enum { INVALID_ARGUMENT = 2 };                           /* codes of a Status */
-enum { FLOAT32 = 1, UINT8 = 2, INT8 = 3, INT32 = 6, INT64 = 7 }; /* types of a tensor's elements */
+enum { FLOAT32 = 1, UINT8 = 2, INT8 = 3, INT32 = 6, INT64 = 7, BFLOAT16 = 16 }; /* types of a tensor's elements */
 enum { REQUIRED = 0, OPTIONAL = 1 };
 
 /* OrtCustomOp: what ONNX Runtime asks of an operator. */

@@ -3,6 +3,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#include "rows.h"
 
 Status *input(const Api *api, const Context *context, size_t index, Tensor *tensor) {
     const Value *value = NULL;
@@ -42,6 +48,21 @@ Status *keep(const Api *api, const void *kernel, size_t size, void **made) {
     return NULL;
 }
 
+bool amx(void) {
+#if defined(__x86_64__) && defined(__linux__)
+    enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM of arch_prctl; the state to permit */
+    static int asked, allowed;
+    if (!__atomic_load_n(&asked, __ATOMIC_ACQUIRE)) {
+        __atomic_store_n(&allowed, __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8") &&
+                                       !syscall(SYS_arch_prctl, REQUEST, TILE_DATA), __ATOMIC_RELAXED);
+        __atomic_store_n(&asked, 1, __ATOMIC_RELEASE);
+    }
+    return __atomic_load_n(&allowed, __ATOMIC_RELAXED);
+#else
+    return false;
+#endif
+}
+
 const char *on_cpu(const Operator *self) { return (void)self, "CPUExecutionProvider"; }
 void destroy(void *kernel) { free(kernel); }
 int required(const Operator *self, size_t index) { return (void)self, (void)index, (int)REQUIRED; }
@@ -56,7 +77,8 @@ __attribute__((visibility("default"))) Status *RegisterCustomOps(Options *option
     if (!domain) {
         Domain *made = NULL;
         const Operator *all[] = {&cached_attention_operator, &add_norm_quantize_operator, &quantize_rows_operator,
-                                 &swiglu_operator, &swiglu_quantize_operator};
+                                 &swiglu_operator, &swiglu_quantize_operator, &packed_matmul_operator,
+                                 &packed_matmul_nbits_operator};
         TRY(CREATE_DOMAIN(api)("metroline", &made));
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) TRY(DOMAIN_ADD(api)(made, all[i]));
         domain = made;

@@ -45,6 +45,6 @@ int unused(const Operator *self);
     .first_version = one_version, .last_version = one_version
 
 extern const Operator cached_attention_operator, add_norm_quantize_operator, quantize_rows_operator, swiglu_operator,
-    swiglu_quantize_operator;
+    swiglu_quantize_operator, packed_matmul_operator, packed_matmul_nbits_operator;
 
 #endif

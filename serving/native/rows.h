@@ -8,6 +8,7 @@
 
 enum { MULTIPLE = 16 }; /* what widths are a multiple of */
 enum { MOST_GROUP = 16, MOST_WIDTH = 256 };
+enum { BLOCK = 16, MOST_BLOCK = 256 }; /* outputs that packed weights hold side by side; inputs that share a scale */
 enum { ROWS = 6, TILE = 32 }; /* of a tile of scores: its queries; what its keys in memory are a multiple of */
 
 typedef struct {
@@ -30,23 +31,48 @@ typedef struct {
     bool starved; /* a row found no memory */
 } Pointwise;
 
-/* Each does one of so many independent parts; the first argument is the Attention or Pointwise of all. */
+typedef struct {
+    int64_t rows, width, outputs, chunk; /* `chunk`: blocks of outputs in a part */
+    float scale;
+    const uint8_t *levels;
+    const int8_t *weights; /* [outputs / BLOCK, width / 4, BLOCK, 4] */
+    const float *columns;
+    const int32_t *offsets;
+    float *out;
+} Product;
+
+typedef struct {
+    int64_t rows, width, outputs, block, bits, chunk; /* `block`: inputs that share a scale; `chunk`: as above */
+    const float *x;
+    const uint8_t *weights; /* [outputs / BLOCK, width / block, block * bits / 32, BLOCK, 4] */
+    const uint16_t *scales; /* [outputs / BLOCK, width / block, BLOCK] */
+    const uint8_t *zeros;   /* the same; in 4 bits half as many blocks */
+    int8_t *levels;         /* of the rows */
+    float *row_scales, *row_sums, *out; /* [rows, width / block]; [rows, outputs] */
+} Blocks;
+
+/* Each does one of so many independent parts; the first argument is the Attention, Pointwise and so on of all. */
 typedef struct {
     void (*remember)(void *, size_t), (*answer)(void *, size_t); /* parts: rows x key heads; tiles of queries */
     void (*add_norm_quantize)(void *, size_t), (*swiglu)(void *, size_t), (*quantize_rows)(void *, size_t),
-        (*swiglu_quantize)(void *, size_t); /* parts: rows */
+        (*swiglu_quantize)(void *, size_t), (*quantize_blocks)(void *, size_t); /* parts: rows */
+    void (*product)(void *, size_t), (*block_product)(void *, size_t); /* parts: chunks of outputs */
 } Rows;
 
-extern const Rows rows_baseline, rows_avx2, rows_avx512;
+extern const Rows rows_baseline, rows_avx2, rows_avx512, rows_vnni, rows_amx;
+
+/* Whether this process may use the matrix unit, for which Linux wants to be asked. */
+bool amx(void);
 
 /* Those that this processor runs fastest. */
 static inline const Rows *rows(void) {
 #ifdef ONLY /* one level on purpose: tests */
+    (void)amx();
     return &ONLY;
 #elif defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))
-        return &rows_avx512;
+        return !__builtin_cpu_supports("avx512vnni") ? &rows_avx512 : amx() ? &rows_amx : &rows_vnni;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &rows_avx2;
 #endif
     return &rows_baseline;

@@ -2,7 +2,7 @@
 
 ONNX Runtime's MatMulNBits with accuracy level 4 quantizes activations too, to 8 bits, each row by itself, a block at a
 time: an outlier costs precision in its own block only. For one row it is as fast as a product with one scale a row, for
-many rows three times as slow.
+many rows three times as slow. `packed.py` makes it an operator of our own. Scales have 8 bits of precision (bfloat16).
 """
 
 import numpy as np

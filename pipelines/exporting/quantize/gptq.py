@@ -33,9 +33,9 @@ class Grid:
         padded = in_blocks(weight, block)
         low, high = np.minimum(padded.min(1), 0), np.maximum(padded.max(1), 0)
         most = 2**bits - 1
-        scales = (high - low) / most
+        scales = bfloat16((high - low) / most)
         scales[scales == 0] = 1
-        return cls(scales.astype(np.float32), np.clip(np.rint(-low / scales), 0, most), bits, block)
+        return cls(scales, np.clip(np.rint(-low / scales), 0, most), bits, block)
 
     @classmethod
     def search(cls, weight: np.ndarray, bits: int, block: int, sizes: np.ndarray) -> "Grid":
@@ -52,7 +52,7 @@ class Grid:
             middle = (np.minimum(part.min(0), 0) + np.maximum(part.max(0), 0)) / 2
             best = np.full(weight.shape[1], np.inf, np.float32)
             for reach in REACH:
-                scale = widest.scales[i] * np.float32(reach)
+                scale = bfloat16(widest.scales[i] * np.float32(reach))
                 steps = part / scale
                 for shift in (-1, 0, 1):
                     zero = np.clip(np.rint(most / 2 - middle / scale) + shift, 0, most)
@@ -105,6 +105,12 @@ def compensate(weight: np.ndarray, grid: Grid, second: np.ndarray) -> np.ndarray
             errors[row - begin] = error
         rest[end:] -= factor[begin:end, end:].T @ errors
     return levels
+
+
+def bfloat16(values: np.ndarray) -> np.ndarray:
+    """Positive float32 rounded up to 8 bits of precision: half the bytes, and nothing falls out of a grid's reach."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + np.uint32(0xFFFF)) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def in_blocks(matrix: np.ndarray, block: int) -> np.ndarray:

@@ -11,7 +11,8 @@
 - keys and values: fixed scales, one for each channel (`cache.py`).
 
 Per product: QuantizeLinear, shared by all products of one input, and MatMulIntegerToFloat with the weights' scales; for
-scales of tokens QuantizeRows before, and a Mul by r after. `pointwise.py` joins what lies between products.
+scales of tokens QuantizeRows before, and a Mul by r after. `pointwise.py` joins what lies between products, `packed.py`
+puts their weights into the kernels' order.
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ import onnx
 from pipelines.exporting.onnx import operators
 from pipelines.exporting.onnx.fp32 import strip
 from pipelines.exporting.onnx.graph import MICROSOFT, Graph
-from pipelines.exporting.quantize import blockwise, pointwise
+from pipelines.exporting.quantize import blockwise, packed, pointwise
 from pipelines.exporting.quantize.cache import quantize_cache
 from pipelines.exporting.quantize.gptq import Grid, compensate
 from pipelines.exporting.quantize.rotation import NORMS
@@ -58,8 +59,9 @@ def finish(proto: onnx.ModelProto, graph: Graph, target: Path, ranges: Mapping[s
     version = operators.opset(proto)
     cached = quantize_cache(graph, ranges, version)
     pointwise.join(graph)
+    packed.pack(graph)
     graph.finish()
-    operators.attach(proto, [*cached, *pointwise.functions(version)])
+    operators.attach(proto, [*cached, *pointwise.functions(version), *packed.functions(version)])
     strip(proto)
     target.write_bytes(proto.SerializeToString(deterministic=True))
 

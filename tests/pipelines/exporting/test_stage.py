@@ -129,7 +129,7 @@ def test_the_graph_has_the_interface_that_serving_is_written_against(exported: P
     assert kinds.count("SkipSimplifiedLayerNormalization") == 3
     assert "Transpose" not in kinds
     kinds = [node.op_type for node in onnx.load(exported.bundle / "model.int8.onnx").graph.node]
-    assert kinds.count("MatMulIntegerToFloat") == 13  # of 15: gate and up are one
+    assert kinds.count("PackedMatMul") == 13  # of 15: gate and up are one
     assert "MatMul" not in kinds
     assert kinds.count("CachedAttention") == 2
 
@@ -177,7 +177,7 @@ def test_a_gpt2_like_model_exports_too(trained: Paths, tmp_path: Path) -> None:
     kinds = [node.op_type for node in onnx.load(files["int8"]).graph.node]
     assert kinds.count("QuantizeRows") == 2 * 4 + 1  # nothing has a fixed size here
     assert "QuantizeLinear" not in kinds
-    products = [node for node in onnx.load(files["int4"]).graph.node if node.op_type == "MatMulNBits"]
+    products = [node for node in onnx.load(files["int4"]).graph.node if node.op_type == "PackedMatMulNBits"]
     bits = [part.i for node in products for part in node.attribute if part.name == "bits"]
     assert bits.count(8) == 2 * 3 < len(bits) == 2 * 6 + 1  # query, key and value
 

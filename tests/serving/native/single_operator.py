@@ -1,17 +1,17 @@
 """One operator of the domain `metroline` as a model, run by its kernel or as its function."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from pipelines.exporting.onnx import operators
 from pipelines.exporting.quantize import cache as quantized_cache
-from pipelines.exporting.quantize import pointwise
+from pipelines.exporting.quantize import packed, pointwise
 from serving.native import library, register
 
 TYPES = {"float32": TensorProto.FLOAT, "int8": TensorProto.INT8, "uint8": TensorProto.UINT8,
@@ -24,9 +24,10 @@ needs_kernels = pytest.mark.skipif(
 
 
 def session(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, str], kernels: bool, threads: int = 2,
-            **attributes: Any) -> onnxruntime.InferenceSession:  # fmt: skip
-    """Open the operator. `feeds`: by input name, in order, None for one left out; their ranks and types count."""
-    functions = pointwise.functions(OPSET)
+            constants: Collection[str] = (), **attributes: Any) -> onnxruntime.InferenceSession:  # fmt: skip
+    """Open the operator. `feeds`: by input name, in order, None for one left out; their ranks and types count, and of
+    those in `constants` the numbers."""
+    functions = [*pointwise.functions(OPSET), *packed.functions(OPSET)]
     if kind == "CachedAttention":
         heads, scale = attributes["kv_num_heads"], feeds["key_scale"]
         cosine = feeds["cos"]
@@ -34,22 +35,26 @@ def session(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, s
         attention = helper.make_node("GroupQueryAttention", ["q", "" if feeds["key"] is None else "k"], ["o"], **plain)
         turned = 0 if cosine is None else 2 * cosine.shape[1]
         functions.append(quantized_cache.function(attention, heads, len(scale) // heads, turned, OPSET))
-    return load(kind, feeds, outputs, functions, kernels, threads, **attributes)
+    return load(kind, feeds, outputs, functions, kernels, threads, constants, **attributes)
 
 
 def load(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, str],
-         functions: Sequence[onnx.FunctionProto], kernels: bool, threads: int, **attributes: Any,
+         functions: Sequence[onnx.FunctionProto], kernels: bool, threads: int, constants: Collection[str] = (),
+         **attributes: Any,
          ) -> onnxruntime.InferenceSession:  # fmt: skip
     """Open it with these functions in the file."""
     inputs = [
         helper.make_tensor_value_info(name, TYPES[str(x.dtype)], [None] * x.ndim)
-        for name, x in feeds.items() if x is not None
+        for name, x in feeds.items() if x is not None and name not in constants
     ]  # fmt: skip
+    weights = [numpy_helper.from_array(x, name) for name, x in feeds.items() if x is not None and name in constants]
     node = helper.make_node(kind, [name if x is not None else "" for name, x in feeds.items()], list(outputs),
                             domain=operators.DOMAIN, **attributes)  # fmt: skip
     results = [helper.make_tensor_value_info(name, TYPES[type_], None) for name, type_ in outputs.items()]
     proto = helper.make_model(
-        helper.make_graph([node], kind, inputs, results), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=11
+        helper.make_graph([node], kind, inputs, results, weights),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=11,
     )
     operators.attach(proto, functions)
     options = onnxruntime.SessionOptions()
@@ -60,7 +65,7 @@ def load(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, str]
 
 
 def run(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, str], kernels: bool, threads: int = 2,
-        **attributes: Any) -> list[np.ndarray]:  # fmt: skip
+        constants: Collection[str] = (), **attributes: Any) -> list[np.ndarray]:  # fmt: skip
     """The operator's outputs."""
-    opened = session(kind, feeds, outputs, kernels, threads, **attributes)
-    return opened.run(None, {name: x for name, x in feeds.items() if x is not None})
+    opened = session(kind, feeds, outputs, kernels, threads, constants, **attributes)
+    return opened.run(None, {name: x for name, x in feeds.items() if x is not None and name not in constants})

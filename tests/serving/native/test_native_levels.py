@@ -12,9 +12,12 @@ import pytest
 from serving import native
 from tests.serving.native import single_operator
 from tests.serving.native import test_cached_attention as attention
+from tests.serving.native import test_products as products
 
 SOURCES = Path(native.__file__).parent
-NEEDS = {"baseline": set(), "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq"}}
+AVX512 = {"avx512f", "avx512bw", "avx512vl", "avx512dq"}
+NEEDS = {"baseline": set(), "avx2": {"avx2", "fma"}, "avx512": AVX512, "vnni": {*AVX512, "avx512_vnni"},
+         "amx": {*AVX512, "avx512_vnni", "amx_tile", "amx_int8"}}  # fmt: skip
 LEVELS = {"levels": "uint8", "scale": "float32"}
 
 pytestmark = [
@@ -56,6 +59,11 @@ def test_each_level_computes_the_same(level: str, tmp_path: Path, monkeypatch: p
     feeds = {"both": np.concatenate([gate, up], axis=-1)}
     levels, scale = single_operator.run("SwiGLUQuantize", feeds, LEVELS, True, axis=2, block_size=4112)
     assert np.abs((levels.astype(int) - 128) * scale - wide).max() < 0.501 * scale.max()
+    for rows in (1, 5, 16, 35):
+        products.check_levels(rows, 64, 80)
+        for bits, block in products.BLOCKS:
+            products.check_blocks(rows, 192, 80, bits, block)
+    products.check_rows_alone()
 
 
 STARVED = """#include <stdlib.h>
@@ -79,6 +87,9 @@ def test_memory_that_runs_out_is_said(most: int, tmp_path: Path, monkeypatch: py
         feeds = {"both": np.ones((1, rows, 2 * 4112), np.float32)}
         with pytest.raises(Exception, match="out of memory"):
             single_operator.run("SwiGLUQuantize", feeds, LEVELS, True, axis=2, block_size=4112)
+    feeds, attributes, _ = products.draw_blocks(16, 512, 16, 8, 64)
+    with pytest.raises(Exception, match="out of memory"):
+        single_operator.run("PackedMatMulNBits", feeds, products.OUT, True, constants=products.OF_BLOCKS, **attributes)
 
 
 def test_nothing_but_the_entry_is_visible() -> None:

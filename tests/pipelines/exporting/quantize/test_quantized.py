@@ -120,7 +120,7 @@ def test_several_tokens_at_once_are_close_to_one_by_one(forms: dict[str, Path], 
 def test_int4_is_made_the_same_again_and_is_smaller(forms: dict[str, Path], exported: Paths) -> None:
     assert forms["int4"].read_bytes() == forms["again"].read_bytes()
     kinds = [node.op_type for node in onnx.load(forms["int4"]).graph.node]
-    assert kinds.count("MatMulNBits") == 13  # of 15: gate and up are one
+    assert kinds.count("PackedMatMulNBits") == 13  # of 15: gate and up are one
     assert forms["int4"].stat().st_size < (exported.bundle / "model.onnx").stat().st_size / 2
 
 
@@ -136,7 +136,7 @@ def test_int4_keeps_eight_bits_in_the_first_and_last_layers_and_where_inputs_hav
 
     def eights(largest: dict[str, np.ndarray]) -> int:
         onnx_int4.export(source, tmp_path / "model.onnx", largest, moments)
-        nodes = [node for node in onnx.load(tmp_path / "model.onnx").graph.node if node.op_type == "MatMulNBits"]
+        nodes = [node for node in onnx.load(tmp_path / "model.onnx").graph.node if node.op_type == "PackedMatMulNBits"]
         return sum(part.i == 8 for node in nodes for part in node.attribute if part.name == "bits")
 
     assert eights({**ranges, **presents}) == 2 * 3  # what attention reads
