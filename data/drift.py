@@ -18,6 +18,7 @@ from data.signature import (
     ImageInput,
     Input,
     LabelsOutput,
+    MaskOutput,
     NumbersOutput,
     Output,
     SeriesInput,
@@ -53,12 +54,15 @@ def input_features(declared: Input, array: Array) -> dict[str, float]:
 
 
 def output_features(declared: Output, array: Array) -> dict[str, float]:
-    """An output in a few numbers: the index of the likeliest label, each number, the mean forecast of each channel, a
-    vector's length in space."""
+    """An output in a few numbers: the index of the likeliest label, each number, label areas, the mean forecast of
+    each channel, a vector's length in space."""
     if isinstance(declared, LabelsOutput):
         return {declared.name: float(array.argmax())}
     if isinstance(declared, NumbersOutput):
         return {name: float(value) for name, value in zip(declared.names[:MOST], array.reshape(-1), strict=False)}
+    if isinstance(declared, MaskOutput):
+        areas = np.bincount(array.argmax(0).ravel(), minlength=len(array)) / array[0].size
+        return {label: float(area) for label, area in zip(declared.labels[:MOST], areas, strict=False)}
     if isinstance(declared, SeriesOutput):
         means = array[..., 0].astype(np.float64).mean(0)
         return {name: float(value) for name, value in zip(declared.channels[:MOST], means, strict=False)}

@@ -21,14 +21,27 @@ from numpy.typing import NDArray
 
 from base.errors import MetrolineError
 from base.files import read_json, write_json
+from data.masks import shares
 from data.series import from_channels
-from data.signature import Input, LabelsOutput, NumbersOutput, Output, SeriesOutput, Signature, TextOutput, VectorOutput
+from data.signature import (
+    Input,
+    LabelsOutput,
+    MaskOutput,
+    NumbersOutput,
+    Output,
+    SeriesOutput,
+    Signature,
+    TextOutput,
+    VectorOutput,
+)
 
 FOLDER = "golden"
 FILE = f"{FOLDER}/golden.json"
 TOLERANCE = {"fp32": 1e-4}
 """Of a score, absolute; of a number, relative to the larger of itself and the median of the items' numbers; of a
 vector, how far it is from the wanted one, relative to that one's length."""
+MASK = 0.02
+"""Of a label's share of a cell of a mask: so many of its pixels may be another label's, at the borders."""
 QUANTIZED = 0.15
 """The same for int8 and int4, which differ from the trained model by what the quality gate allowed."""
 AGAIN = "export the model again"
@@ -122,6 +135,11 @@ def answer(output: Output, value: Any) -> Answer:
     names = _names(output)
     if isinstance(output, LabelsOutput) and isinstance(value, list) and value and isinstance(value[0], Mapping):
         value = {str(each.get("label")): each.get("score") for each in value}
+    if isinstance(output, MaskOutput):
+        try:
+            value = shares(output, value)
+        except (KeyError, TypeError, ValueError, OSError):
+            raise MetrolineError(f"{output.name}: the answer is no mask of {_some(output.labels)}") from None
     if isinstance(output, SeriesOutput) and isinstance(value, Mapping):
         try:
             value = from_channels(output, value)
@@ -179,6 +197,8 @@ def _differ(output: Output, expected: Answer, found: Answer, scale: float, preci
         if first != other and not close:
             return f"{other}, expected {first} (score {wanted.max():.5f})"
         allowed = np.full_like(wanted, tolerance)
+    elif isinstance(output, MaskOutput):
+        allowed = np.full_like(wanted, max(tolerance, MASK))
     else:
         allowed = tolerance * np.maximum(np.abs(wanted), scale)
     worst = int((np.abs(given - wanted) - allowed).argmax())

@@ -134,6 +134,13 @@ class SeriesOutput(_Part):
     step: str = Field(default="", description="time between two steps, such as 1h")
 
 
+class MaskOutput(_Part):
+    """Probabilities float32 [labels, height, width] → [{"label", "score", "area", "mask"}], a PNG for each label."""
+
+    kind: Literal["mask"] = "mask"
+    labels: tuple[str, ...] = Field(min_length=2)
+
+
 class TextOutput(_Part):
     """Text that is written token by token (engine `decode`)."""
 
@@ -149,7 +156,7 @@ class PassagesOutput(_Part):
 
 
 Input = TextInput | ImageInput | AudioInput | TableInput | SeriesInput | VectorInput
-Output = LabelsOutput | NumbersOutput | VectorOutput | SeriesOutput | TextOutput | PassagesOutput
+Output = LabelsOutput | NumbersOutput | VectorOutput | SeriesOutput | MaskOutput | TextOutput | PassagesOutput
 
 
 class Signature(BaseModel):

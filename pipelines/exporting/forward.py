@@ -17,7 +17,7 @@ from base.errors import MetrolineError
 from base.forms import FORMS
 from base.progress import Progress
 from data import golden
-from data.signature import LabelsOutput, Signature, VectorOutput
+from data.signature import LabelsOutput, MaskOutput, Signature, VectorOutput
 from pipelines.exporting import graphs
 from pipelines.exporting.cases import cases
 from pipelines.exporting.quantize import generic
@@ -106,7 +106,7 @@ def _distance(signature: Signature, expected: Arrays, given: Arrays) -> float:
         if isinstance(output, VectorOutput):
             difference = golden.apart(wanted.reshape(len(wanted), -1), got.reshape(len(got), -1))
         else:
-            scale = 1.0 if isinstance(output, LabelsOutput) else float(np.median(np.abs(wanted))) or 1.0
+            scale = 1.0 if isinstance(output, LabelsOutput | MaskOutput) else float(np.median(np.abs(wanted))) or 1.0
             difference = float(np.abs(wanted - got).max()) / scale
         worst = max(worst, difference if np.isfinite(difference) else float("inf"))
     return worst

@@ -6,6 +6,7 @@ from data.series import levels
 from data.signature import (
     Input,
     LabelsOutput,
+    MaskOutput,
     NumbersOutput,
     Output,
     SeriesInput,
@@ -89,6 +90,11 @@ def _answer(output: Output) -> Schema:
         return {"type": "array", "items": _object(label)}
     if isinstance(output, NumbersOutput):
         return _object({name: {"type": "number"} for name in output.names})
+    if isinstance(output, MaskOutput):
+        number: Schema = {"type": "number"}
+        png = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
+        name = {"type": "string", "enum": list(output.labels)}
+        return {"type": "array", "items": _object({"label": name, "score": number, "area": number, "mask": png})}
     if isinstance(output, SeriesOutput):
         each = _object(dict.fromkeys(levels(output), _NUMBERS))
         return _object(dict.fromkeys(output.channels, each))

@@ -2,11 +2,12 @@
 import { plot } from "./charts.js";
 import { make } from "./common.js";
 import { forecast } from "./forecast.js";
+import { mask } from "./mask.js";
 import { passage } from "./sources.js";
 
 const SHOWN = 10; // labels; the others are folded
 const PLOTTED = 4; // numbers from which on they are drawn as a curve too
-const KINDS = { labels, numbers, vector, series: forecast, passages };
+const KINDS = { labels, numbers, vector, series: forecast, mask, passages };
 const precise = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
 export function draw(outputs, answer, inputs = [], given = []) { // elements; given: the values of the inputs

@@ -184,6 +184,12 @@ def row(seed: int) -> bytes:
                        "city": ("Bonn", "Ulm", "Aachen")[seed % 3]}).encode()  # fmt: skip
 
 
+def png(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
 def picture(seed: int, kind: str = "PNG", size: tuple[int, int] = (37, 23)) -> bytes:
     dice = np.random.default_rng(seed)
     small = Image.fromarray(dice.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize(size)

@@ -2,6 +2,7 @@
 
 Labels: [{"label", "score"}], the answer first, then by score. Numbers: {name: number}. Vectors: a list of numbers.
 Series, of which Hugging Face has no schema: {channel: {"mean": [...], "0.1": [...]}}, the next step first.
+Masks: [{"label", "score", "area", "mask"}].
 Schemas: https://github.com/huggingface/huggingface.js/tree/main/packages/tasks/src/tasks
 """
 
@@ -10,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from data.masks import by_label
 from data.series import by_channel
-from data.signature import LabelsOutput, NumbersOutput, Output, SeriesOutput, Signature
+from data.signature import LabelsOutput, MaskOutput, NumbersOutput, Output, SeriesOutput, Signature
 from serving.engines.forward.graph import Array
 from serving.http.errors import ApiError
 
@@ -34,6 +36,8 @@ def worded(output: Output, array: Array, top: int | None = None) -> Any:
     """One output of one item; `top`: so many labels."""
     if isinstance(output, SeriesOutput):
         return by_channel(output, array)
+    if isinstance(output, MaskOutput):
+        return by_label(output, array)
     numbers = [float(number) for number in array.reshape(-1)]
     if isinstance(output, LabelsOutput):
         answer = chosen(output, array)

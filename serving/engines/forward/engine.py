@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from base.errors import BadItem
-from data.signature import LabelsOutput, NumbersOutput, SeriesOutput, Signature
+from data.drift import output_features
+from data.signature import LabelsOutput, MaskOutput, NumbersOutput, SeriesOutput, Signature
 from serving.engines.forward.answers import check_finite, chosen
 from serving.engines.forward.batcher import Batcher, BatchGraph, Job
 from serving.engines.forward.drift import ForwardDrift
@@ -162,6 +163,9 @@ class ForwardEngine:
             elif isinstance(output, NumbersOutput):
                 for name, value in zip(output.names, array.reshape(-1), strict=True):
                     self._metrics.number(output.name, name, float(value))
+            elif isinstance(output, MaskOutput):
+                for name, value in output_features(output, array).items():
+                    self._metrics.number(output.name, name, value)
             elif isinstance(output, SeriesOutput):
                 for name, value in zip(output.channels, array[..., 0].mean(0), strict=True):
                     self._metrics.number(output.name, name, float(value))

@@ -6,6 +6,7 @@ golden items, with strangers between them, in each of `SIZES`; only sizes that g
 and a batch is filled up to one of them. Where none agree, items run one by one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from serving.native import register
 
 SIZES = (1, 2, 4, 8, 16, 32)
 """Batches that are run; the last one is the largest."""
+ELEMENTS = 5_000_000
+"""Numbers that go in and come out in one batch, at most, unless it is of one item: large images gain nothing."""
 PROBES = 2
 """Golden items of a shape with which the sizes are tried."""
 LENGTHS = "lengths"
@@ -60,7 +63,9 @@ class ForwardGraph:
                 f"{path}: {len(self._names)} inputs and {len(made)} outputs, but the signature has "
                 f"{len(signature.inputs)} and {len(signature.outputs)}", hint="export the model again",
             )  # fmt: skip
-        self.sizes: tuple[int, ...] = SIZES
+        numbers = sum(abs(math.prod(each.shape)) for each in (*signature.inputs, *signature.outputs))
+        self.tried = tuple(size for size in SIZES if size == 1 or size * numbers <= ELEMENTS)
+        self.sizes: tuple[int, ...] = self.tried
 
     @property
     def largest(self) -> int:
@@ -77,7 +82,7 @@ class ForwardGraph:
         probes: dict[tuple[tuple[int, ...], ...], list[Prepared]] = {}
         for item in items:
             probes.setdefault(item.shape, []).append(item)
-        kept = set(SIZES)
+        kept = set(self.tried)
         for group in probes.values():
             for item in group[:PROBES]:
                 kept &= set(self._agreeing(item, [*_strangers(item, self._limits), *group]))
@@ -93,7 +98,7 @@ class ForwardGraph:
     def _agreeing(self, item: Prepared, others: Sequence[Prepared]) -> list[int]:
         """The most sizes that give this item equal bits, among its like and at both ends of a batch of others."""
         found: dict[bytes, list[int]] = {}
-        for size in SIZES:
+        for size in self.tried:
             alike = {_bits(row) for row in self._call([item] * size)}
             if size > 1:
                 between = [others[place % len(others)] for place in range(size - 2)]

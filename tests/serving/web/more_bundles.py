@@ -11,6 +11,7 @@ from onnx import TensorProto
 from data.signature import (
     AudioInput,
     LabelsOutput,
+    MaskOutput,
     NumbersOutput,
     SeriesInput,
     SeriesOutput,
@@ -36,6 +37,12 @@ AHEAD = GRID.model_copy(
     update={"outputs": (SeriesOutput(name="forecast", shape=(3, 2, 3), channels=CHANNELS, quantiles=(0.1, 0.9),
                                      step="1h"),)}
 )  # fmt: skip
+HALVES = forward_bundles.SHAPES.model_copy(
+    update={
+        "task": "image-segmentation",
+        "outputs": (MaskOutput(name="mask", shape=(2, 8, 8), labels=("dark", "bright")),),
+    }
+)
 SUM = Signature(
     task="feature-extraction",
     inputs=(VectorInput(name="given", shape=(2,), names=("east", "north")),),
@@ -105,6 +112,27 @@ def forecasts(folder: Path, name: str = "ahead") -> Path:
                {"forecast": ["B", 3, 2, 3]})  # fmt: skip
 
     return forward_bundles.write(folder, name, AHEAD, lambda seed: json.dumps(history(seed)).encode(), make)
+
+
+def masks(folder: Path, name: str = "halves") -> Path:
+    """The bright pixels of an image are one label, the dark ones another."""
+
+    def make() -> None:
+        b = forward_bundles.Builder()
+        forward_bundles.image_graphs(folder)
+        x = b.node("Cast", "image", to=TensorProto.FLOAT)
+        x = b.node("Transpose", b.node("ReduceMean", x, b.weight(np.array([3]))), perm=[0, 3, 1, 2])
+        x = b.node("Div", b.node("Sub", x, b.weight(np.float32(127.5))), b.weight(np.float32(20)))
+        both = b.node("Concat", b.node("Neg", x), x, axis=1)
+        b.node("Softmax", both, out="mask", axis=1)
+        b.save(folder / "model.onnx", {"image": (TensorProto.UINT8, ["B", 8, 8, 3])}, {"mask": ["B", 2, 8, 8]})
+
+    def halves(seed: int) -> bytes:
+        pixels = np.zeros((16, 16, 3), np.uint8)
+        pixels[:, : 2 * (seed % 7 + 1)] = 255
+        return forward_bundles.png(pixels)
+
+    return forward_bundles.write(folder, name, HALVES, halves, make)
 
 
 def vectors(folder: Path, name: str = "sum") -> Path:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import httpx
+import numpy as np
 import pytest
 
 from serving.http.keys import KeyRing
@@ -19,7 +20,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium"),
 ]
-KINDS = ("flower", "price", "shapes", "mood", "vector", "birds", "grid", "sum", "ahead", "tiny")
+KINDS = ("flower", "price", "shapes", "mood", "vector", "birds", "grid", "sum", "ahead", "halves", "tiny")
 GIVEN = {"mood": "of the people", "vector": "people", "sum": "1 2", "grid": "1,2\n" * 24, "ahead": "1,2\n" * 24}
 
 
@@ -37,7 +38,7 @@ def kinds(tmp_path_factory, bundle, serve):
         made.table(root / "flower"), made.table(root / "price", "price", made.PRICE), made.image(root / "shapes"),
         made.texts(root / "mood"), made.texts(root / "vector", "vector", made.VECTOR),
         more_bundles.sounds(root / "birds"), more_bundles.series(root / "grid"), more_bundles.vectors(root / "sum"),
-        more_bundles.forecasts(root / "ahead"),
+        more_bundles.forecasts(root / "ahead"), more_bundles.masks(root / "halves"),
         bundle,
     )  # fmt: skip
 
@@ -310,6 +311,33 @@ def test_a_series_that_is_none(page, kinds, csv, problem):
 def test_steps_of_a_csv(page, kinds, csv, channels, rows):
     shown(page, kinds, "grid")
     assert page.run(f"import('./web/series.js').then(m => m.steps({json.dumps(csv)}, {json.dumps(channels)}))") == rows
+
+
+def test_a_mask_over_its_image(page, kinds, tmp_path):
+    """The second label is laid over the image in its colour; another one by a click; areas beside."""
+    shown(page, kinds, "halves")
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, :10] = 255
+    (tmp_path / "half.png").write_bytes(forward_bundles.png(pixels))
+    page.choose(".drop input", tmp_path / "half.png")
+    page.until(lambda: page.run("document.querySelector('.drop img').naturalWidth") == 40)
+    ask(page)
+    page.until(lambda: page.run("document.querySelector('canvas.mask').dataset.painted") == "1")
+    wanted = said(kinds, "halves", (tmp_path / "half.png").read_bytes(), "image/png")
+    assert [each["area"] for each in wanted] == [0.75, 0.25]
+    rows = page.run("[...document.querySelectorAll('.areas li')].map(e => e.textContent)")
+    assert rows == ["dark75.0 %", "bright25.0 %"]
+    pixel = "[...document.querySelector('canvas.mask').getContext('2d').getImageData({}, 10, 1, 1).data]"
+    assert page.run("[document.querySelector('canvas.mask').width, document.querySelector('canvas.mask').height]") == [
+        40,
+        20,
+    ]
+    over, beside = page.run(pixel.format(4)), page.run(pixel.format(30))
+    assert over[2] < 150 < over[0]  # white under amber
+    assert beside == [0, 0, 0, 255]
+    page.click(".areas input")
+    page.until(lambda: page.run("document.querySelector('canvas.mask').dataset.painted") == "2")
+    assert page.run(pixel.format(30)) != [0, 0, 0, 255]
 
 
 def test_several_outputs(page, kinds):

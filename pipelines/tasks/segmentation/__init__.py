@@ -1,0 +1,1 @@
+"""Segmentation: a label for each pixel of an image."""
