@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from base.markdown import table
 from pipelines.tasks.interface import Card
-from pipelines.tasks.segmentation.task import VALUES
+from pipelines.tasks.segmentation.config import VALUES
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe

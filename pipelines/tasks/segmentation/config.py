@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.folders import IMAGES
 
+VALUES = ("pixel_error", "dice", "mean_iou")
+"""What is measured of the test split."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

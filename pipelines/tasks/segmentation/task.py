@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from base.files import read_object
 from pipelines.recipe.export_section import ForwardExport
 from pipelines.tasks.interface import Card, Forward, Measured
-from pipelines.tasks.segmentation.config import EvaluateConfig, MasksData, SegmentationConfig
+from pipelines.tasks.segmentation.config import VALUES, EvaluateConfig, MasksData, SegmentationConfig
 
 if TYPE_CHECKING:
     from data.signature import Signature
     from pipelines.recipe.schema import Recipe
     from pipelines.tasks.segmentation.learner import Segments
-
-VALUES = ("pixel_error", "dice", "mean_iou")
 
 
 class Task:
