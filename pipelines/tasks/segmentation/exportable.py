@@ -11,11 +11,9 @@ from data.signature import ImageInput
 from models.common.layers import fold
 from models.common.resize import Resize
 from pipelines.tasks.interface import Forward, Predict
-from pipelines.tasks.segmentation.learner import subject
-from pipelines.tasks.segmentation.measure import primary
 from pipelines.tasks.segmentation.network import Answers, load
 from pipelines.tasks.segmentation.pairs import Pairs
-from pipelines.tasks.segmentation.scores import scores
+from pipelines.tasks.segmentation.scores import primary, scores, subject
 from pipelines.tasks.supervised.examples import some
 
 if TYPE_CHECKING:

@@ -15,19 +15,11 @@ from base.errors import MetrolineError
 from pipelines.tasks.interface import Batch, Words
 from pipelines.tasks.segmentation.network import Segmenter, build
 from pipelines.tasks.segmentation.pairs import Pairs, augmented
-from pipelines.tasks.segmentation.scores import scores
+from pipelines.tasks.segmentation.scores import primary, scores, subject
 from pipelines.tasks.supervised.network import save
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
-
-HIGHER = ("dice", "mean_iou")
-
-
-def subject(recipe: "Recipe") -> int:
-    """The place of the label whose overlap is measured."""
-    labels = list(recipe.data.labels)
-    return labels.index(recipe.task.subject) if recipe.task.subject else len(labels) - 1
 
 
 class Loss(nn.Module):
@@ -59,7 +51,7 @@ class Segments:
         self.train.records.verify()
         self.data_hash, self.examples = self.train.records.data_hash, len(self.train)
         self.metric = recipe.evaluate.primary
-        self.better = "higher" if self.metric in HIGHER else "lower"
+        self.better = primary(recipe).better
         self._flops = 0.0
         if self.examples < recipe.train.batch:
             raise MetrolineError(

@@ -9,22 +9,15 @@ from numpy.typing import NDArray
 
 from base.files import write_json
 from data.drift import reference
-from pipelines.tasks.interface import Measured, Primary
-from pipelines.tasks.segmentation.learner import HIGHER, subject
+from pipelines.tasks.interface import Measured
 from pipelines.tasks.segmentation.network import Answers, load
 from pipelines.tasks.segmentation.pairs import Pairs
-from pipelines.tasks.segmentation.scores import by_threshold, scores, threshold
+from pipelines.tasks.segmentation.scores import by_threshold, primary, scores, subject, threshold
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
 SHOWN = 3  # images of a picture
-
-
-def primary(recipe: "Recipe") -> Primary:
-    """The value that says how good a model is."""
-    name = recipe.evaluate.primary
-    return Primary(f"test.{name}", "higher" if name in HIGHER else "lower", f"baselines.floor_{name}")
 
 
 def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -> Measured:

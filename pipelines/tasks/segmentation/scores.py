@@ -1,12 +1,29 @@
 """How good masks are, over all pixels of a split together."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.tasks.interface import Primary
+
+if TYPE_CHECKING:
+    from pipelines.recipe.schema import Recipe
+
 Masks = NDArray[Any]
+
+
+def subject(recipe: "Recipe") -> int:
+    """The place of the label whose overlap is measured."""
+    labels = list(recipe.data.labels)
+    return labels.index(recipe.task.subject) if recipe.task.subject else len(labels) - 1
+
+
+def primary(recipe: "Recipe") -> Primary:
+    """The value that says how good a model is."""
+    name = recipe.evaluate.primary
+    return Primary(f"test.{name}", "lower" if name == "pixel_error" else "higher", f"baselines.floor_{name}")
 
 
 def scores(given: Masks, wanted: Masks, labels: int, subject: int) -> dict[str, float]:
