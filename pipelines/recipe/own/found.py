@@ -30,7 +30,13 @@ class Found:
     @property
     def about(self) -> str:
         """How the recipe's description begins."""
-        files = {"sentences": "texts", "table": "rows", "audio": "clips", "pairs": "pairs of answers"}
+        files = {
+            "sentences": "texts",
+            "table": "rows",
+            "audio": "clips",
+            "masks": "images with masks",
+            "pairs": "pairs of answers",
+        }
         return f"{files.get(self.template, self.template)} of"
 
     def recipe(self, **more: str) -> str:

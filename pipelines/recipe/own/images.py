@@ -19,7 +19,7 @@ def look(data: Path, name: str) -> Found:
     """A classifier of the images. Raises MetrolineError: one in no folder, fewer than two classes, one that is none."""
     own = own_files(data, "**/*", name=name, suffixes=IMAGES)
     counts = classes(data, own, "image")
-    height, width, channels = _looks(own)
+    height, width, channels = looks(own, SIDE)
     values = {
         "subject": "your own images by class",
         "task": "{kind: classification}",
@@ -37,7 +37,7 @@ def look(data: Path, name: str) -> Found:
     return Found(own, IMAGES, f"{said} → classification", "images", values)
 
 
-def _looks(own: OwnFiles) -> tuple[int, int, int]:
+def looks(own: OwnFiles, most: int) -> tuple[int, int, int]:
     """Height and width for the network and its channels: the images' own where they agree and are small."""
     from PIL import Image
 
@@ -49,7 +49,7 @@ def _looks(own: OwnFiles) -> tuple[int, int, int]:
                 grey = grey and image.mode in GREY
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             raise MetrolineError(f"{file}: cannot be read as JPEG or PNG", hint="mend or remove it") from None
-    height, width = sizes.pop() if len(sizes) == 1 else (SIDE, SIDE)
-    if max(height, width) > SIDE:
-        height, width = (max(1, round(side * SIDE / max(height, width))) for side in (height, width))
+    height, width = sizes.pop() if len(sizes) == 1 else (most, most)
+    if max(height, width) > most:
+        height, width = (max(1, round(side * most / max(height, width))) for side in (height, width))
     return height, width, 1 if grey else 3

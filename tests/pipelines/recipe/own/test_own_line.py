@@ -24,6 +24,8 @@ from pipelines.recipe.own.found import Found
 from pipelines.recipe.schema import Recipe
 from pipelines.training.stage import train
 from serving.app.run import start
+from tests.pipelines.tasks.segmentation.small_masks import pair
+from tests.pipelines.tasks.segmentation.small_masks import png as grey_png
 from tests.pipelines.tasks.supervised.small_images import png
 from tests.pipelines.tasks.supervised.small_sounds import tone
 
@@ -186,6 +188,22 @@ def test_clips_by_class(root: Path) -> None:
     (root / "tones/low/broken.wav").write_bytes(b"RIFF")
     with pytest.raises(MetrolineError, match=r"broken.wav: cannot be read as WAV or FLAC"):
         create("more", root / "tones", root)
+
+
+def test_images_with_masks(root: Path) -> None:
+    dice = np.random.default_rng(6)
+    for number in range(30):
+        for kind, grey in zip(("images", "masks"), pair(dice), strict=True):
+            path = root / f"discs/{kind}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(grey_png(grey))
+    recipe, paths, found = made("discs", root / "discs", root)
+    assert found.said == "30 images with masks of the grey values 0, 255, seen at 32 x 32 → segmentation"
+    assert recipe.data.labels == {"grey-0": 0, "grey-255": 255}
+    assert signature(paths).outputs[0].shape == (2, 32, 32)
+    (root / "discs/images/99.png").write_bytes(grey_png(np.zeros((8, 8))))
+    with pytest.raises(MetrolineError, match=r"images/99.png: no mask of this name"):
+        create("more", root / "discs", root, task="segmentation")
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl"])
