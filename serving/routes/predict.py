@@ -39,8 +39,11 @@ async def predict(runtime: Runtime, request: Request, model: str) -> Response:
     outputs = await while_connected(request.receive, work)
     if runtime.kept.on:
         labels = [label(signature, arrays) for arrays in outputs]
-        words = [all_worded(signature, arrays) for arrays in outputs]
-        runtime.kept.answered(served, fields, labels, [readable(signature, item) for item in wanted.items], words)
+        runtime.kept.answered(
+            served, fields, labels,
+            lambda: [readable(signature, item) for item in wanted.items],
+            lambda: [all_worded(signature, arrays) for arrays in outputs],
+        )  # fmt: skip
     return JSONResponse(answer(signature, wanted, outputs))
 
 

@@ -84,12 +84,14 @@ def answer(signature: Signature, wanted: Wanted, outputs: "Sequence[tuple[Array,
     return words[0]
 
 
-def readable(signature: Signature, item: tuple[bytes, ...]) -> Any:
+def readable(signature: Signature, item: tuple[Any, ...]) -> Any:
     """An item as JSON can hold it: of the one input, or by the names of several; images and sounds in base64."""
 
-    def value(declared: Input, raw: bytes) -> Any:
-        if declared.kind in RAW:
+    def value(declared: Input, raw: Any) -> Any:
+        if declared.kind in RAW and isinstance(raw, bytes):
             return base64.b64encode(raw).decode()
+        if not isinstance(raw, bytes):  # it was JSON
+            return raw
         return raw.decode(errors="replace") if declared.kind == "text" else json.loads(raw)
 
     values = {each.name: value(each, raw) for each, raw in zip(signature.inputs, item, strict=True)}

@@ -11,7 +11,7 @@ import queue
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +58,11 @@ class Kept:
         return self._log is not None
 
     def answered(
-        self, served: "LoadedModel", fields: dict[str, Any], labels: Sequence[str | None], inputs: Sequence[Any],
-        outputs: Sequence[Any],
+        self, served: "LoadedModel", fields: dict[str, Any], labels: Sequence[str | None],
+        inputs: Callable[[], Any], outputs: Callable[[], Any],
     ) -> None:  # fmt: skip
-        """Note a request's items: `labels` as they were answered, to compare with the truth; a sample is written."""
+        """Note a request's items: `labels` as they were answered, to compare with the truth. `inputs`, `outputs`: what
+        a sample holds, made for those that are samples."""
         if self._log is None:
             return
         name, caller = str(fields["request_id"]), str(fields.get("caller", ""))
@@ -71,7 +72,12 @@ class Kept:
             self._answers.popitem(last=False)
         if zlib.crc32(name.encode()) >= self._share * 2**32:
             return
-        record = {**self._head("sample", served, name, caller), "inputs": inputs, "outputs": outputs}
+        try:
+            record = {**self._head("sample", served, name, caller), "inputs": inputs(), "outputs": outputs()}
+        except Exception:  # the answer is right all the same
+            log.exception("a sample could not be made")
+            served.metrics.sampled("dropped")
+            return
         served.metrics.sampled("kept" if self._write(record) else "dropped")
 
     def answer(self, name: str, item: int) -> tuple[str, str, str] | None:

@@ -55,6 +55,7 @@ def kept(tmp_path_factory, flower, serve):
 def asked(client, *seeds):
     inputs = [json.loads(row(seed)) for seed in seeds]
     answer = client.post("/v1/models/flower/predict", json={"inputs": inputs if len(inputs) > 1 else inputs[0]})
+    assert answer.status_code == 200, answer.text
     answers = answer.json() if len(inputs) > 1 else [answer.json()]
     return answer.headers["x-request-id"], [each[0]["label"] for each in answers]
 
