@@ -1,9 +1,11 @@
-/* metroline::PackedMatMulNBits: x by weights in 4 or 8 bits, with a scale and a zero for each block of an output's inputs.
+/* metroline::PackedMatMulNBits: x by weights in 4 or 8 bits, with a scale and a zero for each block of an output's
+inputs.
 
-Stands in for com.microsoft::MatMulNBits of accuracy level 4. Weights are in the order in which the kernels read them, so
-that nothing is packed when a graph is loaded; scales are bfloat16, half the bytes (`pipelines/exporting/quantize/packed.py`).
-Rows are quantized to 8 bits in the same blocks, each by its largest magnitude: an outlier costs precision in its own block
-only. Blocks are summed in the order of the inputs: a row gives the same bits alone and among others. */
+Stands in for com.microsoft::MatMulNBits of accuracy level 4. Weights are in the order in which the kernels read them,
+so that nothing is packed when a graph is loaded; scales are bfloat16, half the bytes
+(`pipelines/exporting/quantize/packed.py`). Rows are quantized to 8 bits in the same blocks, each by its largest
+magnitude: an outlier costs precision in its own block only. Blocks are summed in the order of the inputs: a row gives
+the same bits alone and among others. */
 #include <stdlib.h>
 
 #include "operators.h"
@@ -28,7 +30,8 @@ static Status *compute(void *data, Context *context) {
     const int64_t width = block * blocks, outputs = BLOCK * sizes[0];
     const size_t rank = in[X].rank;
     const bool taken = in[WEIGHTS].rank == 5 && sizes[2] == block * bits / 32 && sizes[3] == BLOCK && sizes[4] == 4 &&
-                       width > 0 && rank > 0 && in[X].sizes[rank - 1] == width && in[SCALES].count == outputs * blocks &&
+                       width > 0 && rank > 0 && in[X].sizes[rank - 1] == width &&
+                       in[SCALES].count == outputs * blocks &&
                        in[ZEROS].count == outputs * (bits == 4 ? (blocks + 1) / 2 : blocks);
     if (!taken) return refuse(api, "metroline::PackedMatMulNBits: sizes that it does not take");
     const int64_t part = BYTES_OF_PART / (width * BLOCK * bits / 8) / 2 * 2; /* blocks of outputs, two at once */

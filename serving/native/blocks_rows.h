@@ -1,9 +1,9 @@
-/* The work of `blocks.c`: rows quantized in blocks, and products with some blocks of outputs; compiled for each level of
-processors. */
+/* The work of `blocks.c`: rows quantized in blocks, and products with some blocks of outputs; compiled for each level
+of processors. */
 enum { BLOCKS_ROWS = LANES == 16 ? 4 : 2, BLOCKS_WIDE = LANES == 16 ? 2 : 1 };
 
-/* Levels of a row, -127 to 127; each block's scale, and the sum of its levels times that. A byte of 4-bit weights holds the
-levels of two neighbours, so for them a block's even levels come first, then the odd ones. */
+/* Levels of a row, -127 to 127; each block's scale, and the sum of its levels times that. A byte of 4-bit weights holds
+the levels of two neighbours, so for them a block's even levels come first, then the odd ones. */
 static void quantize_blocks(void *data, size_t row) {
     const Blocks *step = data;
     const int64_t block = step->block, blocks = step->width / block;
@@ -21,7 +21,7 @@ static void quantize_blocks(void *data, size_t row) {
             total += each;
         }
         if (step->bits == 4)
-            for (int i = 0; i < 16; i++) levels[i] = (int8_t)rounded[2 * i], levels[16 + i] = (int8_t)rounded[2 * i + 1];
+            for (int i = 0; i < 32; i++) levels[i] = (int8_t)rounded[i < 16 ? 2 * i : 2 * i - 31];
         else
             for (int64_t i = 0; i < block; i++) levels[i] = (int8_t)rounded[i];
         step->row_scales[b] = largest * (1.0f / 127);
@@ -92,11 +92,11 @@ INLINE void block_tile(const Blocks *step, int64_t row, int64_t first, const int
 }
 
 /* One row is read from memory: a block after another, without jumps. */
-#define BLOCKS_OF(rows)                                                                                                 \
-    case rows:                                                                                                          \
-        for (; rows > 1 && first + BLOCKS_WIDE <= end; first += BLOCKS_WIDE)                                             \
-            block_tile(step, row, first, rows, BLOCKS_WIDE, bits);                                                      \
-        for (; first < end; first++) block_tile(step, row, first, rows, 1, bits);                                        \
+#define BLOCKS_OF(rows)                                                           \
+    case rows:                                                                    \
+        for (; rows > 1 && first + BLOCKS_WIDE <= end; first += BLOCKS_WIDE)      \
+            block_tile(step, row, first, rows, BLOCKS_WIDE, bits);                \
+        for (; first < end; first++) block_tile(step, row, first, rows, 1, bits); \
         break;
 
 INLINE void product_of_bits(const Blocks *step, size_t part, const int bits) {

@@ -2,10 +2,10 @@
 
     out[m, n] = (sum over k of (levels[m, k] - 128) * weights[k, n]) * (scale * columns[n])
 
-Stands in for com.microsoft::MatMulIntegerToFloat. Levels are uint8; weights int8 [N / 16, K / 4, 16, 4], the order in which
-the kernels read them, so that nothing is packed when a graph is loaded (`pipelines/exporting/quantize/packed.py`);
-`offsets` [N] int32 is what 128 adds to each sum, subtracted. Sums are of integers, whose order changes no bit: a row gives
-the same bits alone and among others, on any processor. */
+Stands in for com.microsoft::MatMulIntegerToFloat. Levels are uint8; weights int8 [N / 16, K / 4, 16, 4], the order in
+which the kernels read them, so that nothing is packed when a graph is loaded (`pipelines/exporting/quantize/packed.py`);
+`offsets` [N] int32 is what 128 adds to each sum, subtracted. Sums are of integers, whose order changes no bit: a row
+gives the same bits alone and among others, on any processor. */
 #include <string.h>
 
 #include "operators.h"

@@ -1,7 +1,7 @@
 /* The work of `products.c` on some blocks of outputs; compiled for each level of processors.
 
-A tile of a few rows and blocks is summed in registers, so that weights are read once for several rows, and levels once for
-several blocks. */
+A tile of a few rows and blocks is summed in registers, so that weights are read once for several rows, and levels once
+for several blocks. */
 #include "dot.h"
 #include "rows.h"
 
@@ -36,10 +36,11 @@ INLINE void product_tile(const Product *step, int64_t row, int64_t block, const 
     EACH(r, rows) EACH(b, blocks) EACH(i, LINES) put(step, row + r, (block + b) * BLOCK + i * LANES, sums[r][b][i]);
 }
 
-#define PRODUCT_OF(rows)                                                                                                \
-    case rows:                                                                                                          \
-        for (; block + TILE_BLOCKS <= end; block += TILE_BLOCKS) product_tile(step, row, block, rows, TILE_BLOCKS);      \
-        for (; block < end; block++) product_tile(step, row, block, rows, 1);                                            \
+#define PRODUCT_OF(rows)                                                      \
+    case rows:                                                                \
+        for (; block + TILE_BLOCKS <= end; block += TILE_BLOCKS)              \
+            product_tile(step, row, block, rows, TILE_BLOCKS);                \
+        for (; block < end; block++) product_tile(step, row, block, rows, 1); \
         break;
 
 static void product(void *data, size_t part) {

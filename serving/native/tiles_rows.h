@@ -1,5 +1,6 @@
-/* The work of `products.c` on the matrix unit of x86-64, AMX: a tile of 16 rows by 64 levels times one of 64 levels by 16
-outputs, which is how the weights lie in memory (Intel 64 and IA-32 Architectures Software Developer's Manual, 1, 18). */
+/* The work of `products.c` on the matrix unit of x86-64, AMX: a tile of 16 rows by 64 levels times one of 64 levels by
+16 outputs, which is how the weights lie in memory (Intel 64 and IA-32 Architectures Software Developer's Manual, 1,
+18). */
 enum { DEEP = 64 };       /* levels in a tile */
 enum { FEWEST_ROWS = 7 }; /* fewer are read from memory as fast without it */
 
