@@ -1,4 +1,4 @@
-"""The store in LanceDB: vectors, BM25 full text and both by reciprocal rank fusion (Cormack 2009) in one Lance table.
+"""The store in LanceDB: vectors and BM25 full text in one Lance table, searched by either or both.
 
 The folder may be any address that LanceDB opens. Full text is stemmed, in lower case, without accents and stop words.
 https://lancedb.github.io/lancedb/python/python/
@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from base.errors import MetrolineError
-from data.index.store import Hit, Mode, StoreConfig
+from data.index.store import Hit, Mode, StoreConfig, fused
 
 TABLE = "chunks"
 DEPTH = 50
@@ -32,7 +32,7 @@ class LanceStore:
             lancedb: Any = importlib.import_module("lancedb")  # so that a Bento of other models does without it
         except ImportError:
             raise MetrolineError("an index needs LanceDB, which is not installed", hint="metroline[index]") from None
-        self._config, self._fusion = config, importlib.import_module("lancedb.rerankers").RRFReranker
+        self._config = config
         try:
             database = lancedb.connect(str(folder))
             if width is None:
@@ -72,25 +72,32 @@ class LanceStore:
     def search(self, vector: NDArray[np.float32] | None, text: str, k: int, mode: Mode) -> list[Hit]:
         """See `Store`."""
         if mode == "text":
-            query = self._table.search(text, query_type="fts").limit(k)
-        elif mode == "vector":
-            query = self._near(self._table.search(vector, query_type="vector")).limit(k)
-        else:
-            both = self._table.search(query_type="hybrid", vector_column_name="vector", fts_columns="text")
-            query = self._near(both.vector(vector).text(text)).rerank(self._fusion(return_score="all"))
-            query = query.limit(max(k, DEPTH))
-        found = query.select(["number"]).to_arrow().to_pydict()
-        return [self._hit(found, place, mode) for place in range(len(found["number"]))][:k]
+            return self._words(text, k, None)
+        assert vector is not None
+        if mode == "vector":
+            return self._nearest(vector, k)
+        depth = max(k, DEPTH)
+        return fused(self._nearest(vector, depth), self._words(text, depth, vector), self._config.weight)[:k]
+
+    def _nearest(self, vector: NDArray[np.float32], k: int) -> list[Hit]:
+        query = self._near(self._table.search(vector, query_type="vector")).limit(k).select(["number", "_distance"])
+        found = query.to_arrow().to_pydict()
+        cosines = [1.0 - each for each in found["_distance"]]  # "dot" is 1 - inner product
+        return [Hit(number, cosine, cosine) for number, cosine in zip(found["number"], cosines, strict=True)]
+
+    def _words(self, text: str, k: int, vector: NDArray[np.float32] | None) -> list[Hit]:
+        """By BM25; with the cosine where a vector is given."""
+        columns = ["number", "_score", *(["vector"] if vector is not None else [])]
+        found = self._table.search(text, query_type="fts").limit(k).select(columns).to_arrow()
+        cosines: list[float | None] = [None] * len(found)
+        if vector is not None and len(found):
+            rows = found["vector"].combine_chunks().flatten().to_numpy().reshape(len(found), -1)
+            cosines = [float(each) for each in rows @ vector]
+        scores = zip(found["number"].to_pylist(), found["_score"].to_pylist(), cosines, strict=True)
+        return [Hit(number, score, cosine) for number, score, cosine in scores]
 
     def _near(self, query: Any) -> Any:
         query = query.distance_type("dot")
         if self._approximate:
             query = query.nprobes(self._config.probes).refine_factor(self._config.refine)
         return query
-
-    @staticmethod
-    def _hit(found: dict[str, list[Any]], place: int, mode: Mode) -> Hit:
-        distance = found.get("_distance", [None] * (place + 1))[place]
-        cosine = None if distance is None else 1.0 - distance  # "dot" is 1 - inner product
-        score = {"vector": cosine, "text": found.get("_score"), "hybrid": found.get("_relevance_score")}[mode]
-        return Hit(found["number"][place], float(score[place] if isinstance(score, list) else score or 0.0), cosine)

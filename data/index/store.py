@@ -1,7 +1,7 @@
 """What an index asks of the store that holds its chunks. One table, three ways to search it.
 
-`data.index.lance` is the one there is. Another one (Milvus, whose client has dense vectors, BM25 and reciprocal rank
-fusion too) would have these four methods, and be named in `data.index.stores`.
+`data.index.lance` is the one there is. Another one (Milvus, whose client has dense vectors and BM25 too) would have
+these four methods, and be named in `data.index.stores`.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Hit:
     number: int
     """Of the chunk."""
     score: float
-    """vector: the cosine; text: BM25; hybrid: the sum of 1 / (60 + rank) over both. The higher, the better."""
+    """vector: the cosine; text: BM25; hybrid: see `fused`. The higher, the better."""
     cosine: float | None = None
     """Where the vectors were compared."""
 
@@ -37,6 +37,8 @@ class StoreConfig:
     approximate_from: int = 50_000
     probes: int = 32
     refine: int = 10
+    weight: float = 0.5
+    """Of the cosine in hybrid search."""
     language: str = "English"
 
 
@@ -53,3 +55,20 @@ class Store(Protocol):
         """The best `k` chunks, best first. `vector`: float32 [W], for all but mode text. Safe to call from threads."""
 
     def __len__(self) -> int: ...
+
+
+def fused(near: Sequence[Hit], words: Sequence[Hit], weight: float) -> list[Hit]:
+    """Both searches' chunks by `weight` × cosine + (1 − `weight`) × BM25 relative to the best one's, the best first.
+
+    A convex combination keeps how much better a chunk is, which ranks forget. Over XQuAD recall@1 is 0.95 by it, 0.92
+    by reciprocal ranks (benchmarks/rag.py); Bruch, Gai, Ingber (2023, https://doi.org/10.1145/3596512) found the same.
+    A chunk that the search by words did not find has no BM25. `words` come with their cosines.
+    """
+    best = max((hit.score for hit in words), default=1.0)
+    relative = {hit.number: hit.score / best for hit in words}
+    cosines = {hit.number: hit.cosine or 0.0 for hit in (*near, *words)}
+    found = [
+        Hit(number, weight * cosine + (1 - weight) * relative.get(number, 0.0), cosine)
+        for number, cosine in cosines.items()
+    ]
+    return sorted(found, key=lambda hit: (-hit.score, hit.number))

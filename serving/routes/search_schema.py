@@ -22,9 +22,7 @@ class SearchRequest(BaseModel):
     query: str = Field(min_length=1, max_length=LONGEST)
     model: str | None = Field(default=None, description="default: the first index that is served")
     k: int | None = Field(default=None, ge=1, le=MOST, description="most passages; default 5")
-    mode: Mode | None = Field(
-        default=None, description="by meaning, by words (BM25), or by both (reciprocal rank fusion); default hybrid"
-    )
+    mode: Mode | None = Field(default=None, description="by meaning, by words (BM25), or by both; default hybrid")
     user: str | None = None
 
     @field_validator("query")

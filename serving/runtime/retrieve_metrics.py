@@ -12,8 +12,8 @@ from data.index.store import MODES
 from serving.engines.retrieve.bundle import RetrieveBundle
 from serving.runtime.metrics import STEP_SECONDS, ModelMetrics
 
-SCORES = (0.01, 0.016, 0.02, 0.025, 0.03, 0.033, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 2.0, 5.0, 10.0, 20.0)
-"""Bounds for sums of reciprocal ranks, cosines, and BM25."""
+SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+"""Bounds for cosines, alone or with relative BM25, and for BM25."""
 
 
 class RetrieveMetrics(ModelMetrics):

@@ -61,7 +61,7 @@ class Building:
         vectors, made = embed(texts, self.embedder, kept / KEPT)
         save_file({"vectors": vectors}, folder / WEIGHTS)
         model = self.recipe.model
-        config = StoreConfig(model.approximate_from, model.probes, model.refine, model.language)
+        config = StoreConfig(model.approximate_from, model.probes, model.refine, model.weight, model.language)
         store = opened(folder / TABLE, config, width=vectors.shape[1])
         for at in range(0, len(texts), BLOCK):
             numbers = range(at, min(at + BLOCK, len(texts)))
@@ -71,7 +71,7 @@ class Building:
         threshold = self.recipe.task.threshold
         if threshold is None:
             asked = questions(self.prepared, "valid")
-            threshold = calibrated(asked, [self.embedder.query(each.text) for each in asked], vectors, passages)
+            threshold = calibrated([self.embedder.query(each.text) for each in asked], vectors)
         write_json(folder / CONFIG, {"store": asdict(config), "threshold": threshold, "chunks": len(texts)})
         return {"parameters": int(vectors.size), "embedded": made, "embedder": self.embedder.sha256}
 

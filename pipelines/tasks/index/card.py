@@ -13,7 +13,7 @@ from pipelines.tasks.interface import Card
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
-WAYS = {"both, by reciprocal rank": "test.", "vectors": "baselines.vector_", "words (BM25)": "baselines.text_"}
+WAYS = {"both": "test.", "vectors": "baselines.vector_", "words (BM25)": "baselines.text_"}
 
 
 def card(recipe: "Recipe", folder: Path, metrics: Mapping[str, Any]) -> Card:

@@ -15,6 +15,8 @@ from serving.routes.cited.grammar import NOTHING
 
 STATEMENT = re.compile(r'\s*(?P<prose>[^\[\]"]*)(?:"(?P<quote>[^"]*)")?\s*\[(?P<number>\d{1,3})\]')
 
+EMPTY = re.compile(r'\s*"\s*"\s*')
+
 
 @dataclass
 class Citations:
@@ -36,6 +38,7 @@ class Citations:
             if (citation := self._verified(int(found["number"]), found["quote"])) is None:
                 self.dropped += 1
                 continue
+            statement = EMPTY.sub(" ", statement)  # the words of a passage may be none
             statements.append(statement if self._sent or statements else statement.lstrip())
             citations.append(citation)
         if statements:

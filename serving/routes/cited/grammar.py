@@ -7,15 +7,22 @@ whose number follows it. Nor can brackets, braces and tags, of which calls of to
 """
 
 import json
+import re
 from collections.abc import Mapping
 
 from serving.engines.decode.grammar import Grammar
 
 NOTHING = "The sources say nothing about this."
-MOST = 4
+MOST = 3
 """Statements of an answer."""
-LONGEST = 300
+LONGEST = 240
 """Characters of a statement beside its quotation."""
+PLAIN = r'[^\[\]"<>{}\n\r.!?]'
+WITHIN = rf"{PLAIN}|[.!?]\d|(?:\p{{Lu}}|Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|No)\. "
+"""What may stand in a sentence: a full stop in a number, or behind an initial or a title, but not the sentence's end:
+each sentence has its citation."""
+BORDERS = re.compile(r'[\r\n"<>{}\[\]]')
+"""What no quotation holds."""
 SHORTEST = 12
 """Characters of a passage's part that may be quoted from."""
 
@@ -25,11 +32,11 @@ def grammar(texts: Mapping[int, str]) -> Grammar:
     lines = [
         f'start: nothing | statement (" " statement){{0,{MOST - 1}}}',
         f"nothing: {json.dumps(NOTHING)}",
-        f'PROSE: /[\\p{{L}}\\p{{N}}][^\\[\\]"<>{{}}\\n\\r]{{2,{LONGEST}}}/',
+        f"PROSE: /[\\p{{L}}\\p{{N}}](?:{WITHIN}){{2,{LONGEST}}}(?:[.!?] ?)?/",
     ]
     quoted = []
     for number, text in texts.items():
-        parts = [part for part in text.replace("\r", "\n").replace("\n", '"').split('"') if len(part) >= SHORTEST]
+        parts = [part for part in BORDERS.split(text) if len(part) >= SHORTEST]
         for place, part in enumerate(parts):
             rule = f"q{number}_{place}"
             lines.append(f"{rule}: %regex {json.dumps({'substring_words': part})}")

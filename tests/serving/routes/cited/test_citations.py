@@ -32,6 +32,8 @@ def follows(text: str, texts: dict[int, str] = TEXTS) -> tuple[bool, bool]:
     [
         ("It opened in 1887 [1]", True, True),
         ('It says "opened in 1887" [1]', True, True),
+        ("It costs 3.5 million, says Dr. A. Smith. [1] So it is! [2]", True, True),
+        ("It opened in 1887. It is old [1]", False, False),  # each sentence has its own
         ('"a lake port – opened in 1887." [1] And dogs wait [2]', True, True),
         (NOTHING, True, True),
         ("It opened in 1887", True, False),
@@ -121,6 +123,12 @@ def test_a_passage_that_is_not_its_bytes_is_not_cited(documents):
     answer = Citations([wrong], documents)
     assert answer.finish("It is so [1]") == ("", [])
     assert answer.dropped == 1
+
+
+def test_an_empty_quotation_is_left_out(documents):
+    found = passages(documents)
+    done, (citation,) = Citations(found, documents).finish('It is so. "" [1]')
+    assert (done, citation["text"]) == ("It is so. [1]", found[0].text)
 
 
 def test_that_there_is_nothing_is_sent(documents):
