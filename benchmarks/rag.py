@@ -1,7 +1,7 @@
 """Retrieval over XQuAD's English paragraphs: every question is asked of an index of all 240 by vectors, words and both.
 
     metroline run minilm
-    python -m benchmarks.rag                 # --chat: also answers of a served chat model, `metroline run smollm2`
+    python -m benchmarks.rag
 
 XQuAD (Artetxe 2020, CC BY-SA 4.0): 1,190 questions, each of a paragraph that answers it. The index is made by the line,
 in a project of its own. A question counts when one of the first k chunks is of its paragraph. `exact`: the share of the
