@@ -30,11 +30,11 @@ export function plot(curves, { names = [], from = 0, band = null }) {
   curves.forEach((curve, index) => {
     const parts = curve.map((value, step) => (value === null ? null : `${x(step).toFixed(1)} ${y(value).toFixed(1)}`));
     const line = parts.map((part, step) => part && `${step && parts[step - 1] ? "L" : "M"}${part}`).filter(Boolean).join("");
-    picture.append(shape("path", { class: `curve curve-${index % 6}`, d: line }));
+    picture.append(shape("path", { class: `curve curve-${index % 8}`, d: line }));
   });
   const scale = make("div", { className: "scale" }, make("span", { textContent: format.format(high) }), make("span", { textContent: format.format(low) }));
   const drawn = make("div", { className: "drawn" }, picture, scale);
   if (names.length < 2) return [drawn];
   return [drawn, make("p", { className: "key" }, ...names.slice(0, 12).map((name, index) =>
-    make("span", { className: `curve-${index % 6}`, textContent: name })))];
+    make("span", { className: `curve-${index % 8}`, textContent: name })))];
 }
