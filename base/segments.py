@@ -7,7 +7,8 @@
 A record is a frame: its length and CRC-32 (both little-endian uint32), then its bytes. A writer has segments of its
 own, `<milliseconds>-<process>-<number>.log`, and never goes on with one that it did not begin; so a frame that a kill
 cut off is the last one of its file, and readers stop there. Records that wait go to the disk together, with one
-fdatasync (group commit). The oldest segments are removed beyond `most_bytes` or `most_seconds`.
+fdatasync (group commit). The oldest segments are removed beyond `most_bytes` or `most_seconds`, by any writer; the one
+whose segment it was begins another.
 """
 
 import os
@@ -18,6 +19,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +28,8 @@ LARGEST = 64 << 20
 """Bytes of one record, at most: a length beyond it is damage."""
 TOGETHER = 4096
 """Records in one write, at most."""
+WAITING = 256 << 20
+"""Bytes of records that may wait for the disk, at most."""
 
 
 class Log:
@@ -38,6 +42,7 @@ class Log:
         self.folder, self._most_bytes, self._most_seconds = folder, most_bytes, most_seconds
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._queue: queue.Queue[tuple[bytes, Future[None]] | None] = queue.Queue(waiting)
+        self._lock, self._waiting = threading.Lock(), 0
         self._file: int | None = None
         self._size, self._began, self._number, self._idle = 0, 0.0, 0, 600.0
         prune(folder, most_bytes, most_seconds)
@@ -55,12 +60,17 @@ class Log:
     def append(self, record: bytes) -> "Future[None]":
         """Queue a record. The future is done when it is on the disk, or has the OSError that kept it from there.
 
-        Raises queue.Full when as many wait as may, ValueError for a record that is too large.
+        Nobody can cancel it. Raises queue.Full when as many wait as may, ValueError for a record that is too large.
         """
         if len(record) > LARGEST:
             raise ValueError(f"a record of {len(record)} bytes")
         done: Future[None] = Future()
-        self._queue.put_nowait((record, done))
+        done.set_running_or_notify_cancel()
+        with self._lock:
+            if self._waiting + len(record) > WAITING:
+                raise queue.Full
+            self._queue.put_nowait((record, done))
+            self._waiting += len(record)
         return done
 
     def close(self) -> None:
@@ -74,7 +84,8 @@ class Log:
                 batch = [self._queue.get(timeout=self._idle)]
             except queue.Empty:  # records grow old also when none comes
                 self._leave()
-                prune(self.folder, self._most_bytes, self._most_seconds)
+                with suppress(OSError):  # the next writer of a segment tries again
+                    prune(self.folder, self._most_bytes, self._most_seconds)
                 continue
             while len(batch) < TOGETHER and batch[-1] is not None:
                 try:
@@ -84,6 +95,8 @@ class Log:
             records = [each for each in batch if each is not None]
             if records:
                 self._write(records)
+                with self._lock:
+                    self._waiting -= sum(len(record) for record, _ in records)
             if batch[-1] is None:
                 self._leave()
                 return
@@ -106,9 +119,14 @@ class Log:
             done.set_result(None)
 
     def _segment(self) -> int:
-        """The file to append to: a new one at the start, after a failure, and where the last is large or old."""
+        """The file to append to: a new one at the start, after a failure, and where the last is large, old or gone."""
         now = time.time()
-        if self._file is not None and self._size < self._most_bytes // 16 and now - self._began < 3600:
+        if (
+            self._file is not None
+            and self._size < self._most_bytes // 16
+            and now - self._began < 3600
+            and os.fstat(self._file).st_nlink
+        ):
             return self._file
         self._leave()
         prune(self.folder, self._most_bytes - self._most_bytes // 16, self._most_seconds)
@@ -127,14 +145,12 @@ class Log:
         """Close the segment; `cut`: take what a failed write has left off its end."""
         if self._file is None:
             return
-        try:
-            if cut:
-                os.ftruncate(self._file, self._size)
-        except OSError:
-            pass  # readers stop at a frame that is not whole
-        finally:
-            os.close(self._file)
-            self._file = None
+        file, self._file = self._file, None
+        if cut:
+            with suppress(OSError):  # readers stop at a frame that is not whole
+                os.ftruncate(file, self._size)
+        with suppress(OSError):
+            os.close(file)
 
 
 def read(folder: Path) -> Iterator[bytes]:

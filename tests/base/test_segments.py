@@ -1,18 +1,21 @@
 """The log: what was acknowledged is there once, after kills, damage and a full disk; and no more than its bounds."""
 
+import asyncio
 import os
+import queue
 import random
 import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from base.segments import FRAME, LARGEST, Log, prune, read
+from base.segments import FRAME, LARGEST, WAITING, Log, prune, read
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
@@ -94,6 +97,42 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path, full_disk):
 def test_too_large_a_record(tmp_path):
     with Log(tmp_path) as log, pytest.raises(ValueError, match="a record of"):
         log.append(bytes(LARGEST + 1))
+
+
+def test_a_caller_who_stops_waiting_does_not_end_the_log(tmp_path):
+    async def given_up(log):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.wrap_future(log.append(b"first"))
+
+    with Log(tmp_path) as log:
+        asyncio.run(given_up(log))
+        log.append(b"second").result(10)
+        assert list(read(tmp_path)) == [b"first", b"second"]
+
+
+def test_a_segment_that_another_writer_removed(tmp_path):
+    with Log(tmp_path) as log:
+        log.append(b"first").result()
+        assert prune(tmp_path, 0, 3600)
+        log.append(b"second").result()
+        assert list(read(tmp_path)) == [b"second"]
+
+
+def test_what_waits_is_bounded_in_bytes(tmp_path, monkeypatch):
+    go_on = threading.Event()
+    sync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda file: (go_on.wait(30), sync(file)))
+    with Log(tmp_path) as log:
+        try:
+            taken = [log.append(bytes(LARGEST)) for _ in range(WAITING // LARGEST)]
+            with pytest.raises(queue.Full):
+                log.append(b"x")
+        finally:
+            go_on.set()
+        for done in taken:
+            done.result(60)
+        log.append(b"x").result(10)
 
 
 def test_bounds_of_size_and_age(tmp_path):
