@@ -3,7 +3,8 @@
 curl --json '{"id": "req-5f...", "label": "7"}' HOST/v1/feedback
 
 `id` is the answer's X-Request-Id; `item` which one of a batch. At least one of `label` (the truth), `score` (a number),
-`correction` (what the answer should have said) and `text` (anything). 200 means that it is on the disk.
+`correction` (what the answer should have said) and `text` (anything). `kept` is true in the answer when it is on the
+disk, false where the operator's redaction let nothing of it through.
 """
 
 import queue
@@ -58,11 +59,11 @@ async def feedback(runtime: Runtime, request: Request) -> dict[str, Any]:
     if "label" in values:
         values["label"] = _label(served, values["label"])
     try:
-        await runtime.kept.feedback(served, given.id, given.item, caller, values)
+        kept = await runtime.kept.feedback(served, given.id, given.item, caller, values)
     except (OSError, queue.Full) as error:
         message = f"The feedback could not be written: {getattr(error, 'strerror', '') or 'too much waits'}. Try again."
         raise ApiError(503, message, kind="server_error", code="not_kept", headers={"Retry-After": "2"}) from None
-    return {"id": given.id, "item": given.item, "model": served.name, "kept": True}
+    return {"id": given.id, "item": given.item, "model": served.name, "kept": kept}
 
 
 def _label(served: LoadedModel, label: str | float) -> str | float:
@@ -71,7 +72,7 @@ def _label(served: LoadedModel, label: str | float) -> str | float:
     outputs = [] if signature is None else [each for each in signature.outputs if isinstance(each, LabelsOutput)]
     if not outputs:
         return label
-    text = f"{label:g}" if isinstance(label, float) else label
+    text = label if isinstance(label, str) else str(int(label)) if label.is_integer() else str(label)
     if all(text not in each.labels for each in outputs):
         hint = nearest(text[:100], outputs[0].labels[:100])
         raise invalid(f"{served.name} has no label {text[:100]!r}; {hint}", "label", "unknown_label")

@@ -86,10 +86,10 @@ class Kept:
 
     async def feedback(
         self, served: "LoadedModel", name: str, item: int, caller: str, values: dict[str, Any]
-    ) -> None:  # fmt: skip
-        """Keep what somebody said of an answer; when this returns it is on the disk.
+    ) -> bool:  # fmt: skip
+        """Keep what somebody said of an answer. Returns whether it is on the disk: redaction may keep nothing of it.
 
-        Raises OSError, queue.Full: it is not.
+        Raises OSError, queue.Full: it could not be written.
         """
         record = {**self._head("feedback", served, name, caller), "item": item, **values}
         written = self._write(record, wait=True)
@@ -104,6 +104,7 @@ class Kept:
             outcome = "other" if not known[0] else "right" if known[0] == label else "wrong"
             del self._answers[name, item]
         served.metrics.feedback(outcome)
+        return written is not None
 
     def close(self) -> None:
         """Write what waits."""

@@ -93,7 +93,8 @@ def test_redacted(kept):
     (sample,) = records(folder, name)
     assert set(sample["inputs"][0]) == set(json.loads(row(3))) - {"city"}
     for text in ("forget me", "fail"):
-        assert client.post("/v1/feedback", json={"id": name, "text": text}).status_code == 200
+        answer = client.post("/v1/feedback", json={"id": name, "text": text})
+        assert (answer.status_code, answer.json()["kept"]) == (200, False)
     assert len(records(folder, name)) == 1
 
 
