@@ -2,8 +2,9 @@
 
     metroline collect digits --from feedback/      # data/collected/digits/rows.jsonl, and its .dvc
 
-A row is a sampled input with its truth: feedback's `label`, else its `correction`. The latest feedback counts. What was
-said of requests that were not sampled has no input, and is counted but not collected.
+A row is a sampled input with its truth: feedback's `label`, else its `correction`. The latest feedback counts, and only
+that of the caller who had asked. What was said of requests that were not sampled has no input, and is counted but not
+collected.
 """
 
 import json
@@ -20,6 +21,9 @@ from base.files import atomic_path
 from base.segments import read
 from pipelines.recipe.load import load
 from pipelines.recipe.schema import Recipe
+
+Key = tuple[str, int, str]
+"""Request id, item, caller."""
 
 
 @dataclass
@@ -74,19 +78,23 @@ def track(path: Path, root: Path) -> None:
         raise MetrolineError(f"DVC does not track {path}: {said}")
 
 
-def _records(name: str, folder: Path) -> tuple[dict[tuple[str, int], Any], dict[tuple[str, int], Any], Collected]:
-    """(input of each sampled item, truth of each item, counts), by request id and item."""
-    samples: dict[tuple[str, int], Any] = {}
-    truths: dict[tuple[str, int], Any] = {}
+def _records(name: str, folder: Path) -> tuple[dict[Key, Any], dict[Key, Any], Collected]:
+    """(input of each sampled item, truth of each item, counts), by request id, item and caller."""
+    samples: dict[Key, Any] = {}
+    truths: dict[Key, Any] = {}
+    times: dict[Key, float] = {}
     found = Collected(folder)
     for data in read(folder):
         record = json.loads(data)
         if record.get("model") != name:
             continue
+        caller, time = str(record.get("caller", "")), float(record.get("time", 0.0))
         if record["kind"] == "sample":
-            samples |= {(record["id"], item): value for item, value in enumerate(record.get("inputs") or ())}
+            samples |= {(record["id"], item, caller): value for item, value in enumerate(record.get("inputs") or ())}
         elif (truth := record.get("label", record.get("correction"))) is not None:
-            truths[record["id"], record.get("item", 0)] = truth
+            key = record["id"], record.get("item", 0), caller
+            if time >= times.get(key, time):  # workers have segments of their own, which overlap in time
+                truths[key], times[key] = truth, time
         else:
             found.without["feedback without a label or correction"] += 1
     return samples, truths, found

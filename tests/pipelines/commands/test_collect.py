@@ -58,6 +58,18 @@ def test_rows_with_their_truth(project):
     assert collect("digits", folder, project).path.read_bytes() == before
 
 
+def test_the_latest_feedback_of_the_caller_who_asked(project):
+    """Whatever the order of the workers' segments, and of others' feedback on the same request."""
+    folder = write(
+        project / "kept",
+        sample("a", {"p": 0}) | {"caller": "one"}, said("a", label="3", time=20.0, caller="one"),
+        said("a", label="4", time=10.0, caller="one"), said("a", label="5", time=30.0, caller="two"),
+    )  # fmt: skip
+    found = collect("digits", folder, project)
+    assert rows(found) == [{"p": 0, "digit": "3"}]
+    assert found.without["feedback on what was not sampled"] == 1
+
+
 def test_texts(project):
     folder = write(project / "kept", sample("a", "who?", model="trec"), said("a", model="trec", label="3"))
     assert rows(collect("trec", folder, project)) == [{"text": "who?", "label": "3"}]
