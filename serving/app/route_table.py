@@ -38,11 +38,10 @@ PAGES = tuple(
         "/card/{name}",
         "/openapi.json",
         "/status",
-        "/status.json",
         *(f"/web/{each.name}" for each in WEB.iterdir()),
     )
 )
-COMMON = (Route("/v1/models"), Route("/v1/models/{model}"), Route("/v1/feedback"))
+COMMON = (Route("/v1/models"), Route("/v1/models/{model}"), Route("/v1/feedback"), Route("/status.json"))
 DECODE = (Route("/v1/completions", answers=True), Route("/v1/chat/completions", answers=True))
 VERSIONS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 FORWARD = (

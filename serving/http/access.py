@@ -1,7 +1,8 @@
 """Who may ask, how much, and from which web pages: API keys, rate limits by key, CORS.
 
-The routes below /v1/ need a key once there are keys (METROLINE_AUTH=auto). The playground, the model card, the probes
-and /metrics do not: an endpoint that others reach is put behind a proxy that shows only what they are to see.
+The routes below /v1/ and /v2/, and /status.json, need a key once there are keys (METROLINE_AUTH=auto). The playground,
+the model card, the probes and /metrics do not: an endpoint that others reach is put behind a proxy that shows only what
+they are to see.
 """
 
 import hmac

@@ -40,17 +40,22 @@ function show({ every, models }) {
   state("idle");
 }
 
+function later(said) {
+  $("since").textContent = `the endpoint ${said}`;
+  state("down");
+  setTimeout(refresh, 5000);
+}
+
 async function refresh() {
+  const key = sessionStorage.getItem("key"); // the playground's
   try {
-    const answer = await fetch("status.json");
-    if (!answer.ok) throw new Error();
+    const answer = await fetch("status.json", { headers: key ? { Authorization: `Bearer ${key}` } : {} });
+    if (!answer.ok) return later(answer.status === 401 ? "asks for an API key: put it in at the playground" : "does not answer");
     const found = await answer.json();
     show(found);
     setTimeout(refresh, found.every * 1000);
   } catch {
-    $("since").textContent = "the endpoint does not answer";
-    state("down");
-    setTimeout(refresh, 5000);
+    later("does not answer");
   }
 }
 

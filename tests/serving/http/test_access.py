@@ -57,7 +57,8 @@ def test_with_its_key(guarded, key):
 ])  # fmt: skip
 def test_without_a_key_that_is_known(client, headers):
     for method, path in (("POST", "/v1/completions"), ("POST", "/v1/chat/completions"), ("POST", "/v1/embeddings"),
-                         ("POST", "/v1/rerank"), ("GET", "/v1/models"),
+                         ("POST", "/v1/rerank"), ("POST", "/v1/search"), ("POST", "/v1/feedback"),
+                         ("GET", "/status.json"), ("GET", "/v1/models"),
                          ("GET", "/v1/models/tiny"), ("GET", "/v1/nothing")):  # fmt: skip
         answer = client.request(method, path, headers=headers, json=BODY if method == "POST" else None)
         assert answer.status_code == 401
@@ -73,7 +74,7 @@ def test_openai_client_says_so(guarded):
 
 
 def test_what_needs_no_key(client):
-    for path in ("/", "/web/style.css", "/card", "/readyz", "/livez", "/metrics", "/openapi.json"):
+    for path in ("/", "/web/style.css", "/card", "/readyz", "/livez", "/metrics", "/openapi.json", "/status"):
         assert client.get(path).status_code == 200
 
 

@@ -8,6 +8,7 @@ import time
 import httpx
 import pytest
 
+from serving.http.keys import KeyRing
 from serving.runtime.history import EVERY
 from tests.serving.forward_bundles import row
 from tests.serving.web.browser import CHROMIUM, Browser
@@ -53,3 +54,14 @@ def test_the_last_minutes_are_drawn(flower, serve, tmp_path):
     assert points[-1]["accuracy"] == 1
     assert 0 < points[-1]["p50"] <= points[-1]["p99"]
     assert abs(points[-1]["time"] - time.time()) < 3 * EVERY
+
+
+def test_it_asks_with_the_key_of_the_playground(flower, serve, tmp_path):
+    ring = KeyRing(tmp_path / "keys.json")
+    key = ring.add("one")
+    server = serve(flower, keys=str(tmp_path / "keys.json"))
+    with Browser(1280, 800) as page:
+        page.open(f"{server.url}/status")
+        page.until(lambda: "asks for an API key" in page.text("#since"))
+        page.run(f"sessionStorage.setItem('key', {json.dumps(key)})")
+        page.until(lambda: page.state() == "idle", 30)
