@@ -5,12 +5,12 @@ Not the terminal's chat: that is pipelines/commands/chat.py, a client.
 
 import json
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
 
 from serving.engines.decode.call_styles import CallStyle
-from serving.engines.decode.grammar import Grammar, json_rule
+from serving.engines.decode.grammar import Grammar, check_size, json_rule
 from serving.http.errors import invalid
 from serving.routes.call_answer import CallAnswer
 from serving.routes.chat_schema import ChatAnswer, ChatRequest
@@ -65,5 +65,15 @@ def _calls(parsed: ChatRequest, served: "DecoderModel") -> tuple[CallStyle | Non
     wanted = parsed.response_format.grammar() if parsed.response_format and not choice.forced else None
     if wanted is not None and wanted.kind == "regex":
         raise invalid("response_format regex and tools are not supported together", "response_format")
-    answer = None if wanted is None else json_rule(json.loads(wanted.text) if wanted.text else {"type": "object"})
+    answer = None if wanted is None else json_rule(_bounded(wanted))
     return style, Grammar("calls", style.grammar(functions, choice, answer))
+
+
+def _bounded(wanted: Grammar) -> dict[str, Any]:
+    """The JSON schema of an answer that is no call. Raises ApiError 400 for one that takes too long to follow."""
+    schema: dict[str, Any] = json.loads(wanted.text) if wanted.text else {"type": "object"}
+    try:
+        check_size([schema])
+    except ValueError as error:
+        raise invalid(f"The JSON schema cannot be followed: {error}", "response_format", "invalid_grammar") from None
+    return schema

@@ -286,6 +286,8 @@ BAD = {
     "a result without content": ({"messages": [*ASKED, {"role": "tool", "tool_call_id": "a"}]}, "messages", "content"),
     "a call without a name": ({"messages": [*ASKED, {"role": "assistant", "tool_calls": [{"function": {}}]}]},
                               "messages", "name is required"),
+    "too many alternatives in an answer": ({"response_format": {"type": "json_schema", "json_schema": {
+        "name": "x", "schema": {"type": "object", "properties": {"a": UNION}}}}}, "response_format", "at most 500"),
     "a regex beside tools": ({"response_format": {"type": "regex", "regex": "a"}}, "response_format", "not supported"),
 }  # fmt: skip
 
