@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from serving.routes.schema import STRICT
+from serving.engines.decode.text import SURROGATE
+from serving.routes.schema import STRICT, texts
 
 MOST_DOCUMENTS = 1000
 """As Cohere recommends."""
@@ -51,6 +52,8 @@ class RerankRequest(BaseModel):
                 raise ValueError(f"has no text at index {number}: a document is a string, or an object with a text")
             if not text.strip():
                 raise ValueError(f"is empty at index {number}; leave empty documents out")
+            if any(SURROGATE.search(each) for each in texts(entry)):  # no answer could give it back
+                raise ValueError(f"has half a character (a lone surrogate) at index {number}")
         return value
 
     @property
