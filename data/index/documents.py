@@ -113,6 +113,8 @@ class _Text(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
         """See HTMLParser."""
+        if tag == "body":  # HTML lets </head> be left out
+            self._unseen = 0
         if tag in UNSEEN:
             self._unseen += 1
         elif tag in HEADINGS or tag in BLOCKS:

@@ -89,7 +89,7 @@ class Passages:
 
 
 def write(folder: Path, documents: Iterable[tuple[Document, str, list[Chunk]]]) -> None:
-    """Write the three files. Each document comes with its file's SHA-256 and its chunks."""
+    """Write the three files. Each document comes with its file's SHA-256 and its chunks, in their order."""
     sources: list[Source] = []
     columns: dict[str, list[int | str]] = {"document": [], "start": [], "end": [], "heading": []}
     at = 0
@@ -98,9 +98,12 @@ def write(folder: Path, documents: Iterable[tuple[Document, str, list[Chunk]]]) 
             raw = document.text.encode()
             file.write(raw)
             digest = hashlib.sha256(raw).hexdigest()
+            before = place = 0  # a character and its byte: chunks begin in order
             for chunk in chunks:
+                place += len(document.text[before : chunk.start].encode())
+                before = chunk.start
                 columns["document"].append(len(sources))
-                columns["start"].append(place := len(document.text[: chunk.start].encode()))
+                columns["start"].append(place)
                 columns["end"].append(place + len(document.text[chunk.start : chunk.end].encode()))
                 columns["heading"].append(chunk.heading)
             sources.append(Source(document.name, at, at := at + len(raw), digest, file_hash))

@@ -78,7 +78,7 @@ def _questions(raw: Path, data: DocumentsData, names: list[str]) -> list[tuple[s
     if data.questions not in there:
         raise MetrolineError(f"data.questions: no file {data.questions}", hint=nearest(data.questions, there))
     known, found = set(names), []
-    for number, line in enumerate(there[data.questions].read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(there[data.questions].read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
         where = f"{data.questions}:{number}"
         try:
             row: Any = json.loads(line)

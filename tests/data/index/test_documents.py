@@ -23,6 +23,7 @@ def test_text_and_markdown_stay_as_they_are():
         ("<h3>deep", "### deep"),
         ("a<br>b<!-- c --> &lt;script&gt;", "a\n\nb <script>"),
         ("<p>unclosed <i>it", "unclosed it"),
+        ("<!doctype html><head><title>t</title><body><p>no end of the head", "no end of the head"),
     ],
 )
 def test_of_html_what_is_read(html, text):

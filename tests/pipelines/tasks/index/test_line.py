@@ -169,6 +169,10 @@ BAD_DATA: dict[str, tuple[dict[str, bytes], str]] = {
         {"a.txt": b"A.", "b.md": b"# B", "questions.jsonl": b'{"question": "A?", "document": "a.tx"}'},
         r"questions\.jsonl:1: no document 'a\.tx' .did you mean a\.txt",
     ),
+    "one row, whatever lines its text has": (
+        {"a.txt": b"A.", "b.md": b"# B", "questions.jsonl": '{"question": "A\u2028B\x85?", "document": "a"}'.encode()},
+        r"questions\.jsonl:1: no document 'a'",
+    ),
     "an empty question": (
         {"a.txt": b"A.", "b.md": b"# B", "questions.jsonl": b'{"question": " ", "document": "a.txt"}'},
         "the question is empty",
