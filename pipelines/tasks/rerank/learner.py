@@ -43,7 +43,8 @@ class GroupLoss(nn.Module):
 
 
 class Learner:
-    """`pipelines.tasks.interface.Learner`. Raises MetrolineError: no prepared data, damaged, less than one batch."""
+    """`pipelines.tasks.interface.Learner`. Raises MetrolineError: no prepared data, damaged, less than one batch, or a
+    query that all documents answer."""
 
     outer = ()
 
@@ -59,6 +60,8 @@ class Learner:
                 f"the train split has {self.examples:,} answers, less than one batch ({recipe.train.batch})",
                 hint="take more data, or a smaller train.batch",
             )
+        if query := next((each for each, _ in (*self.train, *self.valid) if not self._others(each)), None):
+            raise MetrolineError(f"all documents answer {query.text[:60]!r}", hint="it learns from some that do not")
         self.active = 0
 
     def network(self, generator: torch.Generator) -> Reranker:
@@ -99,6 +102,10 @@ class Learner:
         pool = np.array(query.negatives[: self.task.pool], np.int64)
         found: list[int] = generator.permutation(pool)[: self.task.negatives].tolist()
         return found + self._any(query, self.task.negatives - len(found), generator)
+
+    def _others(self, query: Query) -> int:
+        """How many documents do not answer it."""
+        return len(self.collection.texts) - len(query.relevant)
 
     def _any(self, query: Query, count: int, generator: np.random.Generator) -> list[int]:
         """So many of all documents that do not answer it, where BM25 found too few."""

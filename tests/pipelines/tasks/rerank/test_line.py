@@ -216,6 +216,13 @@ def test_data_that_cannot_be_used(tmp_path: Path, changes: Any, columns: Any, me
         prepared(tmp_path, recipe(**changes), **columns)
 
 
+def test_a_query_that_all_documents_answer_is_refused(tmp_path: Path) -> None:
+    made = recipe()
+    paths = prepared(tmp_path, made, relevant=" ".join(f"d{number}" for number in range(120)))
+    with pytest.raises(MetrolineError, match="all documents answer"):
+        Learner(made, paths.prepared, None)
+
+
 def test_a_pair_longer_than_the_network_is_refused(tmp_path: Path) -> None:
     made = recipe(data=small_collection.DATA | {"length": 14})  # 8 + 14 + [CLS] + 2 [SEP]: 25; the network has 24
     paths = prepared(tmp_path, made)
