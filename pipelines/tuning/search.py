@@ -121,7 +121,7 @@ def _try(
             return
         told = run_trial(study, trial, values, paths, folder / "trials" / f"{trial.number:04d}")
         chosen = " ".join(f"{setting.key}={setting.value(trial.params[setting.key])}" for setting in study.settings)
-        said(f"trial {trial.number + 1}/{options.trials}: {told}  {chosen}")
+        said(f"trial {trial.number} ({trial.number + 1} of {options.trials}): {told}  {chosen}")
 
 
 def _second(study: Study, winner: FrozenTrial, values: dict[str, Any], paths: Paths, folder: Path) -> float:

@@ -1,5 +1,6 @@
-"""Own files of a recipe that is no text: which count is the task's to say, when they are pinned and when fetched."""
+"""What `metroline init` writes; own files that are no text: which count is the task's to say."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from pipelines.line import stages
 from pipelines.recipe.load import RECIPES
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.new import repin
+from pipelines.recipe.own.found import TEMPLATES
+from pipelines.recipe.schema import Recipe
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,6 +29,13 @@ def table(root: Path, data: dict[str, object], path: str = "own") -> Path:
     recipe |= {"data": data, "source": {"kind": "file", "path": path, "sha256": "0" * 64}}
     (root / RECIPES / "own.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     return root / path
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_init_writes_every_section(template: Path) -> None:
+    """DVC tracks each of them, so `metroline run` refuses a recipe that lacks one."""
+    sections = re.findall(r"^(\w+):", template.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(sections) == sorted(Recipe.model_fields.keys() - {"name"})
 
 
 @pytest.mark.parametrize(

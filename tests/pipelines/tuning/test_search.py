@@ -151,7 +151,7 @@ def test_trials_that_fail_do_not_end_the_search(tmp_path):
 def test_time_is_counted_over_all_sittings(whole, tmp_path):
     project(tmp_path)
     _, lines = run(tmp_path, Options(9, 1e-6, "tpe", "median", 3))
-    assert [line.split(":")[0] for line in lines] == ["trial 1/9", "1e-06 minutes are used"]
+    assert [line.split(":")[0] for line in lines] == ["trial 0 (1 of 9)", "1e-06 minutes are used"]
     _, lines = run(tmp_path, Options(9, 1e-6, "tpe", "median", 3))
     assert lines == ["1e-06 minutes are used"]
 

@@ -17,6 +17,7 @@ from base.files import read_json
 from data.signature import Signature
 from pipelines.evaluation import evaluate
 from pipelines.exporting.stage import export
+from pipelines.line.dvc import check_recipe
 from pipelines.line.stages import STAGES
 from pipelines.paths import Paths
 from pipelines.recipe.new import create
@@ -62,6 +63,7 @@ def flats(count: int = 150) -> list[dict[str, Any]]:
 def made(name: str, data: Path, root: Path, **asked: Any) -> tuple[Recipe, Paths, Found]:
     """The recipe that init writes, with fewer steps, up to the bundle."""
     path, found = create(name, data, root, **asked)
+    check_recipe(name)  # what `metroline run` asks first
     values = yaml.safe_load(path.read_text())
     values["train"] |= {"steps": 40, "batch": 16, "evaluate_every": 20, "save_every": 40, "device": "cpu"}
     if "references" in type(Recipe.of(values | {"name": name}).evaluate).model_fields:
