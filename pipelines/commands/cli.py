@@ -81,7 +81,7 @@ def enter() -> Path:
 @app.command(
     help="""Make a recipe for your own data, pinned by its hash.
 
-    That is text, a table, a series, images or clips in folders by class, or chats.
+    That is text, documents, a table, a series, images or clips in folders by class, images with masks, or chats.
 
     It says what it found and which task it takes. It writes pipelines/recipes/NAME.yaml, to be changed at will
     (docs/recipes.md has every key), and one line of params.yaml. Nothing is copied or sent anywhere.
@@ -90,6 +90,7 @@ def enter() -> Path:
     "A table:  metroline init prices --data flats.csv --target price\n\n"
     "A series:  metroline init sales --data sales.csv --task forecasting --target amount\n\n"
     "Images:  metroline init pets --data ~/pets      (with ~/pets/cat/1.png, ~/pets/dog/1.png, ...)\n\n"
+    "Documents, to be searched and cited:  metroline init papers --data ~/papers --task index\n\n"
     "Chats, for a model to learn:  metroline init helpdesk --from smollm2 --data chats.jsonl\n\n"
     "The data changed:  metroline init letters --data ~/letters --update && metroline run letters",
 )
@@ -102,7 +103,7 @@ def init(
     target: Annotated[str | None, typer.Option(help="of a table: the column to predict, or to forecast")] = None,
     task: Annotated[
         Literal["classification", "regression", "forecasting", "segmentation", "language-modelling", "index"] | None,
-        typer.Option(help="instead of what the data says"),
+        typer.Option(help="instead of what the data says; forecasting and index must be asked for"),
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="a column that is no input (may be repeated)")] = None,
     encoding: Annotated[str | None, typer.Option(help="of a table that is not UTF-8, such as latin-1")] = None,

@@ -21,6 +21,8 @@ from pipelines.tuning.search import Options, search, seconds
 
 BEFORE = ("fetch", "base", "prepare")
 """The stages whose outputs every trial reads."""
+FILES = ("table.csv", "parallel.png", "importance.png")
+"""What a search says that it wrote, beside the recipe."""
 
 
 def tune(name: str, texts: list[str], options: Options, root: Path, console: Console) -> None:
@@ -47,7 +49,8 @@ def tune(name: str, texts: list[str], options: Options, root: Path, console: Con
     said = f"trial {found.winner.number}: valid {found.metric} {found.winner.value:.4g}, with a second seed "
     console.print(f"{said}{found.second:.4g}{own}", highlight=False)
     patch = (found.folder / f"{name}.patch").relative_to(root)
-    where = f"{found.folder.relative_to(root)}: table.csv, parallel.png, importance.png, {name}.yaml"
+    files = [file for file in FILES if (found.folder / file).is_file()]  # too few trials have no importance.png
+    where = f"{found.folder.relative_to(root)}: {', '.join([*files, f'{name}.yaml'])}"
     console.print(f"[dim]{seconds(found.study):.0f} s of trials; {escape(where)}[/]", soft_wrap=True)
     if patch.stat().st_size:
         console.print(f"take it:  git apply {patch} && metroline run {name}", soft_wrap=True, highlight=False)

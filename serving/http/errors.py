@@ -58,8 +58,10 @@ def unknown_model(model: str, served: list[str]) -> ApiError:
     return ApiError(404, message, param="model", code="model_not_found")
 
 
-def wrong_engine(model: str, path: str, instead: str) -> ApiError:
-    """400: the model is there, but answers at another address."""
+def wrong_engine(model: str, path: str, engine: str) -> ApiError:
+    """400: the model is there, but answers where its engine does."""
+    texts, queries = "/v1/completions, or a chat to /v1/chat/completions", "/v1/search"
+    instead = {"decode": texts, "retrieve": queries}.get(engine, f"/v1/models/{model}/predict")
     message = f"{model} does not answer at {path[:200]}. Send its input to POST {instead}."
     return invalid(message, "model", "wrong_route_for_model")
 

@@ -87,7 +87,7 @@ async def read(runtime: Runtime, request: Request, schema: type[Parsed]) -> "tup
     from serving.runtime.decoder_model import DecoderModel
 
     if not isinstance(served, DecoderModel):
-        raise wrong_engine(served.name, request.url.path, f"/v1/models/{served.name}/predict")
+        raise wrong_engine(served.name, request.url.path, served.bundle.engine)
     return parsed, served
 
 

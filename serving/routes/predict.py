@@ -48,7 +48,7 @@ async def predict(runtime: Runtime, request: Request, model: str) -> Response:
 
 
 async def forward_model(runtime: Runtime, request: Request, name: str, *, room: bool = True) -> "ForwardModel":
-    """The model that a path names. Raises ApiError: 404 unknown, 400 one that writes text, 429 no room."""
+    """The model that a path names. Raises ApiError: 404 unknown, 400 one that answers elsewhere, 429 no room."""
     await runtime.until_ready()
     from serving.runtime.forward_model import ForwardModel
 
@@ -56,7 +56,7 @@ async def forward_model(runtime: Runtime, request: Request, name: str, *, room: 
     request.scope["metroline"]["served"] = served
     request.scope["metroline"]["fields"]["model"] = served.name
     if not isinstance(served, ForwardModel):
-        raise wrong_engine(served.name, request.url.path, "/v1/completions, or a chat to /v1/chat/completions")
+        raise wrong_engine(served.name, request.url.path, served.bundle.engine)
     if room and (refusal := served.engine.refusal()):
         raise refusal
     return served

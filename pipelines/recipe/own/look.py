@@ -1,4 +1,4 @@
-"""What the user's own data is and which task it suits: text, tables, series, or images or clips in folders by class."""
+"""What the user's own data is and which task it suits: text, documents, tables, series, images, masks or clips."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -60,7 +60,7 @@ def look(
         raise MetrolineError("--encoding is of the text of a table", hint="name its --target COLUMN too")
     if drop:
         raise MetrolineError("--drop leaves out columns of a table", hint="name its --target COLUMN too")
-    there = own.own_files(data, "**/*", name=name, suffixes=EVERY)
+    there = _files(data, name)
     kinds = {
         "image": _of(there, IMAGES),
         "audio file": _of(there, AUDIO),
@@ -81,6 +81,18 @@ def look(
     if task is None and kinds["text file"]:
         return _text_or_table(data, name, replace(there, files=kinds["text file"]))
     raise _no_target(replace(there, files=_of(there, ROWS)), data, task)
+
+
+def _files(data: Path, name: str) -> own.OwnFiles:
+    """What may be learnt from. Raises MetrolineError: there is none, maybe documents that can only be searched."""
+    try:
+        return own.own_files(data, "**/*", name=name, suffixes=EVERY)
+    except MetrolineError as error:
+        try:
+            there = documents.look(data, name).own
+        except MetrolineError:
+            raise error from None
+    raise MetrolineError(f"{data}: documents: {there.summary()}", hint="to be searched and cited: --task index")
 
 
 def _of(there: own.OwnFiles, suffixes: tuple[str, ...]) -> list[Path]:

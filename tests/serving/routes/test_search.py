@@ -119,6 +119,8 @@ def test_an_index_is_asked_by_search_alone(client):
                        ("/v1/embeddings", {"input": "a"})):  # fmt: skip
         answer = client.post(path, json={"model": "library", **body} if "predict" not in path else body)
         assert answer.status_code == 400, path
+        if path != "/v1/embeddings":
+            assert answer.json()["error"]["message"].endswith("Send its input to POST /v1/search."), path
 
 
 def test_an_index_that_finds_something_else_is_not_served(library, tmp_path):

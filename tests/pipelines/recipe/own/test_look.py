@@ -68,7 +68,8 @@ def files(root: Path, **contents: str) -> Path:
             {},
             "2 images, 1 table, 1 text file: which of them is meant? (--task classification takes images",
         ),
-        ({"a_pdf": "x"}, {}, "there: 1 .pdf"),
+        ({"a_pdf": "x", "b_md": "x"}, {}, "documents: 2 files, 0 kB (to be searched and cited: --task index)"),
+        ({"a_doc": "x"}, {}, "there: 1 .doc"),
     ],
 )
 def test_one_line_and_nothing_written(

@@ -162,7 +162,7 @@ BAD = {
     ),
     "an empty one": ({"messages": [{"role": "user", "content": " "}]}, 400, "must not be empty"),
     "a long one": ({"messages": [{"role": "user", "content": "a" * 500}]}, 400, "more than 400"),
-    "a model that is no chat's": ({"model": "library"}, 400, "library does not answer at"),
+    "a model that is no chat's": ({"model": "library"}, 400, "Send its input to POST /v1/search."),
 }
 
 
