@@ -67,7 +67,8 @@ def search(name: str, root: Path, settings: Sequence[Setting], options: Options,
             setting.grid()
     metric, better, identity = _identity(recipe, paths, settings, options)
     steps = max(recipe.train.steps, *(int(end) for s in settings if s.key == "train.steps" for end in s.ends()), 0)
-    method = Method(options.sampler, options.pruner, options.seed, better, (recipe.train.evaluate_every, steps))
+    resource = (recipe.train.evaluate_every, steps)
+    method = Method(options.sampler, options.pruner, options.seed, metric, better, resource)
     folder = paths.artifacts / "tuning" / identity
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -31,11 +31,13 @@ Pruner = Literal["median", "hyperband", "none"]
 
 @dataclass(frozen=True)
 class Method:
-    """How the space is searched. `resource`: steps between validations, and in all, for Hyperband."""
+    """How the space is searched. `metric`: what runs are judged by; `resource`: steps between validations, and in all,
+    for Hyperband."""
 
     sampler: Sampler
     pruner: Pruner
     seed: int
+    metric: str
     better: Literal["higher", "lower"]
     resource: tuple[int, int]
 

@@ -63,7 +63,7 @@ def run_trial(study: "Study", trial: "optuna.Trial", values: Mapping[str, Any], 
         study.add(trial, TrialState.FAIL, None, why=str(error).removeprefix(f"{known}: "), seconds=0.0)
         return f"no recipe: {error}"
     try:
-        result = fit(recipe, TrialPaths(paths.recipe, paths.root, folder), trial)
+        result = fit(recipe, TrialPaths(paths.recipe, paths.root, folder), trial, study.method.metric)
     except Pruned:
         last = trial.study.get_trials(deepcopy=False)[trial.number].last_step
         reported = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
@@ -84,8 +84,14 @@ def run_trial(study: "Study", trial: "optuna.Trial", values: Mapping[str, Any], 
     return told
 
 
-def fit(recipe: "Recipe", paths: Paths, trial: "optuna.Trial | None" = None) -> Result:
-    """Train and give the best validation; with a trial that is asked at every validation whether to go on.
+def validated(line: Mapping[str, Any], metric: str) -> float | None:
+    """What a line of the curves is judged by; None: it is of no validation. A learner may note more values in it."""
+    found = line.get(f"valid_{metric}")
+    return None if found is None else float(found)
+
+
+def fit(recipe: "Recipe", paths: Paths, trial: "optuna.Trial | None" = None, metric: str = "loss") -> Result:
+    """Train and give the best validation; with a trial that is asked at each, by `metric`, whether to go on.
 
     Raises Pruned; MetrolineError as `pipelines.training.stage.train`, and where there is no validation split.
     """
@@ -93,9 +99,9 @@ def fit(recipe: "Recipe", paths: Paths, trial: "optuna.Trial | None" = None) -> 
     from pipelines.training.stage import finished
 
     def watch(line: dict[str, Any]) -> None:
-        values = [value for key, value in line.items() if key.startswith("valid_")]
-        if trial is not None and values:
-            trial.report(values[-1], line["step"])  # the last is what the learner is judged by
+        value = validated(line, metric)
+        if trial is not None and value is not None:
+            trial.report(value, line["step"])
             if line["step"] < recipe.train.steps and trial.should_prune():
                 raise Pruned
 
