@@ -6,13 +6,14 @@ the label is the likeliest, and beside it `area`, the share of the pixels.
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from base.errors import BadItem
+from base.errors import BadItem, MetrolineError
 from data.signature import MaskOutput
 
 GRID = 16
@@ -38,6 +39,16 @@ def decode_mask(raw: bytes, values: Mapping[str, int]) -> Mask:
     if (found == 255).any():
         odd = int(grey[found == 255][0])
         raise BadItem(f"a pixel has the value {odd}, which is no label's", hint=f"labels: {dict(values)}")
+    return found
+
+
+def by_stem(names: Iterable[str]) -> dict[str, str]:
+    """A file's name without folders and ending, by which images find their masks → its path. Raises MetrolineError: two
+    files have one."""
+    found: dict[str, str] = {}
+    for name in names:
+        if (first := found.setdefault(PurePosixPath(name).stem, name)) != name:
+            raise MetrolineError(f"{first} and {name} have one name", hint="a mask is found by the name of its image")
     return found
 
 

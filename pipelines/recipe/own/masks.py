@@ -7,6 +7,7 @@ from base.errors import MetrolineError
 from base.yaml_files import quoted
 from data.fetch.own_files import OwnFiles, own_files
 from data.folders import IMAGES
+from data.masks import by_stem
 from pipelines.recipe.own.found import Found, split_of
 from pipelines.recipe.own.images import looks
 
@@ -26,19 +27,26 @@ def has_masks(names: list[PurePosixPath]) -> bool:
 
 
 def look(data: Path, name: str) -> Found:
-    """A segmenter. Raises MetrolineError: other folders, an image without a mask, masks of too many grey values."""
+    """A segmenter. Raises MetrolineError: other folders, an image without a mask, two of one name, masks
+    of too many grey values."""
     own = own_files(data, "**/*", name=name, suffixes=IMAGES)
     names = [own.name(file) for file in own.files]
     if not has_masks(names):
         raise MetrolineError(f"{data}: no folder of images beside one of masks", hint=LAYOUT)
-    masks = {path.stem: file for path, file in zip(names, own.files, strict=True) if MASKS.search(path.parent.name)}
-    images = {path.stem: file for path, file in zip(names, own.files, strict=True) if file not in masks.values()}
+    files = {str(path): file for path, file in zip(names, own.files, strict=True)}
+    masks, images = (
+        {stem: files[name] for stem, name in by_stem(map(str, those)).items()}
+        for those in (
+            [path for path in names if MASKS.search(path.parent.name)],
+            [path for path in names if not MASKS.search(path.parent.name)],
+        )
+    )
     if alone := sorted(images.keys() - masks.keys()):
         raise MetrolineError(f"{own.name(images[alone[0]])}: no mask of this name", hint=LAYOUT)
     grey = _values(masks)
     height, width, channels = looks(OwnFiles(own.root, [*images.values()], own.left_out), SIDE)
     height, width = (max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE) for side in (height, width))
-    folders = {kind: own.name(files[min(files)]).parent.name for kind, files in (("i", images), ("m", masks))}
+    folders = {kind: own.name(some[min(some)]).parent.name for kind, some in (("i", images), ("m", masks))}
     square = min(height, width) // 2 // MULTIPLE * MULTIPLE
     values = {
         "subject": "your own images with masks",

@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from base.progress import Progress
 from data import assign, leaks
 from data.codecs import decode
 from data.fetch.fetched import File, fetched_members
-from data.masks import decode_mask
+from data.masks import by_stem, decode_mask
 from data.records import RecordWriter, write_index
 from data.signature import ImageInput, MaskOutput, Signature
 from data.split import SPLITS
@@ -65,15 +65,17 @@ def prepare(recipe: "Recipe", raw: Path, out: Path) -> None:
 
 
 def _pairs(files: Mapping[str, File], images: str, masks: str) -> dict[str, str]:
-    """Image → its mask, by the file's name without its ending. Raises MetrolineError: no image, one without a mask."""
-    found = {PurePosixPath(name).stem: name for name in files if fnmatch.fnmatchcase(name, masks)}
-    wanted = [name for name in files if fnmatch.fnmatchcase(name, images) and name not in found.values()]
+    """Image → its mask, by the file's name without its ending. Raises MetrolineError: no image, one without a mask, two
+    of one name."""
+    found = by_stem(name for name in files if fnmatch.fnmatchcase(name, masks))
+    taken = set(found.values())
+    wanted = by_stem(name for name in files if fnmatch.fnmatchcase(name, images) and name not in taken)
     if not wanted:
         raise MetrolineError(f"no fetched file matches {images!r}", hint=f"there are: {', '.join([*files][:3])}")
-    for name in wanted:
-        if PurePosixPath(name).stem not in found:
+    for stem, name in wanted.items():
+        if stem not in found:
             raise MetrolineError(f"{name}: no mask of this name matches {masks!r}", hint="see data.masks")
-    return {name: found[PurePosixPath(name).stem] for name in wanted}
+    return {name: found[stem] for stem, name in wanted.items()}
 
 
 def _checked(

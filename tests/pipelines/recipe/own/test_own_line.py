@@ -206,6 +206,11 @@ def test_images_with_masks(root: Path) -> None:
     (root / "discs/images/99.png").write_bytes(grey_png(np.zeros((8, 8))))
     with pytest.raises(MetrolineError, match=r"images/99.png: no mask of this name"):
         create("more", root / "discs", root, task="segmentation")
+    for kind in ("images", "masks"):
+        (root / f"discs/second/{kind}").mkdir(parents=True)
+        (root / f"discs/second/{kind}/7.png").write_bytes((root / f"discs/{kind}/7.png").read_bytes())
+    with pytest.raises(MetrolineError, match=r"7.png and .*7.png have one name"):
+        create("more", root / "discs", root, task="segmentation")
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl"])

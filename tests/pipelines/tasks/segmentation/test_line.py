@@ -133,6 +133,8 @@ GREY = small_masks.png(np.full((32, 32), 17))
     ("more", "changes", "problem"),
     [
         ({"image__99_png": GREY}, {}, "image/99.png: no mask of this name"),
+        ({"image__b__3_png": GREY}, {}, "image/.*3.png and image/.*3.png have one name"),
+        ({"mask__b__3_png": GREY}, {}, "mask/.*3.png and mask/.*3.png have one name"),
         ({"mask__3_png": GREY}, {}, "mask/3.png: a pixel has the value 17, which is no label's"),
         ({"mask__3_png": small_masks.png(np.zeros((9, 8)))}, {}, "mask/3.png: 8 x 9 pixels, and its image 32 x 32"),
         ({"image__3_png": b"GIF89a"}, {}, "image/3.png: .*GIF"),
