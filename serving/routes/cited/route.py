@@ -45,6 +45,7 @@ async def cited(runtime: Runtime, request: Request, parsed: ChatRequest, served:
 
     def spend(tokens: int) -> None:
         request.scope["metroline"]["caller"].spend(tokens, "input")
+        fields.update(prompt_tokens=tokens)
 
     work = searched.engine.search(question, SEARCHED, "hybrid", fields["request_id"], spend=spend, param="messages")
     found = await while_connected(request.receive, work)
@@ -57,7 +58,7 @@ async def cited(runtime: Runtime, request: Request, parsed: ChatRequest, served:
 
     if max((each.cosine for each in found if each.cosine is not None), default=-1.0) < searched.bundle.threshold:
         searched.engine.irrelevant()
-        fields.update(stream=bool(parsed.stream), prompt_tokens=0, completion_tokens=0)
+        fields.update(stream=bool(parsed.stream), completion_tokens=0)
         return _nothing(answer([]), parsed)
     kept, prompt = _prompt(served, parsed, found[:PASSAGES], most)
     from serving.routes.cited.grammar import grammar

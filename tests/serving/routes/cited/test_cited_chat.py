@@ -111,7 +111,8 @@ def test_openais_client_reads_it(served):
 
 def test_nothing_relevant_is_said_without_asking_the_model(client, served):
     before = metric(served, "metroline_tokens_out_total", model="talker")
-    answer = ask(client, sources="strict", n=2).json()
+    given = ask(client, sources="strict", n=2)
+    answer, name = given.json(), given.headers["x-request-id"]
     assert [each["message"]["content"] for each in answer["choices"]] == [NOTHING] * 2
     assert [each["finish_reason"] for each in answer["choices"]] == ["stop"] * 2
     assert answer["choices"][0]["message"]["citations"] == answer["sources"] == []
@@ -119,6 +120,8 @@ def test_nothing_relevant_is_said_without_asking_the_model(client, served):
     assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in stream) == NOTHING
     assert metric(served, "metroline_tokens_out_total", model="talker") == before
     assert metric(served, "metroline_irrelevant_total", model="strict") == 2
+    (line,) = [json.loads(each) for each in served.log.read_text().splitlines() if f'"{name}"' in each]
+    assert line["prompt_tokens"] > 0  # the question was read, to be searched for: that counts
 
 
 @pytest.mark.parametrize("seed", range(4))
