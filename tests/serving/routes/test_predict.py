@@ -12,7 +12,9 @@ from huggingface_hub import InferenceClient
 
 from data import golden
 from data.signature import Signature
+from serving.routes.predict import QUICK
 from tests.serving.forward_bundles import FLOWER, MOOD, PRICE, SHAPES, expected, picture, row, text
+from tests.serving.web.more_bundles import masks
 
 JSON = {"Content-Type": "application/json"}
 NUMBER = {"age": 31.5, "income": 900, "city": "Ulm"}
@@ -273,3 +275,12 @@ def test_the_log_says_what_was_asked(client, several):
             break
         time.sleep(0.05)
     assert (lines[0]["route"], lines[0]["model"], lines[0]["items"]) == ("/v1/models/{model}/predict", "flower", 1)
+
+
+def test_masks_of_many_images_are_those_of_each(serve, tmp_path):
+    """So many numbers that a thread puts them into words."""
+    with httpx.Client(base_url=serve(masks(tmp_path / "halves")).url, timeout=60, trust_env=False) as client:
+        images = [base64.b64encode(picture(seed)).decode() for seed in range(3)]
+        alone = [predict(client, "halves", json={"inputs": image}) for image in images]
+        assert QUICK < 2 * 8 * 8 * 150
+        assert predict(client, "halves", json={"inputs": images * 50}) == alone * 50
