@@ -52,7 +52,8 @@ class History:
         """Note the totals for ever."""
         while True:
             try:
-                self.notes.append((time.time(), read(families())))
+                found = await asyncio.to_thread(lambda: read(families()))  # of many workers it takes a while
+                self.notes.append((time.time(), found))
             except Exception:  # a worker that ends takes its files away while they are read
                 log.warning("metrics not read", exc_info=True)
             await asyncio.sleep(self.every)
