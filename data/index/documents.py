@@ -148,7 +148,7 @@ def _pdf(raw: bytes) -> str:
     try:
         import pypdf
     except ImportError:
-        raise MetrolineError("a .pdf is read by pypdf, which is not installed", hint="metroline[index]") from None
+        raise MetrolineError("a .pdf is read by pypdf, which is not installed", hint="pip install pypdf") from None
     logging.getLogger("pypdf").setLevel(logging.ERROR)
     try:
         pages = [page.extract_text() for page in pypdf.PdfReader(io.BytesIO(raw)).pages]

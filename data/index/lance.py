@@ -31,7 +31,7 @@ class LanceStore:
         try:
             lancedb: Any = importlib.import_module("lancedb")  # so that a Bento of other models does without it
         except ImportError:
-            raise MetrolineError("an index needs LanceDB, which is not installed", hint="metroline[index]") from None
+            raise MetrolineError("an index needs LanceDB, which is not installed", hint="pip install lancedb") from None
         self._config = config
         try:
             database = lancedb.connect(str(folder))

@@ -28,7 +28,8 @@ def register(app: typer.Typer) -> None:
         The endpoint keeps feedback with METROLINE_FEEDBACK=FOLDER, and inputs with METROLINE_SAMPLE (a share) as well.
         """,
         epilog="Example:  metroline collect digits --from feedback/\n\n"
-        "Learn from it:  metroline init digits-2 --data data/collected/digits/rows.jsonl --target digit",
+        "Learn from it:  metroline init digits-2 --data data/collected/digits/rows.jsonl --target digit "
+        "--task classification",
     )(collect)
     app.command(
         help="""Say where a release came from: data, commit, recipe, gates, parity, parents; or a request that was kept.

@@ -23,7 +23,7 @@ def show(what: str, folder: Path | None, root: Path, *, as_json: bool) -> None:
         kept = folder_of(folder) if folder or os.environ.get("METROLINE_FEEDBACK") else None
         asked = request(what, kept) if kept else None
         if asked is None:
-            raise unknown(what, store)
+            raise unknown(what, store, kept)
         tag = f"{asked['model']}:{asked['version']}"
         if not store.folder(tag).is_dir():
             raise MetrolineError(f"{what} was answered by {tag}, which is no longer in the store {store.home}")

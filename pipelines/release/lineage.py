@@ -10,6 +10,7 @@ from typing import Any
 
 from base import manifest
 from base.errors import MetrolineError, nearest
+from base.files import read_json
 from base.segments import read
 from pipelines.recipe import gates
 from pipelines.release.store import Store
@@ -37,10 +38,12 @@ def tag_of(said: str, store: Store) -> str | None:
     return found[0] if found else None
 
 
-def unknown(said: str, store: Store) -> MetrolineError:
-    """The error for what is neither a release nor a request that was kept."""
+def unknown(said: str, store: Store, where: Path | None) -> MetrolineError:
+    """The error for what is neither a release nor a request that was kept; `where` requests were looked for."""
     tags = [tag for path in (store.home / "models").glob("*") for tag in store.releases(path.name)]
     hint = nearest(said, tags) if tags else "nothing is released"
+    if where is None:
+        hint += "; of a request say --from FOLDER, the endpoint's METROLINE_FEEDBACK"
     return MetrolineError(f"{said} is no release in {store.home}, and no request that was kept", hint=hint)
 
 
@@ -68,14 +71,20 @@ def lineage(tag: str, store: Store) -> dict[str, Any]:
             for result in results
         ],
         "parity": bundle["parity"],
-        "parents": list(_parents(recipe, store)),
+        "parents": list(_parents(recipe, folder, store)),
     }
 
 
-def _parents(recipe: dict[str, Any], store: Store) -> Iterator[dict[str, Any]]:
-    """What its weights began with: another recipe (with its release, where one is live), or files of others."""
+def _parents(recipe: dict[str, Any], folder: Path, store: Store) -> Iterator[dict[str, Any]]:
+    """What its weights began with: another recipe (with its release, where one is live), files of others, or a released
+    bundle that travels in this one."""
     source = (recipe.get("pretrained") or {}).get("source")
     if source is None:
+        return
+    if source["kind"] == "release":
+        for path in sorted(folder.glob("*/manifest.json")):
+            if released := read_json(path).get("released"):
+                yield {"role": path.parent.name, "release": f"{released['name']}:{released['version']}"}
         return
     if source["kind"] != "recipe":
         yield {"role": "first weights", **source}

@@ -121,7 +121,7 @@ def build(runtime: Runtime) -> FastAPI:
     @app.get("/status.json")
     async def hour() -> dict[str, Any]:
         """What it draws."""
-        return runtime.history.series()
+        return runtime.history.series(each.name for each in runtime.models)
 
     @app.get("/web/{name}")
     async def web(name: str) -> Response:

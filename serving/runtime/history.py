@@ -58,9 +58,9 @@ class History:
                 log.warning("metrics not read", exc_info=True)
             await asyncio.sleep(self.every)
 
-    def series(self) -> dict[str, Any]:
-        """For each model the points of the last hour, oldest first; None: nothing to say at that time."""
-        names = sorted({name for _, found in self.notes for name in found})
+    def series(self, served: Iterable[str]) -> dict[str, Any]:
+        """For each of these models the points of the last hour, oldest first; None: nothing to say at that time."""
+        names = sorted({name for _, found in self.notes for name in found}.intersection(served))
         return {"every": self.every, "models": {name: self._points(name) for name in names}}
 
     def _points(self, name: str) -> list[dict[str, float | None]]:

@@ -29,7 +29,8 @@ export function plot(curves, { names = [], from = 0, band = null }) {
   }
   curves.forEach((curve, index) => {
     const parts = curve.map((value, step) => (value === null ? null : `${x(step).toFixed(1)} ${y(value).toFixed(1)}`));
-    const line = parts.map((part, step) => part && `${step && parts[step - 1] ? "L" : "M"}${part}`).filter(Boolean).join("");
+    const alone = (step) => !parts[step - 1] && !parts[step + 1]; // drawn as a dot
+    const line = parts.map((part, step) => part && `${step && parts[step - 1] ? "L" : "M"}${part}${alone(step) ? "h0" : ""}`).filter(Boolean).join("");
     picture.append(shape("path", { class: `curve curve-${index % 8}`, d: line }));
   });
   const scale = make("div", { className: "scale" }, make("span", { textContent: format.format(high) }), make("span", { textContent: format.format(low) }));

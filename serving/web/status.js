@@ -36,7 +36,7 @@ function show({ every, models }) {
   }
   $("view-status").replaceChildren(...view);
   const minutes = Math.round((points * every) / 60);
-  $("since").textContent = minutes ? `the last ${minutes} minute${minutes > 1 ? "s" : ""}` : "the first minute";
+  $("since").textContent = minutes > 1 ? `the last ${minutes} minutes` : "the last minute";
   state("idle");
 }
 

@@ -25,7 +25,8 @@ def released(root, content, name="digits"):
     paths = Paths(name, root)
     paths.bundle.mkdir(parents=True, exist_ok=True)
     (paths.bundle / "model.onnx").write_text(content)
-    metrics = {"test": {"accuracy": 0.985, "gain_low": 0.1}, "baselines": {"floor_accuracy": 0.1}, "primary": PRIMARY}
+    test = {"accuracy": 0.985, "gain_low": 0.1, "exact_recall": 1.0, "recall_at_5": 1.0}
+    metrics = {"test": test, "baselines": {"floor_accuracy": 0.1}, "primary": PRIMARY}
     values = {"name": name, "licence": recipe.licence, "data_hash": "d" * 64, "git_commit": "c" * 40,
               "recipe": recipe.model_dump(mode="json"), "metrics": metrics,
               "parity": {"onnx": {"max_abs": 1e-6}}}  # fmt: skip
@@ -69,6 +70,15 @@ def test_says_where_it_came_from(store, tmp_path):
     said = text(found)
     for part in (second + " (live)", "c" * 40, "d" * 64, "model mlp, seed 1", "passed  test.accuracy >= 0.97", "1e-06"):
         assert part in said
+
+
+def test_a_release_inside_is_a_parent(store, tmp_path):
+    inside = tmp_path / "artifacts/speeches-index/bundle/embedder"
+    inside.mkdir(parents=True)
+    (inside / "model.onnx").write_text("vectors")
+    manifest.write(inside, {"released": {"name": "minilm", "version": "0123456789ab"}})
+    found = lineage(released(tmp_path, "table", "speeches-index"), store)
+    assert found["parents"] == [{"role": "embedder", "release": "minilm:0123456789ab"}]
 
 
 def test_parents(store, tmp_path):

@@ -68,8 +68,9 @@ def test_an_hour_and_no_more(registry, monkeypatch):
     kept, clock = History(10), iter(range(0, 100_000, 10))
     for _ in range(400):
         kept.notes.append((next(clock), read(registry.collect())))
-    series = kept.series()
+    series = kept.series("ab")
     assert set(series["models"]) == {"a", "b"}
+    assert set(kept.series(["a", "c"])["models"]) == {"a"}
     assert len(series["models"]["a"]) == 360
     assert series["models"]["a"][-1]["time"] == 3990
     assert series["every"] == history.EVERY
