@@ -73,7 +73,8 @@ def read(files: Mapping[str, Path]) -> list[Document]:
         try:
             document = of_bytes(name, path.read_bytes())
         except BadItem as error:
-            raise MetrolineError(f"{name}: {error}", hint="convert it, or take it out of the source") from None
+            hint = "convert it or take it away, then pin the source again: metroline init NAME --data PATH --update"
+            raise MetrolineError(f"{name}: {error}", hint=hint) from None
         found.append(document)
     return found
 
