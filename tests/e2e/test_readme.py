@@ -67,6 +67,8 @@ def test_the_commands_run(tmp_path: Path) -> None:
         (clone / f"texts/{index}.txt").write_text(f"This is text number {index} of a small corpus.\n")
     rows = "".join(f"{20 + 37 * n % 101},{3 * (20 + 37 * n % 101) + 0.5}\n" for n in range(100))
     (clone / "flats.csv").write_text(f"size,price\n{rows}")
+    hours = "".join(f"2026-01-{1 + n // 24:02}T{n % 24:02}:00,{20 + n % 24}\n" for n in range(600))
+    (clone / "load.csv").write_text(f"time,mw\n{hours}")
     chats = (f'{{"prompt": "What is {n} and {n}?", "completion": "{2 * n}"}}\n' for n in range(60))
     (clone / "chats.jsonl").write_text("".join(chats))
     quick = (

@@ -18,7 +18,8 @@ V2 = {
     for more in ("", "/ready", "/infer")
 }
 FORWARD = {"/v1/models/{model}/predict", "/v2", "/v2/health/live", "/v2/health/ready", *V2}
-ROUTES = {*POSTED, *FORWARD, "/v1/models", "/v1/models/{model}", "/card", "/card/{name}", "/", "/web/{name}"}
+PAGES = {"/", "/web/{name}", "/card", "/card/{name}", "/status", "/status.json"}
+ROUTES = {*POSTED, *FORWARD, "/v1/models", "/v1/models/{model}", *PAGES}
 KINDS = [
     (path, mode)
     for path in sorted(ROUTES)

@@ -19,7 +19,7 @@ from serving.routes.completion_schema import CompletionRequest
 from tests.serving import chat_bundle
 
 VOCABULARY, MOST = 259, 20
-REMOVED = ("model", "best_of", "logit_bias", "suffix", "functions", "function_call", "audio", "prediction")
+REMOVED = ("model", "best_of", "logit_bias", "suffix", "functions", "function_call", "audio", "prediction", "sources")
 """Fields that only a value which no description names makes valid."""
 EXAMPLES = hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck),
                                derandomize=True, database=None)  # fmt: skip

@@ -266,7 +266,7 @@ def test_below_a_path_of_a_proxy(browser, scripted_server):
         browser.until(lambda: browser.run("document.getElementById('curves').hidden") is False)
         links = browser.run("[...document.querySelectorAll('a[href], link[href]')].map(e => e.href)")
         below_it = [link for link in links if link.startswith(address) and "#" not in link]
-        assert len(below_it) == len([link for link in links if "#" not in link and "example.org" not in link]) == 6
+        assert len(below_it) == len([link for link in links if "#" not in link and "example.org" not in link]) == 7
         assert {httpx.get(link, trust_env=False).status_code for link in below_it} == {200}
 
 
