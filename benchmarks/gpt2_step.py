@@ -25,7 +25,7 @@ PEAK = {"H100": 989e12, "H200": 989e12, "B200": 2250e12, "A100": 312e12, "MI300"
 GPT2 = SimpleNamespace(  # a `DecoderConfig`, which needs pydantic
     vocab_size=50_304, context=LENGTH, layers=12, heads=12, kv_heads=12, width=768, head_dim=64, positions="learned",
     norm="layernorm", activation="gelu", hidden=3072, qk_norm=False, tied=True, bias=True, rope_theta=10_000.0,
-    norm_eps=1e-5, dropout=0.0, init_std=0.02,
+    norm_eps=1e-5, dropout=0.0, init_std=0.02, residual_init="scaled",
 )  # fmt: skip
 
 

@@ -117,7 +117,8 @@ def test_the_decoder_on_packed_documents_equals_each_document_alone(monkeypatch)
     def triton(q, k, v, **options):
         return kernels.attention(q, k, v, **options, backend="triton")
 
-    def ranges(starts, batch, length):
+    def ranges(starts, batch, length, branches):
+        assert branches is None
         return with_ranges(starts, starts, batch * length, batch * length)
 
     monkeypatch.setattr(module, "attention", triton)
