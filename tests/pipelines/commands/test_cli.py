@@ -107,13 +107,15 @@ def test_without_a_command_it_shows_help():
         (["init", "-x", "--data", "corpus.txt"], None),
         (["init", "one", "--data", "corpus.txt"], "there is a recipe one already"),
         (["init", "mine", "--data", "nothing"], "there is no file or folder"),
-        (["init", "mine", "--data", "model.pdf"], "is none of .txt, .jsonl, .ndjson, .parquet"),
+        (["init", "mine", "--data", "model.odt"], "is none of .txt, .jsonl, .ndjson, .parquet"),
+        (["init", "mine", "--data", "model.pdf"], "to be searched and cited: --task index"),
         (["init", "mine", "--data", "empty"], "no .txt, .jsonl, .ndjson, .parquet"),
         (["init", "twoo", "--data", "corpus.txt", "--update"], "did you mean two?"),
     ],
 )
 def test_bad_input(project: Path, arguments: list[str], message: str | None) -> None:
-    Path("model.pdf").write_text("x")
+    for name in ("model.odt", "model.pdf"):
+        Path(name).write_text("x")
     Path("corpus.txt").write_text("some text\n")
     Path("empty").mkdir()
     before = {path: path.read_bytes() for path in [*Path("pipelines").rglob("*.yaml"), Path("params.yaml")]}
