@@ -4,14 +4,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from base.files import read_object
 from pipelines.recipe.export_section import ForwardExport
 from pipelines.tasks.embedding.config import DataConfig, EmbeddingConfig, EvaluateConfig
 from pipelines.tasks.interface import Card, Forward, Measured
+from pipelines.tasks.prepared import PreparedTask
 
 if TYPE_CHECKING:
-    from data.signature import Signature
-    from pipelines.recipe.schema import Recipe
     from pipelines.tasks.embedding.imported import Imported
     from pipelines.tasks.embedding.trained import Trained
 
@@ -22,7 +20,7 @@ VALUES = {
 """Kind of data → names of what is measured of the test split."""
 
 
-class Task:
+class Task(PreparedTask):
     """`pipelines.tasks.interface.Task` of weights that are imported, or trained further."""
 
     engine: ClassVar[Literal["forward"]] = "forward"
@@ -38,9 +36,6 @@ class Task:
         *("baselines.bm25_ndcg_10", "baselines.words_ndcg_10", "base.ndcg_10"),
         "parity.onnx.max_abs",
     )
-
-    def __init__(self, recipe: "Recipe") -> None:
-        self.recipe = recipe
 
     def problems(self) -> Iterator[str]:
         """What sections can contradict each other in."""
@@ -113,9 +108,3 @@ class Task:
         from pipelines.tasks.embedding.card import card
 
         return card(self.recipe, folder, metrics, parity)
-
-    def signature(self, prepared: Path) -> "Signature":
-        """What prepare stored."""
-        from data.signature import Signature
-
-        return Signature.model_validate(read_object(prepared / "index.json")["signature"])

@@ -5,14 +5,12 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from base.errors import MetrolineError
 from models.common.series import SeriesEntry
 from pipelines.tasks.supervised.begin import module_of
-from pipelines.tasks.supervised.network import WEIGHTS, signature_of
+from pipelines.tasks.supervised.network import fill, signature_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -90,9 +88,5 @@ def build(model: "BaseModel", index: dict[str, Any], generator: torch.Generator)
 def load(model: "BaseModel", index: dict[str, Any], checkpoint: Path) -> Forecaster:
     """The trained network in evaluation mode. Raises MetrolineError: none there, or of another recipe."""
     network = build(model, index, torch.Generator())
-    try:
-        network.load_state_dict(load_file(checkpoint / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise MetrolineError(f"{checkpoint / WEIGHTS} does not fit the recipe: {words}", hint="train again") from None
-    return network.eval()
+    fill(network, checkpoint)
+    return network

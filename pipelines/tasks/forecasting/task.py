@@ -4,21 +4,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from base.files import read_object
 from pipelines.recipe.export_section import ForwardExport
 from pipelines.tasks.forecasting.config import EvaluateConfig, ForecastingConfig, SeriesData
 from pipelines.tasks.interface import Card, Forward, Measured
+from pipelines.tasks.prepared import PreparedTask
 
 if TYPE_CHECKING:
-    from data.signature import Signature
-    from pipelines.recipe.schema import Recipe
     from pipelines.tasks.forecasting.learner import Forecasts
 
 VALUES = ("mse", "mae", "quantile_loss")
 NAIVE = ("floor", "repeat_last", "seasonal_naive")
 
 
-class Task:
+class Task(PreparedTask):
     """`pipelines.tasks.interface.Task`."""
 
     engine: ClassVar[Literal["forward"]] = "forward"
@@ -33,9 +31,6 @@ class Task:
         *(f"baselines.{model}_{name}" for model in NAIVE for name in VALUES),
         "parity.onnx.max_abs",
     )
-
-    def __init__(self, recipe: "Recipe") -> None:
-        self.recipe = recipe
 
     def problems(self) -> Iterator[str]:
         """What sections can contradict each other in."""
@@ -80,9 +75,3 @@ class Task:
         from pipelines.tasks.forecasting.card import card
 
         return card(self.recipe, folder, metrics)
-
-    def signature(self, prepared: Path) -> "Signature":
-        """What prepare stored."""
-        from data.signature import Signature
-
-        return Signature.model_validate(read_object(prepared / "index.json")["signature"])

@@ -4,20 +4,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from base.files import read_object
 from pipelines.recipe.sections import ReleaseSource
 from pipelines.tasks.index.config import DocumentsData, EvaluateConfig, ExportConfig, IndexConfig
 from pipelines.tasks.interface import Card, Measured, Retrieve
+from pipelines.tasks.prepared import PreparedTask
 
 if TYPE_CHECKING:
-    from data.signature import Engine, Signature
-    from pipelines.recipe.schema import Recipe
+    from data.signature import Engine
     from pipelines.tasks.index.build import Building
 
 FOUND = ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10")
 
 
-class Task:
+class Task(PreparedTask):
     """`pipelines.tasks.interface.Task` of documents that are searched."""
 
     engine: ClassVar["Engine"] = "retrieve"
@@ -34,9 +33,6 @@ class Task:
         "test.refused_share",
         "baselines.random_recall_at_1",
     )
-
-    def __init__(self, recipe: "Recipe") -> None:
-        self.recipe = recipe
 
     def problems(self) -> Iterator[str]:
         """What sections can contradict each other in."""
@@ -87,9 +83,3 @@ class Task:
         from pipelines.tasks.index.card import card
 
         return card(self.recipe, folder, metrics)
-
-    def signature(self, prepared: Path) -> "Signature":
-        """What prepare stored."""
-        from data.signature import Signature
-
-        return Signature.model_validate(read_object(prepared / "index.json")["signature"])

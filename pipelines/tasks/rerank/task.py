@@ -4,21 +4,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from base.files import read_object
 from pipelines.recipe.export_section import ForwardExport
 from pipelines.tasks.interface import Card, Forward, Measured
+from pipelines.tasks.prepared import PreparedTask
 from pipelines.tasks.rerank.config import EvaluateConfig, RerankConfig
 from pipelines.tasks.retrieval.config import JudgedData
 
 if TYPE_CHECKING:
-    from data.signature import Signature
-    from pipelines.recipe.schema import Recipe
     from pipelines.tasks.rerank.learner import Learner
 
 VALUES = ("ndcg_10", "ndcg_10_low", "ndcg_10_high", "gain", "gain_low", "gain_high", "found", "queries", "pairs")
 
 
-class Task:
+class Task(PreparedTask):
     """`pipelines.tasks.interface.Task` of a cross-encoder."""
 
     engine: ClassVar[Literal["forward"]] = "forward"
@@ -34,9 +32,6 @@ class Task:
         "baselines.perfect_ndcg_10",
         "parity.onnx.max_abs",
     )
-
-    def __init__(self, recipe: "Recipe") -> None:
-        self.recipe = recipe
 
     def problems(self) -> Iterator[str]:
         """What sections can contradict each other in."""
@@ -92,9 +87,3 @@ class Task:
         from pipelines.tasks.rerank.card import card
 
         return card(self.recipe, folder, metrics, parity)
-
-    def signature(self, prepared: Path) -> "Signature":
-        """What prepare stored."""
-        from data.signature import Signature
-
-        return Signature.model_validate(read_object(prepared / "index.json")["signature"])

@@ -4,18 +4,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from base.files import read_object
 from pipelines.recipe.export_section import ForwardExport
 from pipelines.tasks.interface import Card, Forward, Measured
+from pipelines.tasks.prepared import PreparedTask
 from pipelines.tasks.segmentation.config import VALUES, EvaluateConfig, MasksData, SegmentationConfig
 
 if TYPE_CHECKING:
-    from data.signature import Signature
-    from pipelines.recipe.schema import Recipe
     from pipelines.tasks.segmentation.learner import Segments
 
 
-class Task:
+class Task(PreparedTask):
     """`pipelines.tasks.interface.Task`."""
 
     engine: ClassVar[Literal["forward"]] = "forward"
@@ -30,9 +28,6 @@ class Task:
         *(f"baselines.floor_{name}" for name in VALUES),
         "parity.onnx.max_abs",
     )
-
-    def __init__(self, recipe: "Recipe") -> None:
-        self.recipe = recipe
 
     def problems(self) -> Iterator[str]:
         """What sections can contradict each other in."""
@@ -77,9 +72,3 @@ class Task:
         from pipelines.tasks.segmentation.card import card
 
         return card(self.recipe, folder, metrics)
-
-    def signature(self, prepared: Path) -> "Signature":
-        """What prepare stored."""
-        from data.signature import Signature
-
-        return Signature.model_validate(read_object(prepared / "index.json")["signature"])

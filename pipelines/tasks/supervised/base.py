@@ -5,17 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from base.errors import nearest
-from base.files import read_object
 from pipelines.tasks.interface import Card, Forward, Measured
+from pipelines.tasks.prepared import PreparedTask
 from pipelines.tasks.supervised.metrics import GAIN
 
 if TYPE_CHECKING:
-    from data.signature import Signature
-    from pipelines.recipe.schema import Recipe
     from pipelines.tasks.supervised.learner import Supervised
 
 
-class SupervisedTask:
+class SupervisedTask(PreparedTask):
     """`pipelines.tasks.interface.Task`, but for `sections` and `measured`."""
 
     engine: ClassVar[Literal["forward"]] = "forward"
@@ -23,9 +21,6 @@ class SupervisedTask:
     """Whether the answer is a label or a number."""
     values: ClassVar[tuple[str, ...]]
     """Names of what is measured of the test split, any of which may be the primary value."""
-
-    def __init__(self, recipe: "Recipe") -> None:
-        self.recipe = recipe
 
     def problems(self) -> Iterator[str]:
         """What sections can contradict each other in."""
@@ -67,12 +62,6 @@ class SupervisedTask:
         from pipelines.tasks.supervised.card import card
 
         return card(self.recipe, folder, metrics, parity)
-
-    def signature(self, prepared: Path) -> "Signature":
-        """What prepare stored."""
-        from data.signature import Signature
-
-        return Signature.model_validate(read_object(prepared / "index.json")["signature"])
 
 
 def every_name(values: tuple[str, ...], references: tuple[str, ...]) -> tuple[str, ...]:

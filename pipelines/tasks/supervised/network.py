@@ -106,12 +106,19 @@ def load(model: "BaseModel", index: dict[str, Any], checkpoint: Path) -> tuple[N
     """The trained network in evaluation mode, and its facts. Raises MetrolineError: none there, or of other data."""
     facts = read_object(checkpoint / CONFIG, hint="train again")
     network = build(_as_trained(model, facts), index, torch.Generator())
+    fill(network, checkpoint)
+    return network, facts
+
+
+def fill(network: nn.Module, checkpoint: Path) -> None:
+    """Put the checkpoint's weights into the network, in evaluation mode. Raises MetrolineError: none there, or of
+    another recipe."""
     try:
         network.load_state_dict(load_file(checkpoint / WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
         words = " ".join(str(error).split())[:200]
         raise MetrolineError(f"{checkpoint / WEIGHTS} does not fit the recipe: {words}", hint="train again") from None
-    return network.eval(), facts
+    network.eval()
 
 
 def _as_trained(model: "BaseModel", facts: dict[str, Any]) -> "BaseModel":
