@@ -88,11 +88,14 @@ def _records(name: str, folder: Path) -> tuple[dict[Key, Any], dict[Key, Any], C
         record = json.loads(data)
         if record.get("model") != name:
             continue
-        caller, time = str(record.get("caller", "")), float(record.get("time", 0.0))
-        if record["kind"] == "sample":
-            samples |= {(record["id"], item, caller): value for item, value in enumerate(record.get("inputs") or ())}
+        name_of, kind = record.get("id"), record.get("kind")
+        caller, time = str(record.get("caller", "")), float(record.get("time") or 0.0)
+        if name_of is None or kind is None:
+            found.without["records whose id or kind was redacted"] += 1
+        elif kind == "sample":
+            samples |= {(name_of, item, caller): value for item, value in enumerate(record.get("inputs") or ())}
         elif (truth := record.get("label", record.get("correction"))) is not None:
-            key = record["id"], record.get("item", 0), caller
+            key = name_of, record.get("item", 0), caller
             if time >= times.get(key, time):  # workers have segments of their own, which overlap in time
                 truths[key], times[key] = truth, time
         else:

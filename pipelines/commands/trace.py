@@ -32,6 +32,7 @@ def show(what: str, folder: Path | None, root: Path, *, as_json: bool) -> None:
         print(json.dumps({**({"request": asked} if asked else {}), **found}, indent=2, sort_keys=True))
         return
     if asked:
-        when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(asked["time"]))
+        at = asked["time"]  # None: the operator's redaction took it out
+        when = "time unknown" if at is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
         print(f"request   {what}, {when}, {len(asked['feedback'])} times judged")
     print(text(found))

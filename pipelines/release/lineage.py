@@ -130,9 +130,10 @@ def _number(value: float | None) -> str:
 def request(name: str, folder: Path) -> dict[str, Any] | None:
     """What was kept of a request: its model, version, time, and what was said of it; None: nothing."""
     records = [record for data in read(folder) if (record := json.loads(data)).get("id") == name]
-    if not records:
+    whole = [record for record in records if record.get("model") and record.get("version")]  # the rest is redacted
+    if not whole:
         return None
-    first = min(records, key=lambda record: (record["kind"] != "sample", record["time"]))
-    said = [record for record in records if record["kind"] == "feedback"]
-    return {"id": name, "model": first["model"], "version": first["version"], "time": first["time"],
-            "caller": first["caller"], "sampled": first["kind"] == "sample", "feedback": said}  # fmt: skip
+    first = min(whole, key=lambda record: (record.get("kind") != "sample", record.get("time") or 0.0))
+    said = [record for record in records if record.get("kind") == "feedback"]
+    return {"id": name, "model": first["model"], "version": first["version"], "time": first.get("time"),
+            "caller": first.get("caller"), "sampled": first.get("kind") == "sample", "feedback": said}  # fmt: skip

@@ -121,7 +121,7 @@ def _setting(text: str) -> Setting:
 
 def _distribution(kind: str, values: Sequence[Any], where: str) -> BaseDistribution:
     if kind == "choice":
-        texts = [json.dumps(value) for value in values]
+        texts = [json.dumps(value, default=str) for value in values]  # a date is what it is written as
         if len(set(texts)) < 2 or len(set(texts)) < len(texts):
             raise MetrolineError(f"{where}: it needs two choices or more, all different")
         return CategoricalDistribution(texts)

@@ -20,7 +20,7 @@ export function forecast(output, value, inputs, given) { // given: the values of
     const past = history(channel, inputs, given).slice(-Math.max(2 * ahead.length, 24));
     const gap = Array(Math.max(0, past.length - 1)).fill(null), last = past.length ? [past[past.length - 1]] : [];
     const after = (curve) => [...gap, ...last, ...curve];
-    const levels = output.quantiles.map((each) => value[channel][precise.format(each)]);
+    const levels = quantiles(value[channel]).map((key) => value[channel][key]);
     const low = precise.format(100 * output.quantiles[0]), high = precise.format(100 * output.quantiles[levels.length - 1]);
     chart.replaceChildren(...plot([past, after(ahead)], { names: ["history", "mean"], from: past.length,
       band: levels.length > 1 ? [after(levels[0]), after(levels[levels.length - 1])] : null }));
@@ -38,8 +38,12 @@ function history(channel, inputs, given) { // numbers, null: a gap; none where t
   return [];
 }
 
+function quantiles(forecast) { // their names in the answer, rising
+  return Object.keys(forecast).filter((key) => key !== "mean").toSorted((a, b) => a - b);
+}
+
 function csv(output, value) {
-  const levels = Object.keys(value[output.channels[0]]).toSorted((a, b) => (a === "mean" ? -1 : b === "mean" ? 1 : a - b));
+  const levels = ["mean", ...quantiles(value[output.channels[0]])];
   const named = output.channels.flatMap((channel) => levels.map((level) => `${channel} ${level}`));
   const columns = output.channels.flatMap((channel) => levels.map((level) => value[channel][level]));
   const lines = columns[0].map((_, step) => [step + 1, ...columns.map((column) => precise.format(column[step]))].join(","));

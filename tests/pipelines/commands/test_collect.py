@@ -70,6 +70,15 @@ def test_the_latest_feedback_of_the_caller_who_asked(project):
     assert found.without["feedback on what was not sampled"] == 1
 
 
+def test_records_without_what_redaction_took(project):
+    nameless, kindless = sample("a", {"p": 1}), said("b", label="2")
+    del nameless["id"], kindless["kind"]
+    timeless = {**said("c", label="3"), "time": None}
+    found = collect("digits", write(project / "kept", nameless, kindless, timeless, sample("c", {"p": 3})), project)
+    assert rows(found) == [{"p": 3, "digit": "3"}]
+    assert found.without["records whose id or kind was redacted"] == 2
+
+
 def test_texts(project):
     folder = write(project / "kept", sample("a", "who?", model="trec"), said("a", model="trec", label="3"))
     assert rows(collect("trec", folder, project)) == [{"text": "who?", "label": "3"}]

@@ -106,6 +106,13 @@ def test_a_request(store, tmp_path, capsys, monkeypatch):
     show("a", folder, tmp_path, as_json=False)
     told = capsys.readouterr().out
     assert told.startswith("request   a, 1970-01-01 00:00:00 UTC, 1 times judged\nrelease   digits:")
+    with Log(folder) as log:  # what a redaction may leave
+        log.append(json.dumps({**head, "id": "timeless", "kind": "sample", "time": None}).encode())
+        log.append(json.dumps({"id": "nameless", "kind": "sample"}).encode())
+    show("timeless", folder, tmp_path, as_json=False)
+    assert capsys.readouterr().out.startswith("request   timeless, time unknown, 0 times judged")
+    with pytest.raises(MetrolineError, match=r"nameless is no release in .*, and no request that was kept"):
+        show("nameless", folder, tmp_path, as_json=False)
     monkeypatch.setenv("METROLINE_FEEDBACK", str(folder))
     show("a", None, tmp_path, as_json=True)
     found = json.loads(capsys.readouterr().out)

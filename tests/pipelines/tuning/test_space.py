@@ -33,6 +33,7 @@ BAD = [
     (["train.lr=uniform(-1, 1)"], "train.lr: Input should be greater than 0"),
     (["train.optimizer=choice(adamw, adam)"], "train.optimizer: Input should be 'muon', 'adamw'"),
     (["train.warmup=int(0, 12)"], r"warmup \(12\) must be shorter than steps"),
+    (["train.lr=choice(2020-01-01, 0.1)"], "train.lr: Input should be a valid number"),
     (["model.width.inner=int(1, 2)"], "model.width: Input should be a valid integer"),
 ]
 
