@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ from typing import Any
 
 from base.yaml_files import read_yaml
 from data.fetch.sources import fetch
+from pipelines.line.environment import THREADS
 from pipelines.paths import Paths
 from pipelines.recipe import kinds
 from pipelines.recipe.load import load as load_recipe
@@ -36,10 +37,10 @@ def temporary_line(name: str = RECIPE) -> Iterator[Path]:
         yield folder
 
 
-def project(folder: Path, name: str, recipe: str = RECIPE, seed: int | None = None) -> Paths:
+def project(folder: Path, name: str, recipe: str = RECIPE, **training: Any) -> Paths:
     """A project of its own in `folder` with the recipe and the prepared data, but no checkpoint or state.
 
-    `seed`: of the training, in place of the recipe's.
+    `training`: keys of `train` that are other than the recipe's, such as `seed`.
     """
     paths = Paths(recipe, folder / name)
     paths.prepared.parent.mkdir(parents=True)
@@ -47,21 +48,23 @@ def project(folder: Path, name: str, recipe: str = RECIPE, seed: int | None = No
     recipes = paths.root / "pipelines/recipes"
     recipes.mkdir(parents=True)
     values = read_yaml(ROOT / f"pipelines/recipes/{recipe}.yaml")
-    if seed is not None:
-        values["train"]["seed"] = seed
+    values["train"] |= training
     (recipes / f"{recipe}.yaml").write_text(json.dumps(values), encoding="utf-8")  # JSON is YAML
     return paths
 
 
-def start(paths: Paths) -> subprocess.Popen[str]:
-    """Begin, or go on, to train the recipe in a process of its own."""
+def start(paths: Paths, threads: Mapping[str, str] = THREADS) -> subprocess.Popen[str]:
+    """Begin, or go on, to train the recipe in a process of its own. `threads`: variables, by default the line's."""
     command = [sys.executable, "-m", "pipelines.training.stage", paths.recipe, "--root", str(paths.root)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {name: value for name, value in os.environ.items() if name not in THREADS} | dict(threads)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
-def train(paths: Paths) -> None:
+def train(paths: Paths, threads: Mapping[str, str] = THREADS) -> None:
     """Train the recipe to its end. Raises RuntimeError with what the process said when it fails."""
-    process = start(paths)
+    process = start(paths, threads)
     output, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"training ended with {process.returncode}:\n{output}")

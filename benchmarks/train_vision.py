@@ -114,7 +114,7 @@ def train_watched(root: Path) -> None:
 def ours(folder: Path, seed: int) -> dict[str, float]:
     """Train the recipe in a process of its own; {seconds, accuracy, steps, parameters}. Seconds: of all steps until the
     target was reached."""
-    paths = project(folder, f"seed-{seed}", RECIPE, seed)
+    paths = project(folder, f"seed-{seed}", RECIPE, seed=seed)
     _itself("--ours", paths.root)
     curves = [line for line in lines(paths.checkpoint / "curves.jsonl") if "valid_accuracy" in line]
     reached = min((line["step"] for line in curves if line["valid_accuracy"] >= TARGET), default=math.inf)

@@ -29,6 +29,12 @@ PREFECT = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least there is; the zombie automation waits for three of them
 }
 
+THREADS = {
+    # PyTorch's threads that wait for each other sleep at once. By default they spin for some milliseconds: beside other
+    # work that takes the very core they wait for (benchmarks/contention.py).
+    "OMP_WAIT_POLICY": "passive",
+}
+
 
 def project_root(start: Path | None = None) -> Path:
     """The folder with `dvc.yaml` and the recipes: METROLINE_ROOT, or the nearest one from `start` (default: here) up.
@@ -55,6 +61,7 @@ def variables(root: Path) -> dict[str, str]:
     return {
         **QUIET,
         **PREFECT,
+        **THREADS,
         "PREFECT_HOME": str(state / "prefect"),
         "BENTOML_HOME": str(state / "bentoml"),
         **_user(state),
