@@ -38,6 +38,15 @@ def register(app: typer.Typer) -> None:
         """,
         epilog="The live release:  metroline trace digits\n\nA request:  metroline trace REQUEST_ID --from feedback/",
     )(trace)
+    app.command(
+        help="""Sign the live release of a recipe, so that endpoints that trust your key alone serve it.
+
+        Keys and signatures are those of minisign. With METROLINE_SIGN_KEY=FILE releases are signed as they are made; an
+        endpoint with METROLINE_TRUST=FILE.pub refuses what the key has not signed, and goes on with what it has.
+        """,
+        epilog="A pair of keys, once:  metroline sign --new-key team.key\n\n"
+        "A release:  metroline sign digits --key team.key",
+    )(sign)
 
 
 def tune(
@@ -103,3 +112,32 @@ def trace(
     from pipelines.commands.trace import show
 
     show(what, given, root, as_json=as_json)
+
+
+def sign(
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="whose live release is signed")] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="a secret key without a password; default: METROLINE_SIGN_KEY")
+    ] = None,
+    new_key: Annotated[Path | None, typer.Option(metavar="FILE", help="make one, and its public key FILE.pub")] = None,
+) -> None:
+    from base import minisign
+    from base.errors import MetrolineError
+
+    if (recipe is None) == (new_key is None):
+        raise MetrolineError("sign what?", hint="metroline sign RECIPE, or metroline sign --new-key FILE")
+    if new_key is not None:
+        beside = minisign.new(new_key.expanduser())
+        print(f"{new_key} signs: keep it to yourself\n{beside} is for METROLINE_TRUST: give it to who serves")
+        return
+    given = key.expanduser().resolve() if key else None
+    from pipelines.line import environment
+
+    root = environment.enter()
+    from pipelines.release.signing import key_of, sign_live
+    from pipelines.release.store import Store
+
+    if (secret := key_of(given)) is None:
+        raise MetrolineError("no key to sign with", hint="--key FILE, or METROLINE_SIGN_KEY=FILE")
+    assert recipe is not None
+    print(f"{sign_live(recipe, Store.of(root), secret)} is signed")

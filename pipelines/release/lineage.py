@@ -13,6 +13,7 @@ from base.errors import MetrolineError, nearest
 from base.files import read_json
 from base.segments import read
 from pipelines.recipe import gates
+from pipelines.release.signing import signer
 from pipelines.release.store import Store
 
 
@@ -61,6 +62,7 @@ def lineage(tag: str, store: Store) -> dict[str, Any]:
         "release": tag,
         "state": "live" if pointers.live == tag else "previous" if pointers.previous == tag else "kept",
         "files": dict(sorted(bundle["files"].items())),
+        "signed": signer(folder),
         "git_commit": bundle.get("git_commit"),
         "licence": bundle.get("licence"),
         "data": {"hash": bundle["data_hash"], "source": recipe.get("source")},
@@ -100,6 +102,7 @@ def text(found: dict[str, Any]) -> str:
     lines = [
         ("release", f"{found['release']} ({found['state']})"),
         ("files", f"{len(found['files'])}, hashed again now"),
+        ("signed", f"by {signed['key']}: {signed['comment']}" if (signed := found["signed"]) else "by nobody"),
         ("commit", found["git_commit"] or "unknown: the code was in no Git repository"),
         ("data", f"{data['hash']}"),
         ("", " ".join(str(each) for each in (source.get("kind"), where) if each)),

@@ -13,6 +13,7 @@ from base.errors import MetrolineError
 from base.files import write_json
 from pipelines.paths import Paths
 from pipelines.recipe import gates
+from pipelines.release import signing
 from pipelines.release.store import Pointers, Store
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def release(recipe: "Recipe", paths: Paths) -> None:
     """Release `paths.bundle` when it is whole and passes every gate; write `paths.release`.
 
     Releasing what is live already changes nothing. Raises MetrolineError: a damaged bundle, a failed gate (with a table
-    of all), a store that cannot be written; then nothing is released.
+    of all), a key that cannot be read, a store that cannot be written; then nothing is released.
     """
     bundle = manifest.verify(paths.bundle)
     if bundle["name"] != recipe.name:
@@ -31,9 +32,11 @@ def release(recipe: "Recipe", paths: Paths) -> None:
     every = tuple(dict.fromkeys((gates.floor(bundle["metrics"]), *recipe.gates)))
     results = gates.require(every, gates.measured(bundle["metrics"], bundle["parity"]))
     tag = f"{recipe.name}:{bundle['version']}"
-    store = Store.of(paths.root)
+    store, key = Store.of(paths.root), signing.key_of()
     with store.locked():
         store.put(paths.bundle, tag, labels={"data_hash": bundle["data_hash"][:12]})
+        if key is not None:
+            signing.sign(tag, store, key)
         before = store.pointers(recipe.name)
         if before.live != tag:
             store.point(recipe.name, Pointers(live=tag, previous=before.live))

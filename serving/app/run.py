@@ -148,7 +148,7 @@ def start(
         raise MetrolineError("nothing to serve: neither a bundle nor a model is given")
     settings = Settings.from_environment(child)
     tracing.check(settings.traces)
-    child[SEALS] = seals(load_all(locate(child), settings.precision))
+    child[SEALS] = seals(load_all(locate(child), settings.precision, settings.trust))
     host = "127.0.0.1" if host == "localhost" else host
     _check_keys(host, settings, child)
     port = free_port(host, port)

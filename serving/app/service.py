@@ -74,7 +74,7 @@ class Metroline:
         try:
             tracing.check(settings.traces)
             kept.check(settings)
-            os.environ[SEALS] = seals(load_all(locate(), settings.precision))
+            os.environ[SEALS] = seals(load_all(locate(), settings.precision, settings.trust))
         except MetrolineError as error:
             print(f"metroline: {error}", file=sys.stderr, flush=True)
             raise SystemExit(1) from None

@@ -49,6 +49,7 @@ class Settings:
     feedback_bytes: int = 1 << 30
     feedback_days: float = 30.0
     redact: str = ""
+    trust: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -84,6 +85,7 @@ class Settings:
             feedback_bytes=_number(environment, "feedback_bytes", 1 << 30, int, 1 << 16),
             feedback_days=_number(environment, "feedback_days", 30.0, float, 0.0),
             redact=environment.get("METROLINE_REDACT", ""),
+            trust=environment.get("METROLINE_TRUST", ""),
         )
 
     def share(self, models: int) -> "Settings":
@@ -135,6 +137,7 @@ DESCRIPTIONS = {
     "METROLINE_FEEDBACK_BYTES": "of that folder, at most; beyond it the oldest records go",
     "METROLINE_FEEDBACK_DAYS": "after which records of that folder are removed",
     "METROLINE_REDACT": "module:function that gets each record before it is kept, and returns what may be, or None",
+    "METROLINE_TRUST": "public keys of minisign, or files of them, of which one must have signed a model; unset: any",
 }
 
 

@@ -9,6 +9,7 @@ from serving.bundle import Bundle
 from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.forward.bundle import ForwardBundle
 from serving.engines.retrieve.bundle import RetrieveBundle
+from serving.trust import require
 
 KINDS: dict[str, type[Bundle]] = {"decode": DecoderBundle, "forward": ForwardBundle, "retrieve": RetrieveBundle}
 """Engine → its bundles."""
@@ -23,8 +24,10 @@ def load(path: Path, precision: str | None = None) -> Bundle:
     return bundle
 
 
-def load_all(paths: Sequence[Path], precision: str | None = None) -> list[Bundle]:
-    """Verify and read several bundles that one server is to serve by name. Raises MetrolineError, as `load` does."""
+def load_all(paths: Sequence[Path], precision: str | None = None, trust: str = "") -> list[Bundle]:
+    """Verify and read several bundles that one server is to serve by name. Raises MetrolineError, as `load` does, and
+    for one that none of the keys in `trust` has signed."""
+    require(paths, trust)
     bundles = [load(path, precision) for path in paths]
     for i, bundle in enumerate(bundles):
         if any(other.name == bundle.name for other in bundles[:i]):

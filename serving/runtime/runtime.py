@@ -71,7 +71,7 @@ class Runtime:
         from serving.runtime.loading import load
 
         settings = self.settings
-        bundles = load_all(locate(), settings.precision)
+        bundles = load_all(locate(), settings.precision, settings.trust)
         self.models = tuple(load(bundle, settings.share(len(bundles))) for bundle in bundles)
 
     @property
