@@ -2,16 +2,11 @@
 
     metroline stage prepare smollm2-sft && python -m benchmarks.sft_curve [--steps 20] [--peer PYTHON]
 
-Both see the rows of smollm2-sft's train split in the order in which they stand, 8 a step, with the same tokens and
-targets: LoRA of rank 16, α 32 on all products of SmolLM2-135M-Instruct, from the same first matrices (TRL's), AdamW
-2e-4 constant, float32, no packing, no dropout. The value is the largest difference of a step's loss; the loss on the
-test split afterwards is recorded, too. PYTHON is that of an environment with trl 1.16.0, peft 0.21.2 and torch.
+Both see the rows of smollm2-sft's train split in the order in which they stand, with the same tokens and targets, from
+the same first adapter (benchmarks/_trl.py has the settings), without packing. The value is the largest difference of a
+step's loss; the loss on the test split afterwards is recorded, too.
 """
 
-import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,34 +15,18 @@ import numpy as np
 import torch
 
 from benchmarks._report import record, report
+from benchmarks._trl import BATCH, Adapted, options, peer
 
-CHECKPOINT, PREPARED = Path("artifacts/smollm2/checkpoint"), Path("data/prepared/smollm2-sft")
-BATCH, RANK, ALPHA, RATE = 8, 16, 32, 2e-4
+PREPARED = Path("data/prepared/smollm2-sft")
 ACCEPT, ACCEPT_TEST = 1e-3, 0.01
 
 PEER = """
-import json, sys, time, torch
-from datasets import Dataset
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-checkpoint, rows, folder, steps, batch, rank, alpha, rate = sys.argv[1:9]
 split = json.load(open(rows))
-torch.manual_seed(0)
-network = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-network = get_peft_model(network, LoraConfig(r=int(rank), lora_alpha=int(alpha), target_modules="all-linear",
-                                             lora_dropout=0.0, task_type="CAUSAL_LM"))
-network.save_pretrained(folder + "/first")
-settings = SFTConfig(
-    output_dir=folder + "/run", use_cpu=True, bf16=False, gradient_checkpointing=False, packing=False,
-    completion_only_loss=True, max_length=None, per_device_train_batch_size=int(batch), max_steps=int(steps),
-    per_device_eval_batch_size=int(batch), learning_rate=float(rate), lr_scheduler_type="constant", weight_decay=0.0,
-    adam_beta2=0.999, max_grad_norm=1.0, logging_steps=1, save_strategy="no", report_to=[], seed=0,
-    train_sampling_strategy="sequential", dataloader_num_workers=0, shuffle_dataset=False,
-)
-trainer = SFTTrainer(network, settings, train_dataset=Dataset.from_list(split["train"]),
-                     processing_class=AutoTokenizer.from_pretrained(checkpoint))
+settings = SFTConfig(**settings, packing=False, completion_only_loss=True, per_device_eval_batch_size=batch,
+                     shuffle_dataset=False)
+trainer = SFTTrainer(network, settings, train_dataset=Dataset.from_list(split["train"]), processing_class=tokenizer)
 began = time.perf_counter()
 trainer.train()
 seconds = time.perf_counter() - began
@@ -81,65 +60,35 @@ def ours(first: Path, steps: int) -> dict[str, Any]:
     """The losses of so many steps, and of the test split after them, from the adapter in `first`."""
     from base.progress import Progress
     from data.text.shards import Shards
-    from models import adapter_files
-    from models.decoder.huggingface import HEAD, load, published
-    from pipelines.recipe.train_section import TrainConfig
     from pipelines.tasks.instruction.gain import chat_losses
     from pipelines.tasks.instruction.packing import alone
     from pipelines.tasks.instruction.rows import inputs, rows_of
     from pipelines.tasks.language_modelling.learner import NextToken
-    from pipelines.training.optimizers import build
 
     train, test = Shards(PREPARED, "train"), Shards(PREPARED, "test")
-    network = load(CHECKPOINT)
-    adapter_files.read(first, network, base_sha256="", published=lambda layer: published(network.config, layer))
-    for name, weight in network.named_parameters():
-        weight.requires_grad_("lora_" in name)
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
-    settings = TrainConfig(lr=RATE, betas=(0.9, 0.999), weight_decay=0.0)
-    (optimizer,) = build(settings, network, (HEAD,), bf16_units=False)
-    for group in optimizer.param_groups:
-        group["lr"] = RATE
-    objective, losses = NextToken(network, 0.0).train(), []
+    adapted = Adapted(first)
+    objective, losses = NextToken(adapted.network, 0.0).train(), []
     for step in range(steps):
         made = rows_of(train, [[chat] for chat in range(BATCH * step, BATCH * (step + 1))], 512, torch.device("cpu"))
         loss = objective(made.tokens, made.targets, cu_seqlens=made.cu_seqlens) / (made.targets >= 0).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        losses.append(loss.item())
+        losses.append(adapted.step(loss))
     rows = alone(inputs(test).tolist(), 512)
     with Progress("test", len(test), "chats") as progress:
-        nats = chat_losses(network.eval(), test, rows, 512, BATCH, progress)
+        nats = chat_losses(adapted.network.eval(), test, rows, 512, BATCH, progress)
     return {"losses": losses, "test_loss": float(nats.sum() / test.entry["targets"])}
 
 
-def peer(python: str, folder: Path, steps: int) -> dict[str, Any]:
-    """The same by TRL, which leaves its first adapter in `folder`/first. Raises RuntimeError when it fails."""
-    (folder / "rows.json").write_text(json.dumps({split: rows_of(split) for split in ("train", "test")}))
-    settings = [str(CHECKPOINT), str(folder / "rows.json"), str(folder), *map(str, (steps, BATCH, RANK, ALPHA, RATE))]
-    done = subprocess.run([python, "-c", PEER, *settings], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"TRL ended with {done.returncode}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def trl(python: str, folder: Path, steps: int) -> dict[str, Any]:
+    """TRL's losses of so many steps, of the test split after them, and its seconds."""
+    return peer(python, PEER, folder, steps, {split: rows_of(split) for split in ("train", "test")})
 
 
 def main() -> None:
     """Measure, and print the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sft_curve")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--peer", default=sys.executable, help="the Python of an environment with trl")
-    options = parser.parse_args()
-    if subprocess.run([options.peer, "-c", "import trl"], capture_output=True, check=False).returncode:
-        report(name="sft_curve", skipped="needs trl 1.16.0: --peer PYTHON", ok=True)
-    for path in (CHECKPOINT / "model.safetensors", PREPARED / "index.json"):
-        if not path.is_file():
-            report(name="sft_curve", skipped=f"needs {path}: metroline run smollm2-sft", ok=True)
+    asked = options("sft_curve", PREPARED, steps=20)
     with tempfile.TemporaryDirectory() as name:
-        theirs = peer(options.peer, Path(name), options.steps)
-        found = ours(Path(name) / "first", options.steps)
+        theirs = trl(asked.peer, Path(name), asked.steps)
+        found = ours(Path(name) / "first", asked.steps)
     record(which="trl", **theirs)
     record(which="ours", **found)
     worst = float(np.abs(np.subtract(found["losses"], theirs["losses"])).max())

@@ -5,13 +5,9 @@
 TRL trains LoRA of rank 16, α 32 on all products of SmolLM2-135M-Instruct as in `sft_curve`: 8 chats a step, AdamW 2e-4
 constant, float32. Ours is recipe smollm2-sft as it is (packed rows, its own rate and schedule, the machine's
 precision). The value is the seconds of our training steps until the loss on the test split is no higher than TRL's at
-its end; it is looked at every 5 steps, which does not count, nor do TRL's loading and its own test. PYTHON is as for
-`sft_curve`.
+its end; it is looked at every 5 steps, which does not count, nor do TRL's loading and its own test.
 """
 
-import argparse
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,7 +18,8 @@ import torch
 
 from base.progress import Progress
 from benchmarks._report import record, report
-from benchmarks.sft_curve import BATCH, CHECKPOINT, PREPARED, peer
+from benchmarks._trl import BATCH, CHECKPOINT, options
+from benchmarks.sft_curve import PREPARED, trl
 from data.text.shards import Shards
 from pipelines.recipe.load import load as load_recipe
 from pipelines.tasks.instruction.gain import chat_losses
@@ -75,18 +72,10 @@ def ours(wanted: float) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, and print the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sft_speed")
-    parser.add_argument("--epochs", type=float, default=2, help="of TRL's; less than 2: a short trial")
-    parser.add_argument("--peer", default=sys.executable, help="the Python of an environment with trl")
-    options = parser.parse_args()
-    if subprocess.run([options.peer, "-c", "import trl"], capture_output=True, check=False).returncode:
-        report(name="sft_speed", skipped="needs trl 1.16.0: --peer PYTHON", ok=True)
-    for path in (CHECKPOINT / "model.safetensors", PREPARED / "index.json"):
-        if not path.is_file():
-            report(name="sft_speed", skipped=f"needs {path}: metroline run smollm2-sft", ok=True)
-    steps = round(options.epochs * len(Shards(PREPARED, "train")) / BATCH)
+    asked = options("sft_speed", PREPARED, epochs=2.0)  # of TRL's; less: a short trial
+    steps = round(asked.epochs * len(Shards(PREPARED, "train")) / BATCH)
     with tempfile.TemporaryDirectory() as name:
-        theirs = peer(options.peer, Path(name), steps)
+        theirs = trl(asked.peer, Path(name), steps)
     record(which="trl", steps=steps, seconds=theirs["seconds"], test_loss=theirs["test_loss"])
     found = ours(theirs["test_loss"])
     ratio = found["seconds"] / theirs["seconds"]

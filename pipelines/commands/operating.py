@@ -1,4 +1,4 @@
-"""The commands around a model: search its settings, collect what its users said, say where it came from.
+"""The commands around a model: search its settings, foretell its loss, collect what users said, sign it.
 
 Declarations, as in pipelines/commands/cli.py.
 """
@@ -22,6 +22,15 @@ def register(app: typer.Typer) -> None:
         epilog='Example:  metroline tune digits --set "train.lr=loguniform(1e-4, 1e-1)" '
         '--set "model.widths=choice([64], [96], [128, 64])" --trials 40 --minutes 30',
     )(tune)
+    app.command(
+        help="""Train a recipe at several sizes and lengths, and say how its loss falls with parameters and data.
+
+        The largest run is not fitted but foretold: so far can the law be trusted. Stopped anywhere, the same command
+        goes on. What varies is written as for `metroline tune`, with single values.
+        """,
+        epilog='Example:  metroline scale speeches --set "model.width=choice(48, 96, 144, 192)" '
+        '--set "train.steps=choice(60, 120, 240)"',
+    )(scale)
     app.command(
         help="""Turn what an endpoint kept into rows with their truth, tracked by DVC, which a recipe can learn from.
 
@@ -71,6 +80,22 @@ def tune(
     from pipelines.tuning.search import Options
 
     run(recipe, settings or [], Options(trials, minutes, sampler, pruner, seed), root, Console(stderr=True))
+
+
+def scale(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="name of a file in pipelines/recipes/, without .yaml")
+    ],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=choice(...)", help="what varies (may be repeated)")
+    ] = None,
+) -> None:
+    from pipelines.line import environment
+
+    root = environment.enter()
+    from pipelines.commands.scale import scale as run
+
+    run(recipe, settings or [], root, Console(stderr=True))
 
 
 def collect(

@@ -35,10 +35,7 @@ def tune(name: str, texts: list[str], options: Options, root: Path, console: Con
         raise MetrolineError("--trials and --minutes must be above 0")
     paths = Paths(name, root)
     check_writable(root, (paths.artifacts,))
-    for entry in line.entries(name, waiting=lambda text: console.print(text, markup=False)):
-        if not entry.fresh and (entry.stage in BEFORE if entry.recipe == name else entry.stage in (*BEFORE, "train")):
-            console.print(f"{entry.named_in(name)} is stale, and runs first", highlight=False)
-            line.run_stage(entry.address, lambda text: None)
+    refresh(name, console)
     with writing(paths.artifacts):
         found = search(
             name, root, settings, options, lambda text: console.print(escape(text), highlight=False, soft_wrap=True)
@@ -56,3 +53,11 @@ def tune(name: str, texts: list[str], options: Options, root: Path, console: Con
         console.print(f"take it:  git apply {patch} && metroline run {name}", soft_wrap=True, highlight=False)
     else:
         console.print("the recipe has the best settings already", highlight=False)
+
+
+def refresh(name: str, console: Console) -> None:
+    """Run the stages before `train` that are stale. Raises MetrolineError, as they do."""
+    for entry in line.entries(name, waiting=lambda text: console.print(text, markup=False)):
+        if not entry.fresh and (entry.stage in BEFORE if entry.recipe == name else entry.stage in (*BEFORE, "train")):
+            console.print(f"{entry.named_in(name)} is stale, and runs first", highlight=False)
+            line.run_stage(entry.address, lambda text: None)

@@ -22,9 +22,10 @@ from base.files import atomic_path, read_json, write_json, write_text
 from base.yaml_files import read_text
 from pipelines.line.plots import write_table
 from pipelines.paths import Paths
-from pipelines.recipe import kinds
 from pipelines.recipe.load import RECIPES, checked, load
+from pipelines.recipe.schema import Recipe
 from pipelines.tuning import report, space
+from pipelines.tuning.identity import identify, learner_of
 from pipelines.tuning.patch import unified, with_changes
 from pipelines.tuning.space import Setting
 from pipelines.tuning.study import Method, Pruner, Sampler, Study
@@ -65,7 +66,8 @@ def search(name: str, root: Path, settings: Sequence[Setting], options: Options,
     if options.sampler == "grid":
         for setting in settings:
             setting.grid()
-    metric, better, identity = _identity(recipe, paths, settings, options)
+    metric, better = _judged(recipe, paths)
+    identity = identify(recipe, paths, settings, [options.sampler, options.pruner, options.seed])
     steps = max(recipe.train.steps, *(int(end) for s in settings if s.key == "train.steps" for end in s.ends()), 0)
     resource = (recipe.train.evaluate_every, steps)
     method = Method(options.sampler, options.pruner, options.seed, metric, better, resource)
@@ -88,24 +90,12 @@ def search(name: str, root: Path, settings: Sequence[Setting], options: Options,
         raise MetrolineError(f"another search works in {folder}", hint="wait for it, or stop it") from None
 
 
-def _identity(recipe: Any, paths: Paths, settings: Sequence[Setting], options: Options) -> tuple[str, Any, str]:
-    """What it is judged by, in which direction, and a hash of all that decides the trials but their count."""
+def _judged(recipe: Recipe, paths: Paths) -> tuple[str, Any]:
+    """What trials are judged by, and in which direction."""
     from pipelines.tasks.interface import Judged
-    from pipelines.training import first
-    from pipelines.training.stage import identify
-    from pipelines.training.state import fingerprint
 
-    files = first.folder(recipe, paths)
-    learner = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, files)
-    judged = isinstance(learner, Judged)
-    identity = fingerprint(
-        {
-            "run": identify(recipe, learner, first.hashes(files) if files is not None else {}),
-            "space": [[setting.key, repr(setting.distribution)] for setting in settings],
-            "method": [options.sampler, options.pruner, options.seed],
-        }
-    )
-    return (learner.metric, learner.better, identity) if judged else ("loss", "lower", identity)
+    learner, _ = learner_of(recipe, paths)
+    return (learner.metric, learner.better) if isinstance(learner, Judged) else ("loss", "lower")
 
 
 def _try(
