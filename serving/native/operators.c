@@ -78,7 +78,7 @@ __attribute__((visibility("default"))) Status *RegisterCustomOps(Options *option
         Domain *made = NULL;
         const Operator *all[] = {&cached_attention_operator, &add_norm_quantize_operator, &quantize_rows_operator,
                                  &swiglu_operator, &swiglu_quantize_operator, &packed_matmul_operator,
-                                 &packed_matmul_nbits_operator};
+                                 &packed_matmul_nbits_operator, &low_rank_operator, &packed_matmul_low_rank_operator};
         TRY(CREATE_DOMAIN(api)("metroline", &made));
         for (size_t i = 0; i < sizeof all / sizeof *all; i++) TRY(DOMAIN_ADD(api)(made, all[i]));
         domain = made;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "onnxruntime.h"
+#include "rows.h"
 
 #define TRY(call)                   \
     do {                            \
@@ -29,6 +30,10 @@ Status *output(const Api *api, Context *context, size_t index, const int64_t *si
 /* Do all parts of a step, in several threads if the work is worth waking them. */
 Status *share(const Api *api, const Context *context, void (*part)(void *, size_t), size_t parts, bool worth, void *step);
 
+/* What PackedMatMul is given, with its output made, and whether its work is worth threads; and that work. */
+Status *read_product(const Api *api, Context *context, Product *step, bool *worth);
+Status *share_product(const Api *api, const Context *context, Product *step, bool worth);
+
 /* Keep a copy of a node's kernel, for `destroy` to free. */
 Status *keep(const Api *api, const void *kernel, size_t size, void **made);
 
@@ -45,6 +50,7 @@ int unused(const Operator *self);
     .first_version = one_version, .last_version = one_version
 
 extern const Operator cached_attention_operator, add_norm_quantize_operator, quantize_rows_operator, swiglu_operator,
-    swiglu_quantize_operator, packed_matmul_operator, packed_matmul_nbits_operator;
+    swiglu_quantize_operator, packed_matmul_operator, packed_matmul_nbits_operator,
+    low_rank_operator, packed_matmul_low_rank_operator;
 
 #endif

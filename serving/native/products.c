@@ -15,8 +15,7 @@ enum { LEVELS, WEIGHTS, SCALE, COLUMNS, OFFSETS, INPUTS };
 enum { WORTH_SHARING = 1 << 17 }; /* products of up to 16 rows: below, waking a thread costs more than it saves */
 enum { BYTES_OF_PART = 1 << 16 }; /* of weights: they stay in a core's cache for all rows */
 
-static Status *compute(void *data, Context *context) {
-    const Api *api = *(const Api *const *)data;
+Status *read_product(const Api *api, Context *context, Product *step, bool *worth) {
     Tensor in[INPUTS];
     for (size_t i = 0; i < INPUTS; i++) TRY(input(api, context, i, &in[i]));
     const int64_t *sizes = in[WEIGHTS].sizes, blocks = sizes[0], width = 4 * sizes[1], outputs = BLOCK * blocks;
@@ -26,16 +25,27 @@ static Status *compute(void *data, Context *context) {
                        in[OFFSETS].count == outputs;
     if (!taken) return refuse(api, "metroline::PackedMatMul: sizes that it does not take");
     const int64_t part = BYTES_OF_PART / (width * BLOCK) / 4 * 4; /* blocks, four of which are done at once */
-    Product step = {
+    *step = (Product){
         .rows = in[LEVELS].count / width, .width = width, .outputs = outputs, .chunk = part ? part : 4,
         .scale = *(const float *)in[SCALE].data, .levels = in[LEVELS].data, .weights = in[WEIGHTS].data,
         .columns = in[COLUMNS].data, .offsets = in[OFFSETS].data,
     };
     in[LEVELS].sizes[rank - 1] = outputs;
-    TRY(output(api, context, 0, in[LEVELS].sizes, rank, (void **)&step.out));
-    if (!step.rows) return NULL;
-    const bool worth = in[WEIGHTS].count * (1 + step.rows / 16) >= WORTH_SHARING;
-    return share(api, context, rows()->product, (size_t)((blocks + step.chunk - 1) / step.chunk), worth, &step);
+    *worth = in[WEIGHTS].count * (1 + step->rows / 16) >= WORTH_SHARING;
+    return output(api, context, 0, in[LEVELS].sizes, rank, (void **)&step->out);
+}
+
+Status *share_product(const Api *api, const Context *context, Product *step, bool worth) {
+    const int64_t blocks = step->outputs / BLOCK;
+    return share(api, context, rows()->product, (size_t)((blocks + step->chunk - 1) / step->chunk), worth, step);
+}
+
+static Status *compute(void *data, Context *context) {
+    const Api *api = *(const Api *const *)data;
+    Product step;
+    bool worth;
+    TRY(read_product(api, context, &step, &worth));
+    return step.rows ? share_product(api, context, &step, worth) : NULL;
 }
 
 static Status *create(const Operator *self, const Api *api, const Info *info, void **made) {

@@ -9,6 +9,7 @@
 enum { MULTIPLE = 16 }; /* what widths are a multiple of */
 enum { MOST_GROUP = 16, MOST_WIDTH = 256 };
 enum { BLOCK = 16, MOST_BLOCK = 256 }; /* outputs that packed weights hold side by side; inputs that share a scale */
+enum { RANKS = 8 }; /* what ranks of adapters are a multiple of */
 enum { ROWS = 6, TILE = 32 }; /* of a tile of scores: its queries; what its keys in memory are a multiple of */
 
 typedef struct {
@@ -51,12 +52,39 @@ typedef struct {
     float *row_scales, *row_sums, *out; /* [rows, width / block]; [rows, outputs] */
 } Blocks;
 
+typedef struct {
+    int64_t first, rows, adapter; /* of the rows in `order` that one adapter's weights are read for together */
+} Together;
+
+typedef struct {
+    int64_t width, outputs, rank, layers, at, size; /* `at`: of the node's part in an adapter's `size` numbers */
+    int64_t chunk;                                  /* blocks of outputs in a part */
+    float scale;
+    const uint8_t *levels; /* or, where there are none, x */
+    const float *x, *plain;
+    const int32_t *layer_of; /* [outputs / BLOCK] */
+    const uint16_t *bank;    /* [adapters, size]; at `at`: [width / BLOCK, layers * rank, BLOCK], then
+                                [outputs / BLOCK, rank, BLOCK] */
+    const int64_t *order;    /* rows with an adapter, those of one adapter side by side */
+    const Together *together;
+    int64_t groups;
+    float *inner, *out; /* [rows, layers * rank]; [rows, outputs] */
+    bool starved;       /* a part of the work found no memory */
+} LowRank;
+
+typedef struct {
+    Product product;
+    LowRank adapters;
+} AdaptedProduct;
+
 /* Each does one of so many independent parts; the first argument is the Attention, Pointwise and so on of all. */
 typedef struct {
     void (*remember)(void *, size_t), (*answer)(void *, size_t); /* parts: rows x key heads; tiles of queries */
     void (*add_norm_quantize)(void *, size_t), (*swiglu)(void *, size_t), (*quantize_rows)(void *, size_t),
         (*swiglu_quantize)(void *, size_t), (*quantize_blocks)(void *, size_t); /* parts: rows */
     void (*product)(void *, size_t), (*block_product)(void *, size_t); /* parts: chunks of outputs */
+    void (*low_rank_inner)(void *, size_t), (*low_rank_outer)(void *, size_t); /* parts: groups; chunks of outputs */
+    void (*adapted_product)(void *, size_t); /* parts: chunks of outputs, of an AdaptedProduct */
 } Rows;
 
 extern const Rows rows_baseline, rows_avx2, rows_avx512, rows_vnni, rows_amx;

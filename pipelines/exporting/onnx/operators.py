@@ -61,9 +61,11 @@ class Body:
 
 
 def attach(proto: onnx.ModelProto, functions: Iterable[onnx.FunctionProto]) -> None:
-    """Add those functions to a model that its nodes call, and their domain."""
+    """Add those functions to a model that its nodes call, or the functions before, and their domain."""
     called = {node.op_type for node in proto.graph.node if node.domain == DOMAIN}
     for function in functions:
+        if function.name in called:
+            called |= {node.op_type for node in function.node if node.domain == DOMAIN}
         for name in sorted(called & {function.name, function.name + PORTABLE}):
             proto.functions.add().CopyFrom(function)
             proto.functions[-1].name = name

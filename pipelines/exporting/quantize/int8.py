@@ -26,6 +26,7 @@ from pipelines.exporting.onnx.fp32 import strip
 from pipelines.exporting.onnx.graph import MICROSOFT, Graph
 from pipelines.exporting.quantize import blockwise, packed, pointwise
 from pipelines.exporting.quantize.cache import quantize_cache
+from pipelines.exporting.quantize.frames import Frames, new_frames
 from pipelines.exporting.quantize.gptq import Grid, compensate
 from pipelines.exporting.quantize.rotation import NORMS
 from pipelines.exporting.quantize.smoothing import smooth
@@ -42,14 +43,17 @@ OUTLIERS = 100.0
 which write the attention sinks of its first token."""
 
 
-def export(source: Path, target: Path, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:
+def export(
+    source: Path, target: Path, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray],
+    frames: Frames | None = None,
+) -> None:  # fmt: skip
     """Quantize the graph `source` into `target`. Equal inputs give equal bytes.
 
-    `ranges`, `second`: what `ranges.measure` found in it.
+    `ranges`, `second`: what `ranges.measure` found in it; `frames`: what became of its matrices, which is added to.
     """
     proto = onnx.load(source)
     graph = Graph(proto.graph)
-    quantize(graph, ranges, second)
+    quantize(graph, ranges, second, frames)
     finish(proto, graph, target, ranges)
 
 
@@ -66,12 +70,14 @@ def finish(proto: onnx.ModelProto, graph: Graph, target: Path, ranges: Mapping[s
     target.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def quantize(graph: Graph, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:
+def quantize(
+    graph: Graph, ranges: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], frames: Frames | None = None
+) -> None:
     """Replace every product with a constant matrix, each in the way that suits its input."""
     for node in graph.products():
         if outliers(ranges[node.input[0]]):
             blockwise.quantize(graph, node, 8)
-    factors = smooth(graph, ranges)
+    factors = smooth(graph, ranges, new_frames() if frames is None else frames)
     smoothed = {name: ranges[name] / factor for name, factor in factors.items()}
     moved = {name: second[name] / np.outer(factor, factor) for name, factor in factors.items() if name in second}
     quantize_products(graph, {**ranges, **smoothed}, {**second, **moved})

@@ -16,25 +16,28 @@ import numpy as np
 import onnx
 
 from pipelines.exporting.onnx.graph import Graph
+from pipelines.exporting.quantize.frames import Frames, new_frames, orthogonal
 
 NORMS = {"RMSNormalization": 1, "SkipSimplifiedLayerNormalization": 2}
 """The operators, and which input is the gain."""
 
 
-def write(source: Path, target: Path) -> None:
-    """Write the graph of the file `source`, rotated where it can be, to `target`."""
+def write(source: Path, target: Path) -> Frames:
+    """Write the graph of the file `source`, rotated where it can be, to `target`. Returns what became of matrices."""
     proto = onnx.load(source)
     graph = Graph(proto.graph)
-    rotate(graph)
+    frames = rotate(graph)
     graph.finish()
     target.write_bytes(proto.SerializeToString(deterministic=True))
+    return frames
 
 
-def rotate(graph: Graph) -> bool:
-    """Rotate in place. False, and nothing changed: the stream is used in a way that this does not know."""
-    found = _stream(graph)
+def rotate(graph: Graph) -> Frames:
+    """Rotate in place. Returns what became of each product's matrix; nothing: the stream is used in a way that this
+    does not know, and nothing changed."""
+    frames, found = new_frames(), _stream(graph)
     if found is None:
-        return False
+        return frames
     embedding, norms, writers = found
     turn = orthogonal(graph.array(embedding.input[0]).shape[1])
     embedding.input[0] = graph.constant("embedding.turned", graph.array(embedding.input[0]) @ turn)
@@ -44,25 +47,13 @@ def rotate(graph: Graph) -> bool:
         norm.input[place] = graph.constant(f"{norm.output[0]}.gain", np.ones_like(gain))
         for product in graph.readers(norm.output[0]):
             _reweigh(graph, product, turn.T @ (gain[:, None] * graph.array(product.input[1])))
+            frames[product.output[0]].gain, frames[product.output[0]].turn_in = gain, len(turn)
     for product in writers:
         _reweigh(graph, product, graph.array(product.input[1]) @ turn)
+        frames[product.output[0]].turn_out = frames[product.output[0]].turned = len(turn)
     for attention in graph.of_type("GroupQueryAttention"):
-        _rotate_values(graph, attention)
-    return True
-
-
-def orthogonal(width: int) -> np.ndarray:
-    """An orthogonal matrix [width, width] that mixes all channels: Hadamard's for the part of the width that is a power
-    of two, a cosine transform for the rest, and fixed random signs."""
-    odd = width // (width & -width)
-    rows, columns = np.arange(odd)[:, None], np.arange(odd)[None]
-    matrix = np.cos(np.pi * rows * (2 * columns + 1) / (2 * odd)) * np.sqrt(2 / odd)
-    matrix[0] /= np.sqrt(2)
-    while len(matrix) < width:
-        matrix = np.block([[matrix, matrix], [matrix, -matrix]]) / np.sqrt(2)
-    signs = np.where(np.random.default_rng(0).random(width) < 0.5, -1.0, 1.0)
-    turn: np.ndarray = (matrix * signs).astype(np.float32)
-    return turn
+        _rotate_values(graph, attention, frames)
+    return frames
 
 
 def _stream(graph: Graph) -> tuple[onnx.NodeProto, list[onnx.NodeProto], list[onnx.NodeProto]] | None:
@@ -116,7 +107,7 @@ def _plain(graph: Graph, norm: onnx.NodeProto, width: int) -> bool:
     return all(graph.is_product(node) and node.input[0] == norm.output[0] for node in readers)
 
 
-def _rotate_values(graph: Graph, attention: onnx.NodeProto) -> None:
+def _rotate_values(graph: Graph, attention: onnx.NodeProto, frames: Frames) -> None:
     """Turn each head's values and turn back what the product after attention reads; other shapes are left."""
     heads, width = graph.shapes[attention.input[3]][1::2]
     maker = graph.maker.get(attention.input[2] or attention.input[0])
@@ -131,6 +122,8 @@ def _rotate_values(graph: Graph, attention: onnx.NodeProto) -> None:
     _reweigh(graph, maker, np.concatenate([weight[:, : -heads * width], values.reshape(len(weight), -1)], axis=1))
     after = graph.array(readers[0].input[1])
     _reweigh(graph, readers[0], (turn.T @ after.reshape(-1, width, after.shape[1])).reshape(after.shape))
+    frames[maker.output[0]].turn_out, frames[maker.output[0]].turned = width, heads * width
+    frames[readers[0].output[0]].turn_in = width
 
 
 def _reweigh(graph: Graph, product: onnx.NodeProto, weight: np.ndarray) -> None:

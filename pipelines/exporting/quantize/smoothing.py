@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from pipelines.exporting.onnx.graph import Graph
+from pipelines.exporting.quantize.frames import Frames
 
 STRENGTH = 0.4
 """How much of the outliers moves into the weights: the a above. On SmolLM2-135M 0.3 to 0.5 are equally good."""
@@ -20,8 +21,9 @@ LARGEST = 100.0
 """Bound of the factors either way, around their geometric mean: a dead channel must not take it all."""
 
 
-def smooth(graph: Graph, ranges: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Smooth every input of a product that is a multiple of another product. `ranges`: see `ranges.measure`.
+def smooth(graph: Graph, ranges: Mapping[str, np.ndarray], frames: Frames) -> dict[str, np.ndarray]:
+    """Smooth every input of a product that is a multiple of another product. `ranges`: see `ranges.measure`; `frames`
+    are told what became of matrices.
 
     Returns the factors [K] that inputs were divided by.
     """
@@ -37,6 +39,7 @@ def smooth(graph: Graph, ranges: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
         factors = _factors(ranges[name], np.abs(weight).max(1))
         product.input[1] = graph.constant(f"{product.output[0]}.smooth", weight * factors[:, None])
         source.input[1] = graph.constant(f"{source.output[0]}.divided", graph.array(source.input[1]) / factors)
+        frames[product.output[0]].gain, frames[source.output[0]].factor = factors, 1 / factors
         divided[name] = factors
     return divided
 

@@ -3,19 +3,21 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from pipelines.exporting.adapters import operators as adapters
 from pipelines.exporting.onnx import operators
 from pipelines.exporting.quantize import cache as quantized_cache
 from pipelines.exporting.quantize import packed, pointwise
 from serving.native import library, register
 
 TYPES = {"float32": TensorProto.FLOAT, "int8": TensorProto.INT8, "uint8": TensorProto.UINT8,
-         "int32": TensorProto.INT32, "int64": TensorProto.INT64}  # fmt: skip
+         "int32": TensorProto.INT32, "int64": TensorProto.INT64, "bfloat16": TensorProto.BFLOAT16}  # fmt: skip
 OPSET = 23
 
 needs_kernels = pytest.mark.skipif(
@@ -27,7 +29,7 @@ def session(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, s
             constants: Collection[str] = (), **attributes: Any) -> onnxruntime.InferenceSession:  # fmt: skip
     """Open the operator. `feeds`: by input name, in order, None for one left out; their ranks and types count, and of
     those in `constants` the numbers."""
-    functions = [*pointwise.functions(OPSET), *packed.functions(OPSET)]
+    functions = [*adapters.functions(OPSET), *pointwise.functions(OPSET), *packed.functions(OPSET)]
     if kind == "CachedAttention":
         heads, scale = attributes["kv_num_heads"], feeds["key_scale"]
         cosine = feeds["cos"]
@@ -68,4 +70,14 @@ def run(kind: str, feeds: dict[str, np.ndarray | None], outputs: dict[str, str],
         constants: Collection[str] = (), **attributes: Any) -> list[np.ndarray]:  # fmt: skip
     """The operator's outputs."""
     opened = session(kind, feeds, outputs, kernels, threads, constants, **attributes)
-    return opened.run(None, {name: x for name, x in feeds.items() if x is not None and name not in constants})
+    return answer(opened, {name: x for name, x in feeds.items() if name not in constants})
+
+
+def answer(opened: onnxruntime.InferenceSession, feeds: dict[str, np.ndarray | None]) -> list[np.ndarray]:
+    """The outputs for these inputs; NumPy's own interface knows no bfloat16."""
+    values = {
+        name: onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(x.view(np.uint16), TensorProto.BFLOAT16)
+        if x.dtype == ml_dtypes.bfloat16 else onnxruntime.OrtValue.ortvalue_from_numpy(x)
+        for name, x in feeds.items() if x is not None
+    }  # fmt: skip
+    return [each.numpy() for each in opened.run_with_ort_values(None, values)]

@@ -12,6 +12,7 @@ import pytest
 from serving import native
 from tests.serving.native import single_operator
 from tests.serving.native import test_cached_attention as attention
+from tests.serving.native import test_low_rank as low_rank
 from tests.serving.native import test_products as products
 
 SOURCES = Path(native.__file__).parent
@@ -64,6 +65,8 @@ def test_each_level_computes_the_same(level: str, tmp_path: Path, monkeypatch: p
         for bits, block in products.BLOCKS:
             products.check_blocks(rows, 192, 80, bits, block)
     products.check_rows_alone()
+    for rows, ids in ((1, [2, 0, 2, 1, 2, 2]), (7, [3])):
+        low_rank.check(rows, low_rank.CASES[1], ids)
 
 
 STARVED = """#include <stdlib.h>
@@ -90,6 +93,9 @@ def test_memory_that_runs_out_is_said(most: int, tmp_path: Path, monkeypatch: py
     feeds, attributes, _ = products.draw_blocks(16, 512, 16, 8, 64)
     with pytest.raises(Exception, match="out of memory"):
         single_operator.run("PackedMatMulNBits", feeds, products.OUT, True, constants=products.OF_BLOCKS, **attributes)
+    adapted, _, _ = low_rank.draw(32, *low_rank.CASES[2], [1])
+    with pytest.raises(Exception, match="out of memory"):
+        single_operator.run("LowRank", adapted, products.OUT, True, **low_rank.attributes(*low_rank.CASES[2]))
 
 
 def test_nothing_but_the_entry_is_visible() -> None:

@@ -9,16 +9,16 @@ import pytest
 from onnx import helper
 
 from pipelines.exporting.onnx.graph import Graph
-from pipelines.exporting.quantize import probe, rotation
+from pipelines.exporting.quantize import frames, probe, rotation
 from pipelines.paths import Paths
 
 
 @pytest.mark.parametrize("width", [1, 3, 16, 96, 576])
 def test_the_matrix_is_orthogonal_and_mixes_all_channels(width: int) -> None:
-    turn = rotation.orthogonal(width).astype(np.float64)
+    turn = frames.orthogonal(width).astype(np.float64)
     assert np.abs(turn @ turn.T - np.eye(width)).max() < 1e-5
     assert np.abs(turn).max() <= np.sqrt(2 / width) + 1e-6
-    assert (rotation.orthogonal(width) == rotation.orthogonal(width)).all()
+    assert (frames.orthogonal(width) == frames.orthogonal(width)).all()
 
 
 def logits(path: Path, tokens: np.ndarray) -> np.ndarray:
