@@ -117,7 +117,7 @@ def engine_request(
         grammar = request.response_format.grammar()
     return EngineRequest(
         id=request_id, prompts=prompts, n=n, max_tokens=max_tokens, sampling=sampling, stop=tuple(stops),
-        ignore_eos=bool(request.ignore_eos), grammar=grammar,
+        ignore_eos=bool(request.ignore_eos), grammar=grammar, adapter=served.adapter,
         deadline=request.timeout, **more,
     )  # fmt: skip
 
@@ -156,7 +156,7 @@ async def _chunks(job: Job) -> AsyncIterator[bytes]:
                             texts[step.choice] = TextEvents(partial(answer.chunk, step.choice, events=[]))
                         yield texts[step.choice](step.text)
         finally:
-            _note(job.fields, stream, tokens_out)
+            _note(job, stream, tokens_out)
     if job.usage:
         yield event(answer.last(_usage(job.tokens_in, tokens_out)))
     yield DONE
@@ -182,7 +182,7 @@ async def _whole(job: Job) -> Response:
                     if job.wanted.logprobs is not None:
                         tokens.setdefault(step.choice, []).append(step)
         finally:
-            _note(job.fields, stream, tokens_out)
+            _note(job, stream, tokens_out)
     ordered = [choices[index] for index in sorted(choices)]
     return JSONResponse(job.answer.whole(ordered, _usage(job.tokens_in, tokens_out)))
 
@@ -191,8 +191,10 @@ def _usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
     return {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
 
 
-def _note(fields: dict[str, Any], stream: "Stream", tokens_out: int) -> None:
-    """What the log says about a completion."""
+def _note(job: Job, stream: "Stream", tokens_out: int) -> None:
+    """What the log says about a completion, and its model counts."""
+    fields = job.fields
+    job.served.answered(job.tokens_in, tokens_out)
     fields["completion_tokens"] = tokens_out
     started = stream.started or time.monotonic()
     fields["queue_seconds"] = round(started - stream.submitted, 4)

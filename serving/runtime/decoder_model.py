@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from serving.engines.decode.adapters import NONE, Adapter
 from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.call_styles import CallStyle, style_of
 from serving.engines.decode.drift import Drift
@@ -16,7 +17,7 @@ from serving.engines.threads import threads_for
 from serving.http.settings import Settings
 from serving.runtime.loaded_model import LoadedModel
 from serving.runtime.memory import release_memory
-from serving.runtime.metrics import Metrics
+from serving.runtime.metrics import AdapterMetrics, Metrics
 from serving.runtime.precision import settle
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ class DecoderModel(LoadedModel):
 
     bundle: DecoderBundle
     engine: Engine
-    metrics: Metrics
+    metrics: Metrics | AdapterMetrics
     vocabulary: Vocabulary
     chats: "Chats | None"
     """How its chats are written; None: it was not trained for chats."""
     calls: CallStyle | None
     """How it calls tools; None: its template shows none, or calls are written in a form that is not known."""
+    adapter: Adapter = NONE
+    """What its requests go through beside the base's weights."""
 
     def describe(self) -> dict[str, Any]:
         """What /v1/models says about it."""
@@ -47,7 +50,30 @@ class DecoderModel(LoadedModel):
         return super().describe() | {
             "context": bundle.context, "max_tokens": bundle.max_tokens, "vocab_size": bundle.vocab_size,
             "chat": self.chats is not None, "tools": self.calls and self.calls.name,
+            **({"adapters": bundle.adapters} if bundle.adapters else {}),
         }  # fmt: skip
+
+    def answered(self, tokens_in: int, tokens_out: int) -> None:
+        """A request has ended. What the engine has counted already is not counted again."""
+
+
+@dataclass(frozen=True)
+class AdapterModel(DecoderModel):
+    """An adapter over a loaded decoder: its engine and tokenizer, but a name, version and metrics of its own."""
+
+    metrics: AdapterMetrics
+    parent: str = ""
+    """The base's name."""
+
+    def describe(self) -> dict[str, Any]:
+        """The same, and `parent`, as vLLM has it."""
+        described = super().describe() | {"parent": self.parent}
+        described.pop("adapters")
+        return described
+
+    def answered(self, tokens_in: int, tokens_out: int) -> None:
+        """See DecoderModel."""
+        self.metrics.answered(tokens_in, tokens_out)
 
 
 def load(bundle: DecoderBundle, settings: Settings) -> DecoderModel:

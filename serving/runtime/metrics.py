@@ -212,6 +212,22 @@ class Metrics(ModelMetrics):
         self._drift.set(drift)
 
 
+class AdapterMetrics(ModelMetrics):
+    """The series of an adapter. Its base's engine counts its steps and tokens with all others."""
+
+    def __init__(self, bundle: Bundle, registry: Any = None) -> None:
+        """See ModelMetrics."""
+        super().__init__(bundle, registry)
+        self._tokens_in = self.counter("adapter_tokens_in_total", "Tokens of prompts to an adapter")
+        self._tokens_out = self.counter("adapter_tokens_out_total", "Tokens generated with an adapter")
+        self._requests.labels(**self._labels, route="/v1/completions", status="200")
+
+    def answered(self, tokens_in: int, tokens_out: int) -> None:
+        """A request has ended."""
+        self._tokens_in.inc(tokens_in)
+        self._tokens_out.inc(tokens_out)
+
+
 def observe_all(histogram: Any, values: Sequence[float]) -> None:
     """What `histogram.observe` does for each value, at the price of one where they are alike, as those of steps are.
 

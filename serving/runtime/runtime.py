@@ -67,12 +67,15 @@ class Runtime:
 
     def _load(self) -> None:
         from serving.bundle import locate
+        from serving.runtime.adapters import attach, divide
         from serving.runtime.bundles import load_all
         from serving.runtime.loading import load
 
         settings = self.settings
-        bundles = load_all(locate(), settings.precision, settings.trust)
-        self.models = tuple(load(bundle, settings.share(len(bundles))) for bundle in bundles)
+        bundles, adapters = divide(load_all(locate(), settings.precision, settings.trust))
+        if not bundles:
+            raise MetrolineError("an adapter is served with its base", hint=f"metroline serve {adapters[0].base}")
+        self.models = attach([load(bundle, settings.share(len(bundles))) for bundle in bundles], adapters)
 
     @property
     def alive(self) -> bool:
@@ -88,7 +91,8 @@ class Runtime:
         return all(served.engine.alive for served in self.models)
 
     def pick(self, model: str | None, engine: str | None = None) -> "LoadedModel":
-        """The model that a request names, as name or name:version; for None the first one, of `engine` if there is one.
+        """The model that a request names, as name or name:version, an adapter as base:adapter; for None the first one,
+        of `engine` if there is one.
 
         Raises ApiError 404.
         """

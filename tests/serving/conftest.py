@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from serving.app.run import Server, start
 from serving.engines.decode import drift
 from serving.engines.decode.engine import Engine
-from tests.serving import forward_bundles, tiny_bundle
+from tests.serving import adapter_bundles, forward_bundles, tiny_bundle
 from tests.serving.engines.decode import engines
 
 
@@ -46,6 +47,19 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mood(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Texts → one of two labels."""
     return forward_bundles.texts(tmp_path_factory.mktemp("mood") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """A base with room for four adapters, and two adapters, `loud` and `low` (of a lower rank)."""
+    folder = tmp_path_factory.mktemp("adapted")
+    (folder / "base").mkdir()
+    model = adapter_bundles.base(folder / "base")
+    made = [
+        adapter_bundles.adapter(folder / name, folder / "base", name, adapter_bundles.draw(deepcopy(model), seed, rank))
+        for name, seed, rank in (("loud", 1, 8), ("low", 2, 3))
+    ]
+    return folder / "base", *made
 
 
 @pytest.fixture(scope="session")

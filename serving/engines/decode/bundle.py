@@ -26,6 +26,8 @@ class DecoderBundle(Bundle):
     head_dim: int
     """Of the key/value cache, else 0."""
     vocab_size: int
+    adapters: int
+    """How many adapters its graphs have room for; 0: none, and they take no such inputs."""
     form: TextForm
     """How the text is written that it was trained on, and so its prompts."""
 
@@ -47,6 +49,7 @@ class DecoderBundle(Bundle):
             "cache": cache,
             **{name: int(model[name]) if cache == "kv" else 0 for name in shape},
             "vocab_size": int(model["vocab_size"]),
+            "adapters": int(model.get("adapters", 0)),
             "form": _form(serving.get("clean", {})),
         }
 

@@ -2,8 +2,9 @@
 
 `KeyValueCache` is the memory, `Slots` the book-keeping. A slot that was left still holds the beginning of its prompt: a
 new request with the same beginning (a shared system prompt) takes it from there, in place or by copying, instead of
-computing it. Only whole prefill chunks are taken over, because those hold the very bits that the request itself would
-have computed; so a hit changes no result. Least recently used slots are given up first. It runs no model.
+computing it; if it goes through the same adapter, for another one's keys and values are others. Only whole prefill
+chunks are taken over, because those hold the very bits that the request itself would have computed; so a hit changes no
+result. Least recently used slots are given up first. It runs no model.
 """
 
 import mmap
@@ -83,6 +84,7 @@ class Slots:
         self._wanted = [0] * self.count  # tokens that the sequence in it may come to
         self._room = [0] * self.count  # tokens of memory: what is wanted, or more that one before has left behind
         self._prefix: list[tuple[int, ...]] = [()] * self.count
+        self._owner = [""] * self.count  # the adapter that computed it
         self._used = [0] * self.count
         self._clock = 0
 
@@ -100,8 +102,9 @@ class Slots:
         """A sequence of that many tokens may come in now."""
         return self.free > 0 and self.reserved + tokens <= self.budget
 
-    def take(self, prompt: tuple[int, ...], tokens: int) -> tuple[int, list[tuple[int, int]]]:
+    def take(self, prompt: tuple[int, ...], tokens: int, owner: str = "") -> tuple[int, list[tuple[int, int]]]:
         """Reserve a slot for a sequence that `fits`. Returns it, and what must be released first: (slot, tokens kept).
+        `owner`: the key of its adapter.
 
         Sequences stay side by side, because one step runs a range of slots; among equals the slot that holds the
         beginning of the prompt is best, then the one that was used longest ago.
@@ -111,7 +114,7 @@ class Slots:
 
         def cost(slot: int) -> tuple[int, int, int]:
             width = max(high, slot) - min(low, slot) if busy else 0
-            return width, -self._common(slot, prompt), self._used[slot]
+            return width, -self._common(slot, prompt, owner), self._used[slot]
 
         slot = min((each for each in range(self.count) if not self._busy[each]), key=cost)
         self._busy[slot], self._wanted[slot] = True, tokens
@@ -132,15 +135,17 @@ class Slots:
         self._busy[slot], self._wanted[slot] = False, 0
         self._touch(slot)
 
-    def match(self, prompt: tuple[int, ...], own: int) -> tuple[int, int]:
+    def match(self, prompt: tuple[int, ...], own: int, owner: str = "") -> tuple[int, int]:
         """The slot that holds most of the beginning of `prompt`, and how many tokens; at least one is left over.
 
-        `own`: the slot that it is for, which is best among equals.
+        `own`: the slot that it is for, which is best among equals; `owner`: the key of its adapter.
         """
-        best = max([own, *range(self.count)], key=lambda slot: self._common(slot, prompt))
-        return best, self._common(best, prompt)
+        best = max([own, *range(self.count)], key=lambda slot: self._common(slot, prompt, owner))
+        return best, self._common(best, prompt, owner)
 
-    def _common(self, slot: int, prompt: tuple[int, ...]) -> int:
+    def _common(self, slot: int, prompt: tuple[int, ...], owner: str) -> int:
+        if owner != self._owner[slot]:
+            return 0
         held, chunk = self._prefix[slot], self._chunk
         borders = range(0, min(len(held), len(prompt) - 1) + 1, chunk)
         for start, end in pairwise(borders):
@@ -148,10 +153,10 @@ class Slots:
                 return start
         return borders[-1] if borders else 0
 
-    def holds(self, slot: int, tokens: tuple[int, ...]) -> None:
-        """The slot's cache now begins with `tokens`; whole chunks of them can be reused."""
+    def holds(self, slot: int, tokens: tuple[int, ...], owner: str = "") -> None:
+        """The slot's cache now begins with `tokens`; whole chunks of them can be reused, by the same `owner`."""
         most = min(len(tokens), self.capacity - 1)  # a position stays free for `held`
-        self._prefix[slot] = tokens[: most // self._chunk * self._chunk]
+        self._prefix[slot], self._owner[slot] = tokens[: most // self._chunk * self._chunk], owner
 
     def held(self, slot: int) -> int:
         """Below the capacity: how many tokens at its beginning others may reuse. Nothing may be written before that."""
@@ -171,6 +176,7 @@ class Slots:
         self._wanted[target], self._wanted[source] = self._wanted[source], 0
         self._room[target], self._room[source] = max(self._room[source], self._room[target]), 0
         self._prefix[target], self._prefix[source] = self._prefix[source], ()
+        self._owner[target], self._owner[source] = self._owner[source], ""
         self._touch(target)
 
     def _touch(self, slot: int) -> None:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from serving.engines.decode.adapters import Bank
 from serving.engines.decode.drift import Drift
 from serving.engines.decode.grammar import Grammar, Grammars, Matcher
 from serving.engines.decode.graph import Graph
@@ -82,6 +83,11 @@ class Engine(Steps):
         """Nothing is waiting or being generated."""
         scheduler = self._scheduler
         return not scheduler.waiting and not scheduler.running and not scheduler.compiling
+
+    @property
+    def bank(self) -> Bank | None:
+        """The weights of adapters; None: the graph has no room for any."""
+        return self._graph.bank
 
     def submit(self, request: Request) -> Stream:
         """Queue a request. Raises ApiError: 429 when the queue is full, 503 after `abort`.

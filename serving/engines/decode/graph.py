@@ -15,6 +15,7 @@ import onnxruntime as ort
 
 from base.errors import MetrolineError
 from base.processor import saturates
+from serving.engines.decode.adapters import Bank
 from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.decode.cache import KeyValueCache, Part
 from serving.native import register
@@ -49,13 +50,18 @@ class Graph:
         # the core that the event loop and the sampler need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        self.native = native and bundle.precision != "fp32" and register(options)
+        self.native = native and (bundle.precision != "fp32" or bundle.adapters > 0) and register(options)
         try:
             self._session = ort.InferenceSession(str(bundle.graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions have no common public base
             raise MetrolineError(f"{bundle.graph}: ONNX Runtime cannot load it: {error}") from None
         self.context, self.vocab_size, self.slots = bundle.context, bundle.vocab_size, slots
-        parts = _parts(bundle, self._session.get_inputs())
+        inputs = {value.name: value for value in self._session.get_inputs()}
+        parts = _parts(bundle, inputs)
+        self.bank = Bank(bundle.adapters, inputs["adapters"].shape[1]) if bundle.adapters else None
+        """The weights of adapters; None: the graph has no room for any."""
+        self._adapters = np.zeros(slots, np.int32)
+        self._adapter = np.zeros(1, np.int32)
         self.cache = KeyValueCache(parts, slots, bundle.context)
         self._quantized = bundle.precision != "fp32"
         self._tokens = np.zeros((slots, 1), np.int64)
@@ -74,17 +80,18 @@ class Graph:
         self.extend(0, nought, 0, nought[:1])
         self.decode(0, [0] * self.slots, [0] * self.slots)
 
-    def decode(self, first: int, tokens: list[int], positions: list[int]) -> Array:
+    def decode(self, first: int, tokens: list[int], positions: list[int], adapters: list[int] | None = None) -> Array:
         """Put one token into each of the slots from `first` on, at `positions` [B], all below the context.
 
-        A negative token: it is nobody's turn; what is then written at its position is overwritten later.
+        A negative token: it is nobody's turn; what is then written at its position is overwritten later. `adapters`
+        [B]: rows of the bank, where there is one; None: the base alone.
 
         Returns logits [B, V] of the tokens that follow.
         """
         count = len(tokens)
         binding = self._steps.get((first, count))
         if binding is None:
-            binding = self._bind(first, count)
+            binding = self._bind(first, count, self._adapters[:count])
             for name, array in (("input_ids", self._tokens), ("seqlens_k", self._lengths), ("logits_at", self._rows)):
                 binding.bind_ortvalue_input(name, _shared(array[:count]))
             binding.bind_ortvalue_output("logits", _shared(self._logits[:count]))
@@ -92,17 +99,21 @@ class Graph:
         np.maximum(tokens, 0, out=self._tokens[:count, 0])
         self._lengths[:count] = positions
         self._total[...] = max(positions) + 1
+        if self.bank:
+            self._adapters[:count] = adapters or 0
         self._session.run_with_iobinding(binding)
         return self._logits[:count]
 
-    def extend(self, slot: int, tokens: Array, start: int, rows: Array) -> Array:
-        """Put `tokens` [S] into a slot from position `start` on; start + S is at most the context.
+    def extend(self, slot: int, tokens: Array, start: int, rows: Array, adapter: int = 0) -> Array:
+        """Put `tokens` [S] into a slot from position `start` on; start + S is at most the context. `adapter`: a row of
+        the bank.
 
         Returns logits [len(rows), V] of the tokens that follow those at `rows` of `tokens`.
         """
         binding = self._extends.get(slot)
         if binding is None:
-            binding = self._extends[slot] = self._bind(slot, 1)
+            binding = self._extends[slot] = self._bind(slot, 1, self._adapter)
+        self._adapter[0] = adapter
         end, wanted = start + len(tokens), len(rows)
         if not wanted and self._quantized:  # their kernels take no empty batch
             rows = np.zeros(1, np.int64)
@@ -124,9 +135,12 @@ class Graph:
             self._session.run_with_iobinding(binding)
         return logits[:wanted]
 
-    def _bind(self, first: int, count: int) -> ort.IOBinding:
-        """Bind a range of slots; the binding keeps the memory alive."""
+    def _bind(self, first: int, count: int, adapters: Array) -> ort.IOBinding:
+        """Bind a range of slots; the binding keeps the memory alive. `adapters` [count]: the memory that says which."""
         binding = self._session.io_binding()
+        if self.bank:
+            binding.bind_ortvalue_input("adapters", self.bank.shared())
+            binding.bind_ortvalue_input("adapter", _shared(adapters))
         binding.bind_ortvalue_input("total_sequence_length", _shared(self._total))
         for name, array in self.cache.arrays.items():
             value = _shared(array[first : first + count])
@@ -140,12 +154,11 @@ def _shared(array: Array) -> ort.OrtValue:
     return ort.OrtValue.ortvalue_from_numpy(array)
 
 
-def _parts(bundle: DecoderBundle, inputs: list[Any]) -> dict[str, Part]:
+def _parts(bundle: DecoderBundle, found: dict[str, Any]) -> dict[str, Part]:
     """The cache's parts by name, from the graph's inputs [batch, heads, past, width]."""
-    found = {value.name: value for value in inputs}
     names = [f"{i}.{part}" for i in range(bundle.layers) for part in ("key", "value")]
     expected = {"input_ids", "seqlens_k", "total_sequence_length", "logits_at"}
-    expected |= {f"past_key_values.{name}" for name in names}
+    expected |= {f"past_key_values.{name}" for name in names} | ({"adapters", "adapter"} if bundle.adapters else set())
     if set(found) != expected:
         raise MetrolineError(f"{bundle.graph}: inputs {sorted(set(found) ^ expected)} are missing or too many")
     parts = {}

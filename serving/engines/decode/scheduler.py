@@ -120,7 +120,7 @@ class Scheduler:
                 fail(stream)
                 continue
             self.waiting.popleft()
-            slot, released = self.slots.take(prompt, tokens)
+            slot, released = self.slots.take(prompt, tokens, request.adapter.key)
             run = Running(stream, sequence, slot, prompt)
             self.running.append(run)
             stream.next_choice += 1

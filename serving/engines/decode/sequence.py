@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from serving.engines.decode.adapters import NONE, Adapter
 from serving.engines.decode.detokenizer import Detokenizer
 from serving.engines.decode.grammar import Grammar, Matcher
 from serving.engines.decode.sampling import Sampler, SamplingParameters, likeliest, log_softmax
@@ -37,6 +38,7 @@ class Request:
     """Go on after the end-of-text token (for benchmarks)."""
     grammar: Grammar | None = None
     """What the text must look like."""
+    adapter: Adapter = NONE
     deadline: float | None = None
     """Seconds that it may take, waiting included; None: as long as the engine allows. Never longer than that."""
 

@@ -42,6 +42,8 @@ class StateGraph:
 
     native = False
     rewinds = False
+    bank = None
+    """Such graphs have no room for adapters."""
 
     def __init__(self, bundle: DecoderBundle, threads: int, slots: int = 1, native: bool = True) -> None:
         """Load the graph and make room for the states of `slots` sequences. There are no kernels of ours for it.
@@ -64,10 +66,10 @@ class StateGraph:
         self.extend(0, np.zeros(1, np.int64), 0, np.zeros(1, np.int64))
         self.decode(0, [0] * self.slots, [1] * self.slots)
 
-    def decode(self, first: int, tokens: list[int], positions: list[int]) -> Array:
+    def decode(self, first: int, tokens: list[int], positions: list[int], adapters: list[int] | None = None) -> Array:
         """Put one token into each of the slots from `first` on; the state of a slot whose token is negative stays.
 
-        Returns logits [B, V] of the tokens that follow. `positions` are a key/value cache's matter.
+        Returns logits [B, V] of the tokens that follow. `positions` are a key/value cache's matter, `adapters` too.
         """
         rows = np.arange(first, first + len(tokens))
         live = np.array(tokens) >= 0
@@ -78,7 +80,7 @@ class StateGraph:
             array[rows[live]] = after[name][live]
         return logits
 
-    def extend(self, slot: int, tokens: Array, start: int, rows: Array) -> Array:
+    def extend(self, slot: int, tokens: Array, start: int, rows: Array, adapter: int = 0) -> Array:
         """Put `tokens` [S] into a slot, which is made empty first when `start` is 0.
 
         Returns logits [len(rows), V] of the tokens that follow those at `rows` of `tokens`.

@@ -109,9 +109,11 @@ class Steps:
         targets = run.window[start + 1 : end + 1]
         first = targets[: max(0, self._drift.tokens - 1 - start)] if run.loss is not None else ()
         rows = [*range(len(first if counted is None else targets)), *([end - start - 1] if last else [])]
-        logits = self._graph.extend(run.slot, np.array(run.window[start:end]), start, np.array(rows, np.int64))
+        logits = self._graph.extend(
+            run.slot, np.array(run.window[start:end]), start, np.array(rows, np.int64), request.adapter.row
+        )
         run.length = end
-        self._slots.holds(run.slot, run.window[:end])
+        self._slots.holds(run.slot, run.window[:end], request.adapter.key)
         if counted is not None:
             run.scores += score(logits[: len(targets)], targets, counted)
         if run.loss is not None and first:
@@ -144,17 +146,17 @@ class Steps:
 
     def _reuse(self, run: Running, whole: bool) -> None:
         """Take the beginning of the window from a slot that holds it. `whole`: all of it is to be computed anew."""
-        run.begun, found = True, 0
+        run.begun, found, adapter = True, 0, run.stream.request.adapter
         if not whole:
-            source, found = self._slots.match(run.window, run.slot)
+            source, found = self._slots.match(run.window, run.slot, adapter.key)
             if source != run.slot:
                 self._graph.cache.copy(source, run.slot, found)
             self._metrics.prefix(found)
         run.length = found
-        self._slots.holds(run.slot, run.window[:found])
+        self._slots.holds(run.slot, run.window[:found], adapter.key)
         sequence, request = run.sequence, run.stream.request
         first = not sequence.tokens and sequence.choice % request.n == 0
-        run.loss = 0.0 if first and not found and self._drift.due() else None
+        run.loss = 0.0 if first and not found and not adapter.row and self._drift.due() else None
 
     def _decode(self, decoding: list[Running]) -> None:
         """One token for each of them, from one call over the slots from the first to the last."""
@@ -164,7 +166,12 @@ class Steps:
             if 0 <= run.slot - low < count:
                 tokens[run.slot - low] = run.token if run.ready else -1
                 positions[run.slot - low] = max(run.length, positions[run.slot - low] if not run.begun else 0)
-        logits = self._graph.decode(low, tokens, positions)
+        adapters = None
+        if self._graph.bank:
+            adapters = [0] * count
+            for run in decoding:
+                adapters[run.slot - low] = run.stream.request.adapter.row
+        logits = self._graph.decode(low, tokens, positions, adapters)
         self._batches.append(len(decoding))
         likeliest = logits.argmax(axis=1).tolist()
         for run in decoding:
@@ -184,7 +191,8 @@ class Steps:
         if not guessed:
             return False
         tokens = np.array([run.token, *guessed])
-        logits = self._graph.extend(run.slot, tokens, run.length, np.arange(len(tokens)))
+        adapter = run.stream.request.adapter.row
+        logits = self._graph.extend(run.slot, tokens, run.length, np.arange(len(tokens)), adapter)
         accepted = 0
         for row, guess in zip(logits, [*guessed, None], strict=True):
             run.length += 1
