@@ -1,4 +1,4 @@
-"""The commands around a model: search its settings, foretell its loss, collect what users said, sign it.
+"""The commands around a model: search its settings, foretell its loss, collect what users said, retrain it, sign it.
 
 Declarations, as in pipelines/commands/cli.py.
 """
@@ -40,6 +40,16 @@ def register(app: typer.Typer) -> None:
         "Learn from it:  metroline init digits-2 --data data/collected/digits/rows.jsonl --target digit "
         "--task classification",
     )(collect)
+    app.command(
+        help="""Train a recipe again when Prometheus finds that what its model is asked has drifted.
+
+        It receives Alertmanager's notifications, with a key, and starts runs on the Prefect server, which it brings
+        along with a worker where there is none. A run pins the recipe's own files as they are by then. Repeated alerts
+        are debounced; the runs of 24 hours have a budget.
+        """,
+        epilog="Beside `metroline serve speeches`:  metroline watch speeches\n\n"
+        "And what sends the alerts:  python -m serving.monitoring.stack --receiver http://127.0.0.1:9095",
+    )(watch)
     app.command(
         help="""Say where a release came from: data, commit, recipe, gates, parity, parents; or a request that was kept.
 
@@ -119,6 +129,30 @@ def collect(
     for why, count in found.without.items():
         if count:
             print(f"left out: {count} {why}")
+
+
+def watch(
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="whose alerts lead to a run")],
+    runs_a_day: Annotated[int, typer.Option(min=0, help="of each recipe that alerts may start in 24 hours")] = 4,
+    minutes_a_day: Annotated[float, typer.Option(help="that these runs may take in all; then one is stopped")] = 240.0,
+    debounce: Annotated[float, typer.Option(help="minutes after a run in which an alert starts no other one")] = 60.0,
+    key: Annotated[
+        Path, typer.Option(help="file with the key that Alertmanager has to bring; it is made where there is none")
+    ] = Path(".metroline/watch/key"),
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets an Alertmanager elsewhere in")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0: any free one")] = 9095,
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535, help="of the Prefect server on this machine")] = 4200,
+) -> None:
+    from pipelines.line import environment
+
+    key = key.expanduser()
+    root = environment.enter()
+    from pipelines.line.watch.command import watch as run
+    from pipelines.line.watch.retraining import Limits
+
+    run(
+        root, recipes, Limits(runs_a_day, minutes_a_day, debounce), key, host=host, port=port, prefect_port=prefect_port
+    )
 
 
 def trace(

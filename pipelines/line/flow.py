@@ -19,7 +19,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
-from prefect.runtime import task_run
+from prefect.runtime import flow_run, task_run
+from prefect.states import Completed
 
 from base.errors import MetrolineError
 from base.files import read_json
@@ -27,6 +28,7 @@ from base.progress import MARKER
 from pipelines.line import deployment, environment
 from pipelines.line import dvc as line
 from pipelines.line.console import Reporter, describe, parse_progress
+from pipelines.line.pin import pin_again
 from pipelines.line.prefect_api import client
 from pipelines.line.stages import STAGES
 from pipelines.paths import Paths
@@ -79,41 +81,76 @@ def deploy(recipe: str) -> str:
         return deployment.deploy(recipe, watch)
 
 
-@flow(name="line", flow_run_name="{recipe}", persist_result=False)
-def run_line(recipe: str, force: list[str] | None = None) -> dict[str, str]:
+@task(cache_policy=NO_CACHE, persist_result=False, name="pin")
+def pin_data(recipe: str) -> tuple[Literal["fresh", "ran"], str]:
+    """Pin the recipe's own files as they are now. Returns whether they had changed, and a line about it."""
+    changed, said = pin_again(recipe)
+    _tell(said)
+    return "ran" if changed else "fresh", said
+
+
+def _run_name() -> str:
+    """`speeches`, and why it runs where somebody has said so."""
+    given = flow_run.parameters
+    return f"{given['recipe']}: {given['reason']}" if given.get("reason") else str(given["recipe"])
+
+
+@flow(name="line", flow_run_name=_run_name, persist_result=False)
+def run_line(
+    recipe: str, force: list[str] | None = None, pin: bool = False, minutes: float | None = None, reason: str = ""
+) -> Any:
     """Bring one recipe's whole line up to date.
 
     Args:
         recipe: a recipe of pipelines/recipes/.
         force: stages to run though they are fresh, such as ["train"].
+        pin: first pin the recipe's own files as they are now (`metroline init NAME --data PATH --update`).
+        minutes: that the run may take in all; none: only the stages have limits.
+        reason: why it runs, for the run's name.
 
-    Returns what became of each stage, "fresh" or "ran" (of another recipe that it begins with by its address), and as
-    "deploy" the tag of a new release.
-    Raises MetrolineError: StageFailed, bad recipes, a release that does not serve.
+    Returns what became of each stage, "fresh" or "ran" (of another recipe that it begins with by its address), of
+    "pin", and as "deploy" the tag of a new release. The state's message says so when nothing has changed.
+    Raises MetrolineError: StageFailed, bad recipes, a release that does not serve, a spent budget.
     """
     environment.enter()
     logger = get_run_logger()
+    ends = None if minutes is None else time.monotonic() + 60 * minutes
+    outcome: dict[str, str] = {}
+    pinned = ""
+    if pin:
+        outcome["pin"], pinned = pin_data(recipe)
     found = line.entries(recipe, waiting=logger.warning)
     for stage in force or []:
         if stage not in {entry.named_in(recipe) for entry in found}:
             raise MetrolineError(f"no stage {stage!r} in the line of {recipe}")
-    outcome: dict[str, str] = {}
     for entry in found:
         options = task_options(entry.stage)
+        if ends is not None:
+            left = max(ends - time.monotonic(), 0.1)
+            options["timeout_seconds"] = min(options.get("timeout_seconds", left), left)
         one = run_stage.with_options(name=entry.address, **options)
         name = entry.named_in(recipe)
         try:
             outcome[name] = one(entry.address, name in (force or []), name)
         except TimeoutError:
-            minutes, variable = options["timeout_seconds"] / 60, f"METROLINE_TIMEOUT_{entry.stage.upper()}"
+            if minutes is not None and ends is not None and time.monotonic() >= ends:
+                hint = f"the next one goes on from there: metroline run {recipe}"
+                raise MetrolineError(
+                    f"the run's {minutes:g} minutes are spent, in {entry.address}", hint=hint
+                ) from None
+            limit, variable = options["timeout_seconds"] / 60, f"METROLINE_TIMEOUT_{entry.stage.upper()}"
             hint = f"{variable} sets another limit, in minutes"
-            raise MetrolineError(f"{entry.address} was stopped after {minutes:g} minutes", hint=hint) from None
+            raise MetrolineError(f"{entry.address} was stopped after {limit:g} minutes", hint=hint) from None
     report_metrics(recipe)
     if outcome.get("release") == "ran" or deployment.is_pending(recipe):
         outcome["deploy"] = deploy(recipe)
     else:
         deployment.check_last(recipe)
-    return outcome
+    if set(outcome.values()) != {"fresh"}:
+        return outcome
+    message = f"nothing has changed: all stages of {recipe} are fresh{'; ' if pinned else ''}{pinned}"
+    logger.info("%s", message)
+    return Completed(message=message, data=outcome)
 
 
 def _tell(text: str) -> None:
@@ -150,7 +187,8 @@ def run_here(recipe: str, reporter: Reporter, force: list[str], url: str) -> dic
     _reporter = reporter
     try:
         with client(url):
-            return run_line(recipe, force)
+            outcome: Any = run_line(recipe, force)
+            return dict(outcome)
     finally:
         _reporter = None
         # What is still on its way to the server has to arrive before the server is stopped.

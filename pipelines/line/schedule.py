@@ -6,8 +6,7 @@ What a deployment looks like (pool, concurrency, entry point) stands in prefect.
 and the time. The flow itself is pipelines/line/flow.py. Prefect is imported inside functions: it takes a second.
 
 An overlapping run is cancelled (concurrency limit 1, CANCEL_NEW). A run whose process was killed sends no more
-heartbeats; the automation made here marks it Crashed. To retrain on an alert, let the alert's receiver run
-`prefect deployment run line/speeches`, or POST to /api/deployments/{id}/create_flow_run.
+heartbeats; the automation made here marks it Crashed. Runs that alerts start: pipelines/line/watch/.
 """
 
 import subprocess
@@ -214,14 +213,9 @@ def serve_schedule(
     schedule = cron_schedule(cron, timezone) if cron else None
     with ExitStack() as stack:
         processes: dict[str, subprocess.Popen[bytes]] = {}
-        url = users_server() or local_server(root)
-        if url is None:
-            if register_only:
-                raise MetrolineError("no Prefect server runs", hint="leave --register-only out: it starts one")
-            if next_free_port(port) != port:
-                raise MetrolineError(f"port {port} is taken", hint=_way_out(port))
-            print(f"starting a Prefect server on port {port} (its log: .metroline/prefect/server.log)", flush=True)
-            url, processes["server"] = stack.enter_context(shared_server(root, port))
+        if register_only and not (users_server() or local_server(root)):
+            raise MetrolineError("no Prefect server runs", hint="leave --register-only out: it starts one")
+        url = start_server(stack, root, port, processes)
         if recipe and remove:
             print(f"{recipe} is off the schedule" if _remove(url, recipe) else f"{recipe} was not on the schedule")
             return
@@ -233,14 +227,34 @@ def serve_schedule(
         print(f"server {url.removesuffix('/api')}; by hand: PREFECT_API_URL={url} prefect deployment run {FLOW}/RECIPE")
         if register_only:
             return
-        if local_worker(root, url):
-            print("a worker is running already; nothing more to do here")
-            if not processes:
-                return
-        else:
-            print("a worker runs here until Ctrl-C (its log: .metroline/prefect/worker.log)", flush=True)
-            processes["worker"] = stack.enter_context(worker(root, url, Deployment.read(root).pool))
+        if not start_worker(stack, root, url, processes) and not processes:
+            print("nothing more to do here")
+            return
         stay(processes)
+
+
+def start_server(stack: ExitStack, root: Path, port: int, processes: "dict[str, subprocess.Popen[bytes]]") -> str:
+    """The API address of the server there is, or of one that is started here and ends with `stack`.
+
+    Raises MetrolineError: the port is taken, it does not come up.
+    """
+    if url := users_server() or local_server(root):
+        return url
+    if next_free_port(port) != port:
+        raise MetrolineError(f"port {port} is taken", hint=_way_out(port))
+    print(f"starting a Prefect server on port {port} (its log: .metroline/prefect/server.log)", flush=True)
+    url, processes["server"] = stack.enter_context(shared_server(root, port))
+    return url
+
+
+def start_worker(stack: ExitStack, root: Path, url: str, processes: "dict[str, subprocess.Popen[bytes]]") -> bool:
+    """Start a worker that ends with `stack`, unless this project has one; says which."""
+    if local_worker(root, url):
+        print("a worker is running already", flush=True)
+        return False
+    print("a worker runs here until Ctrl-C (its log: .metroline/prefect/worker.log)", flush=True)
+    processes["worker"] = stack.enter_context(worker(root, url, Deployment.read(root).pool))
+    return True
 
 
 def _way_out(port: int) -> str:

@@ -2,9 +2,11 @@
 
     python -m serving.monitoring.stack                  # beside `metroline serve`; then look at http://127.0.0.1:9090
     python -m serving.monitoring.stack --endpoint http://127.0.0.1:3100 --port 9191
+    python -m serving.monitoring.stack --receiver http://127.0.0.1:9095     # an Alertmanager too, for `metroline watch`
 
-It starts the two programs (Debian packages prometheus, prometheus-node-exporter) with the arguments of compose.yaml and
-the configuration of prometheus.yml; only addresses and folders differ. Grafana is not started: compose.yaml does that.
+It starts the programs (Debian packages prometheus, prometheus-node-exporter, prometheus-alertmanager) with the
+arguments of compose.yaml and the configurations of prometheus.yml and alertmanager.yml; only addresses and folders
+differ. Grafana is not started: compose.yaml does that.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -27,10 +30,17 @@ import yaml
 from base.errors import MetrolineError, exit_with
 from base.files import write_text
 from base.processes import end_with_parent, free_port
-from serving.monitoring.promql import FOLDER, Prometheus
+from serving.monitoring.alerting import alertmanager_configuration
+from serving.monitoring.promql import ALERTS, FOLDER, Prometheus
 
-PROGRAMS = {"prometheus": ("prometheus",), "node-exporter": ("prometheus-node-exporter", "node_exporter")}
+PROGRAMS = {
+    "prometheus": ("prometheus",),
+    "node-exporter": ("prometheus-node-exporter", "node_exporter"),
+    "alertmanager": ("prometheus-alertmanager", "alertmanager"),
+}
 """Service in compose.yaml → names that its program goes by."""
+INSTALL = "prometheus prometheus-node-exporter prometheus-alertmanager"
+"""The Debian packages."""
 
 
 def find(service: str) -> str:
@@ -40,7 +50,7 @@ def find(service: str) -> str:
         if found:
             return found
     names = " or ".join(PROGRAMS[service])
-    raise MetrolineError(f"{names} is not installed", hint="apt-get install prometheus prometheus-node-exporter")
+    raise MetrolineError(f"{names} is not installed", hint=f"apt-get install {INSTALL}")
 
 
 def command(service: str, replaced: Mapping[str, str]) -> list[str]:
@@ -51,10 +61,17 @@ def command(service: str, replaced: Mapping[str, str]) -> list[str]:
     return [find(service), *arguments]
 
 
-def configuration(addresses: Mapping[str, str], seconds: int | None = None) -> str:
-    """prometheus.yml with other addresses (job name → host:port) and perhaps scraping every so many `seconds`."""
+def configuration(addresses: Mapping[str, str], seconds: int | None = None, rules: Path = ALERTS) -> str:
+    """prometheus.yml with other addresses (job name → host:port) and perhaps scraping every so many `seconds`.
+
+    Without an address for `alertmanager` alerts are not sent.
+    """
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
-    config["rule_files"] = [str(FOLDER / name) for name in config["rule_files"]]
+    config["rule_files"] = [str(rules)]
+    if "alertmanager" in addresses:
+        config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [addresses["alertmanager"]]}]}]
+    else:
+        del config["alerting"]
     if seconds is not None:
         config["global"] = dict.fromkeys(config["global"], f"{seconds}s")
     for job in config["scrape_configs"]:
@@ -71,12 +88,21 @@ def host_and_port(url: str) -> str:
     raise MetrolineError(f"{url!r} is not an endpoint's address", hint="as in http://127.0.0.1:3000")
 
 
+@dataclass(frozen=True)
+class Receiver:
+    """Where `metroline watch` listens, and the file with its key."""
+
+    url: str
+    key: Path
+
+
 class Stack:
     """A running Prometheus that scrapes an endpoint and the training runs below a folder. Use as a context manager."""
 
     def __init__(
-        self, endpoint: str, artifacts: Path, data: Path, *, port: int = 0, seconds: int | None = None
-    ) -> None:
+        self, endpoint: str, artifacts: Path, data: Path, *,
+        port: int = 0, seconds: int | None = None, receiver: Receiver | None = None, rules: Path = ALERTS,
+    ) -> None:  # fmt: skip
         """Nothing is started yet.
 
         Args:
@@ -84,9 +110,11 @@ class Stack:
             artifacts: folder with RECIPE/training/metrics.prom.
             data: folder that Prometheus keeps its series in.
             port: Prometheus' own; 0: any free one.
-            seconds: between scrapes; default: what prometheus.yml says.
+            seconds: between scrapes, and between an Alertmanager's notifications; default: what the files say.
+            receiver: who is told of alerts, by an Alertmanager that is started too.
+            rules: other rules than alerts.yml.
 
-        Raises MetrolineError: an endpoint that is no http URL, a port in use, a program that is not installed.
+        Raises MetrolineError: an endpoint that is no http URL, a port in use, a program that is not installed, no key.
         """
         target = host_and_port(endpoint)
         port, exporter = free_port("127.0.0.1", port), free_port("127.0.0.1", 0)
@@ -95,7 +123,14 @@ class Stack:
         self._lock: IO[str] | None = None
         self._running: list[subprocess.Popen[bytes]] = []
         addresses = {"metroline": target, "training": f"127.0.0.1:{exporter}", "prometheus": f"127.0.0.1:{port}"}
-        self._config = configuration(addresses, seconds)
+        self._configs: dict[str, str] = {}
+        if receiver is not None:
+            host_and_port(receiver.url)
+            self._configs["alertmanager.yml"] = alertmanager_configuration(receiver.url, receiver.key, seconds)
+            addresses["alertmanager"] = f"127.0.0.1:{free_port('127.0.0.1', 0)}"
+        self._configs["prometheus.yml"] = configuration(addresses, seconds, rules.resolve())
+        self._ready_urls = [f"http://{addresses[name]}/-/ready" for name in ("prometheus", "alertmanager")
+                            if name in addresses]  # fmt: skip
         series = {"/etc/prometheus/": f"{data.resolve()}/", "=/prometheus": f"={data.resolve()}/series"}
         self._commands = {
             "node-exporter": command(
@@ -103,14 +138,19 @@ class Stack:
             ),
             "prometheus": command("prometheus", {**series, ":9090": f":{port}"}),
         }
+        if receiver is not None:
+            own = {"/etc/alertmanager/": f"{data.resolve()}/", "=/alertmanager": f"={data.resolve()}/alertmanager"}
+            own["127.0.0.1:9093"] = addresses["alertmanager"]
+            self._commands["alertmanager"] = command("alertmanager", own)
 
     def __enter__(self) -> "Stack":
-        """Start both and wait until Prometheus answers.
+        """Start all and wait until they answer.
 
-        Raises MetrolineError: another one uses the same folder, or one of the two ends at once.
+        Raises MetrolineError: another one uses the same folder, or one of them ends at once.
         """
         self._take_folder()
-        write_text(self._folder / "prometheus.yml", self._config)
+        for name, text in self._configs.items():
+            write_text(self._folder / name, text)
         for name, arguments in self._commands.items():
             with (self._folder / f"{name}.log").open("wb") as log:
                 process = subprocess.Popen(
@@ -126,7 +166,7 @@ class Stack:
             ended = self.ended()
             if ended or time.monotonic() > deadline:
                 self.stop()
-                problem = f"{ended} ended" if ended else "Prometheus did not answer within 30 s"
+                problem = f"{ended} ended" if ended else "they did not answer within 30 s"
                 raise MetrolineError(f"{problem}: see the logs in {self._folder}")
             time.sleep(0.1)
         return self
@@ -148,7 +188,7 @@ class Stack:
 
     def _ready(self) -> bool:
         try:
-            return httpx.get(f"{self.prometheus.url}/-/ready", trust_env=False).status_code == 200
+            return all(httpx.get(url, trust_env=False).status_code == 200 for url in self._ready_urls)
         except httpx.TransportError:
             return False
 
@@ -158,7 +198,7 @@ class Stack:
         return next((name for name, process in pairs if process.poll() is not None), None)
 
     def stop(self) -> None:
-        """End both; Prometheus writes its series to disk first."""
+        """End all; Prometheus writes its series to disk first."""
         for process in self._running:
             process.terminate()
         for process in self._running:
@@ -177,6 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m serving.monitoring.stack",
         description="Prometheus and node-exporter without containers, on loopback, until Ctrl-C.",
     )
+    parser.add_argument("--receiver", metavar="URL", help="of `metroline watch`: an Alertmanager tells it of drift")
+    parser.add_argument("--key", type=Path, default=Path(".metroline/watch/key"), help="default: %(default)s")
     parser.add_argument("--endpoint", default="http://127.0.0.1:3000", metavar="URL", help="default: %(default)s")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="default: %(default)s")
     parser.add_argument("--port", type=int, default=9090, help="of Prometheus; 0: any free one (default: %(default)s)")
@@ -187,7 +229,8 @@ def main(arguments: list[str] | None = None) -> int:
     finish = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: finish.set())
     signal.signal(signal.SIGINT, lambda *_: finish.set())
-    with Stack(options.endpoint, options.artifacts, options.data, port=options.port) as stack:
+    receiver = Receiver(options.receiver, options.key) if options.receiver else None
+    with Stack(options.endpoint, options.artifacts, options.data, port=options.port, receiver=receiver) as stack:
         print(
             f"Prometheus: {stack.prometheus.url}   alerts: {stack.prometheus.url}/alerts   Ctrl-C ends it", flush=True
         )

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / ".ci/run"
-PROGRAMS = ("prometheus", "promtool", "prometheus-node-exporter", "chromium", "g++", "npm")
+PROGRAMS = (
+    "prometheus", "promtool", "prometheus-node-exporter", "prometheus-alertmanager", "amtool", "chromium", "g++", "npm",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -51,8 +53,11 @@ def test_installs_what_is_missing_and_leaves_no_service_running(machine):
     notes = [note for note in notes if not note.startswith("sudo")]
     assert status == 0, output
     assert notes[0].startswith("apt-get update")
-    assert notes[1].endswith("chromium g++ npm prometheus prometheus-node-exporter")
-    assert notes[2:4] == ["systemctl disable --now prometheus", "systemctl disable --now prometheus-node-exporter"]
+    assert notes[1].endswith("chromium g++ npm prometheus prometheus-alertmanager prometheus-node-exporter")
+    assert notes[2:5] == [
+        f"systemctl disable --now {service}"
+        for service in ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager")
+    ]
     assert [note for note in notes if note.startswith("make")] == ["make peers", "make lint", "make test"]
     assert notes[-1] == "CI=true MIRROR="
 
@@ -67,7 +72,7 @@ def test_leaves_alone_what_is_there(machine):
 
 def test_a_service_that_was_there_before_is_not_stopped(machine):
     stand_in, run, _ = machine
-    for program in PROGRAMS[:3]:
+    for program in PROGRAMS[:5]:
         stand_in(program)
     _, _, notes = run()
     assert any(note.startswith("apt-get install") and note.endswith(" chromium g++ npm") for note in notes)

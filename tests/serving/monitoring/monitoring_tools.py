@@ -8,6 +8,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from serving.monitoring.stack import INSTALL
+
 
 def program(*names: str) -> str:
     """The first of these programs that is there. Without any the test is skipped, but on CI (CI=true) it fails."""
@@ -15,7 +17,7 @@ def program(*names: str) -> str:
         found = shutil.which(name)
         if found:
             return found
-    reason = f"needs {' or '.join(names)}: apt-get install prometheus prometheus-node-exporter"
+    reason = f"needs {' or '.join(names)}: apt-get install {INSTALL}"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
