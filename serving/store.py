@@ -1,6 +1,7 @@
 """The reading side of the model store: which release of a recipe is live, and where its bundle lies.
 
-    <BENTOML_HOME>/metroline/speeches.json              {"live": "speeches:0a1b...", "previous": ... or null}
+    <BENTOML_HOME>/metroline/speeches.json              {"live": "speeches:0a1b...", "previous": ... or null,
+                                                         "candidate": ... or null, "plan": ... or null}
     <BENTOML_HOME>/models/speeches/0a1b.../             the bundle, as BentoML keeps models
 
 It changes nothing: `pipelines/release/stage.py` writes. Hashes are checked by `serving.bundle`, where the
@@ -11,7 +12,9 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from base.delivery import Plan
 from base.errors import MetrolineError
 
 STORE = "METROLINE_STORE"
@@ -28,18 +31,46 @@ def resolve(name: str, pointer: str = "live", environment: Mapping[str, str] = o
 
     Raises MetrolineError: nothing released, a pointer file that cannot be read, a release that is gone.
     """
+    return _folder(name, pointer, _pointers(name, environment), environment)
+
+
+def candidate(name: str, environment: Mapping[str, str] = os.environ) -> tuple[Path, Plan] | None:
+    """The bundle that is tried beside the live one, and how; None: there is none.
+
+    Raises MetrolineError, as `resolve`.
+    """
+    pointers = _pointers(name, environment)
+    if pointers.get("candidate") is None:
+        return None
+    try:
+        plan = Plan.of(pointers["plan"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        hint = f"metroline rollback {name} drops the candidate"
+        raise MetrolineError(f"the plan of {pointers['candidate']} cannot be read: {error!r}", hint=hint) from None
+    return _folder(name, "candidate", pointers, environment), plan
+
+
+def _pointers(name: str, environment: Mapping[str, str]) -> dict[str, Any]:
     store = home(environment)
     path = store / "metroline" / f"{name}.json"
     try:
-        tag = json.loads(path.read_text(encoding="utf-8"))[pointer]
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {**found, "live": found["live"]}
     except FileNotFoundError:
         released = sorted(file.stem for file in path.parent.glob("*.json"))
         hint = f"metroline run {name}" + (f"; there are releases of {', '.join(released)}" if released else "")
         raise MetrolineError(f"no release of {name} in {store}", hint=hint) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MetrolineError(
-            f"{path}: cannot be read: {error!r}", hint=f"metroline run {name} writes it again"
-        ) from None
+        raise _unreadable(name, path, error) from None
+
+
+def _folder(name: str, pointer: str, pointers: Mapping[str, Any], environment: Mapping[str, str]) -> Path:
+    store = home(environment)
+    path = store / "metroline" / f"{name}.json"
+    try:
+        tag = pointers[pointer]
+    except KeyError as error:
+        raise _unreadable(name, path, error) from None
     if tag is None:
         raise MetrolineError(f"there is no {pointer} release of {name}")
     recipe, _, version = str(tag).partition(":")
@@ -49,3 +80,7 @@ def resolve(name: str, pointer: str = "live", environment: Mapping[str, str] = o
     if not folder.is_dir():
         raise MetrolineError(f"{tag} is {pointer}, but not in {store}", hint=f"metroline run {name} releases again")
     return folder
+
+
+def _unreadable(name: str, path: Path, error: Exception) -> MetrolineError:
+    return MetrolineError(f"{path}: cannot be read: {error!r}", hint=f"metroline run {name} writes it again")

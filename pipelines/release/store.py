@@ -1,7 +1,8 @@
 """The writing side of the model store: put a bundle in, move the pointers, remove old releases.
 
     <BENTOML_HOME>/models/speeches/0a1b.../       a bundle as BentoML keeps models (`bentoml models list` shows it)
-    <BENTOML_HOME>/metroline/speeches.json        {"live": "speeches:0a1b...", "previous": null}
+    <BENTOML_HOME>/metroline/speeches.json        {"live": "speeches:0a1b...", "previous": null, "candidate": null,
+                                                   "plan": null}
 
 Every change is a rename: a process killed at any moment leaves the old state or the new one. One writer at a time, by
 a lock. What is released, and when, is decided by `pipelines/release/stage.py`; the reading side for serving is
@@ -25,10 +26,13 @@ from base.files import read_json, write_json, write_text
 
 @dataclass(frozen=True)
 class Pointers:
-    """Tags (`speeches:0a1b...`) of the release that is served and of the one before it."""
+    """Tags (`speeches:0a1b...`) of the release that is served, of the one before it, and of one that is tried."""
 
     live: str | None = None
     previous: str | None = None
+    candidate: str | None = None
+    plan: dict[str, Any] | None = None
+    """How the candidate is tried (`base.delivery.Plan`)."""
 
 
 class Store:
@@ -52,14 +56,14 @@ class Store:
         path = self._pointer_file(name)
         try:
             values = read_json(path)
-            return Pointers(values["live"], values["previous"])
+            return Pointers(values["live"], values["previous"], values.get("candidate"), values.get("plan"))
         except FileNotFoundError:
             return Pointers()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MetrolineError(f"{path}: cannot be read: {error!r}", hint="remove it and release again") from None
 
     def point(self, name: str, pointers: Pointers) -> None:
-        """Move both pointers at once."""
+        """Move all pointers at once."""
         write_json(self._pointer_file(name), asdict(pointers))
 
     def check(self, tag: str) -> dict[str, Any]:
@@ -97,9 +101,9 @@ class Store:
         return [f"{name}:{path.name}" for path in folders]
 
     def prune(self, name: str, keep: int) -> list[str]:
-        """Remove all but the newest `keep` releases, never live or previous. Returns the removed tags."""
+        """Remove all but the newest `keep` releases, never one that is pointed at. Returns the removed tags."""
         pointers = self.pointers(name)
-        kept = {pointers.live, pointers.previous}
+        kept = {pointers.live, pointers.previous, pointers.candidate}
         spare = [tag for tag in self.releases(name) if tag not in kept]
         room = max(0, keep - len(kept - {None}))
         old = spare[: len(spare) - room]

@@ -14,7 +14,7 @@ from serving.app.route_table import WEB
 from serving.http import openapi
 from serving.http.errors import ApiError, internal, unknown_route, wrong_method
 from serving.http.stream import ClientGoneError
-from serving.routes import described, feedback, inference_protocol, predict
+from serving.routes import delivery, described, feedback, inference_protocol, predict
 from serving.routes.chat import chat
 from serving.routes.chat_schema import ChatRequest
 from serving.routes.completion_schema import CompletionRequest
@@ -96,6 +96,11 @@ def build(runtime: Runtime) -> FastAPI:
         await runtime.until_ready()
         return runtime.pick(model).describe()
 
+    @app.get(delivery.PATH)
+    async def candidate(model: str) -> dict[str, Any]:
+        """The candidate that is tried beside a model, and what is known of it."""
+        return await delivery.delivery(runtime, model)
+
     @app.get("/card")
     async def card(model: str | None = None) -> Response:
         """A model's card, as Markdown."""
@@ -121,7 +126,8 @@ def build(runtime: Runtime) -> FastAPI:
     @app.get("/status.json")
     async def hour() -> dict[str, Any]:
         """What it draws."""
-        return runtime.history.series(each.name for each in runtime.models)
+        series = runtime.history.series(each.name for each in runtime.models)
+        return {**series, "deliveries": {name: each.state() for name, each in runtime.deliveries.items()}}
 
     @app.get("/web/{name}")
     async def web(name: str) -> Response:

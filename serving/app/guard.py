@@ -79,6 +79,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 sent = [*message["headers"], (b"x-request-id", request_id.encode()), *more]
+                if version := fields.get("version"):  # there is a candidate: which one has answered?
+                    sent.append((b"x-model-version", version.encode()))
                 if self._runtime.leaving:
                     sent = [(name, value) for name, value in sent if name != b"connection"]
                     sent.append((b"connection", b"close"))
@@ -105,8 +107,11 @@ class Guard:
                 caller.settle(0 if out is None else fields["prompt_tokens"] + out)
             if models := self._runtime.models:
                 # What is for no model in particular counts for the first, as does a request that names none.
-                metrics = scope["metroline"].get("served", models[0]).metrics
+                served = scope["metroline"].get("served", models[0])
+                metrics = served.metrics
                 metrics.request(route, status)
+                if found.answers:
+                    self._runtime.answered(served, status)
                 if found.answers and status == 200 and complete:
                     metrics.completion(seconds)
                 if reason := fields.get("reason"):

@@ -41,7 +41,8 @@ PAGES = tuple(
         *(f"/web/{each.name}" for each in WEB.iterdir()),
     )
 )
-COMMON = (Route("/v1/models"), Route("/v1/models/{model}"), Route("/v1/feedback"), Route("/status.json"))
+COMMON = (Route("/v1/models"), Route("/v1/models/{model}"), Route("/v1/models/{model}/delivery"),
+          Route("/v1/feedback"), Route("/status.json"))  # fmt: skip
 DECODE = (Route("/v1/completions", answers=True), Route("/v1/chat/completions", answers=True))
 VERSIONS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 FORWARD = (

@@ -22,6 +22,8 @@ Headers = list[tuple[bytes, bytes]]
 REQUESTS, TOKENS = 0, 1
 EXPOSED = b"X-Request-Id, Retry-After, X-RateLimit-Limit-Requests, X-RateLimit-Remaining-Requests"
 """Headers of an answer that a page may read, beside those that any page may."""
+ANYONE = "anyone"
+"""The caller's name where no key is asked for."""
 LINE = "line"
 """The caller's name when the line itself asks, to see whether a release answers."""
 
@@ -82,7 +84,7 @@ class Access:
         """Who asks, by the Authorization header. Raises ApiError 401."""
         settings = self._settings
         if settings.auth == "off" or (settings.auth == "auto" and not self._ring.there):
-            return self._caller("anyone", "anyone", None)
+            return self._caller(ANYONE, ANYONE, None)
         scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         presented = given.strip() if scheme.lower() == "bearer" else ""
         if self._line and hmac.compare_digest(self._line, digest(presented)):

@@ -23,9 +23,8 @@ def able(
 
     those = [each for each in runtime.models if can(each.bundle.signature)]
     served: LoadedModel = runtime.pick(name) if name is not None or not those else those[0]
-    request.scope["metroline"]["served"] = served
-    request.scope["metroline"]["fields"]["model"] = served.name
-    if served not in those or not isinstance(served, ForwardModel):
+    served = runtime.routed(request.scope, served, name)
+    if not can(served.bundle.signature) or not isinstance(served, ForwardModel):
         others = f" {', '.join(each.name for each in those)} does." if those else ""
         raise invalid(f"{served.name} {lacks}.{others}", "model", code)
     if refusal := served.engine.refusal():

@@ -54,7 +54,7 @@ async def feedback(runtime: Runtime, request: Request) -> dict[str, Any]:
     known = runtime.kept.answer(given.id, given.item)
     if known is not None and known[2] != caller:  # the id of somebody else's request tells nobody anything
         raise invalid("No request of yours has this id.", "id", "unknown_request")
-    served = runtime.pick(known[1] if known else given.model)
+    served = _said_by(runtime, known[1]) if known else runtime.pick(given.model)
     scope["served"], scope["fields"]["model"] = served, served.name
     if "label" in values:
         values["label"] = _label(served, values["label"])
@@ -63,7 +63,16 @@ async def feedback(runtime: Runtime, request: Request) -> dict[str, Any]:
     except (OSError, queue.Full) as error:
         message = f"The feedback could not be written: {getattr(error, 'strerror', '') or 'too much waits'}. Try again."
         raise ApiError(503, message, kind="server_error", code="not_kept", headers={"Retry-After": "2"}) from None
+    if known and known[0] and "label" in values and (delivery := runtime.deliveries.get(served.name)):
+        delivery.judged(known[1].rpartition(":")[2], wrong=known[0] != values["label"])
     return {"id": given.id, "item": given.item, "model": served.name, "kept": kept}
+
+
+def _said_by(runtime: Runtime, model: str) -> LoadedModel:
+    """The model, name:version, that has answered; of a version that is no longer served the one that is."""
+    there = (*runtime.models, *runtime.candidates)
+    same = (each for each in there if f"{each.name}:{each.bundle.version}" == model)
+    return next(same, None) or runtime.pick(model.rpartition(":")[0])
 
 
 def _label(served: LoadedModel, label: str | float) -> str | float:

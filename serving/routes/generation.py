@@ -81,9 +81,8 @@ async def read(runtime: Runtime, request: Request, schema: type[Parsed]) -> "tup
     settings = runtime.settings
     parsed = parse(await read_body(request, settings.body_limit, settings.body_seconds), schema)
     await runtime.until_ready()
-    served = runtime.pick(getattr(parsed, "model", None), "decode")
-    request.scope["metroline"]["served"] = served
-    request.scope["metroline"]["fields"]["model"] = served.name
+    name = getattr(parsed, "model", None)
+    served = runtime.routed(request.scope, runtime.pick(name, "decode"), name)
     from serving.runtime.decoder_model import DecoderModel
 
     if not isinstance(served, DecoderModel):

@@ -136,6 +136,7 @@ def _name(runtime: Runtime, model: str, version: str | None) -> str:
     """As `Runtime.pick` takes it. "1" is the version of clients that must name one."""
     if version in (None, "", "1"):
         return model
-    if not any(f"{each.name}:{each.bundle.version}" == f"{model}:{version}" for each in runtime.models):
-        raise unknown_model(f"{model}:{version}", [f"{each.name}:{each.bundle.version}" for each in runtime.models])
+    there = [f"{each.name}:{each.bundle.version}" for each in (*runtime.models, *runtime.candidates)]
+    if f"{model}:{version}" not in there:
+        raise unknown_model(f"{model}:{version}", there)
     return f"{model}:{version}"

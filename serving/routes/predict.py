@@ -58,9 +58,7 @@ async def forward_model(runtime: Runtime, request: Request, name: str, *, room: 
     await runtime.until_ready()
     from serving.runtime.forward_model import ForwardModel
 
-    served = runtime.pick(name)
-    request.scope["metroline"]["served"] = served
-    request.scope["metroline"]["fields"]["model"] = served.name
+    served = runtime.routed(request.scope, runtime.pick(name), name)
     if not isinstance(served, ForwardModel):
         raise wrong_engine(served.name, request.url.path, served.bundle.engine)
     if room and (refusal := served.engine.refusal()):

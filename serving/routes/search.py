@@ -23,10 +23,9 @@ async def search(runtime: Runtime, request: Request) -> Response:
     settings, fields = runtime.settings, request.scope["metroline"]["fields"]
     wanted = parse(await read_body(request, settings.body_limit, settings.body_seconds), SearchRequest)
     await runtime.until_ready()
-    served = index(runtime, wanted.model, "model")
-    request.scope["metroline"]["served"] = served
+    served = runtime.routed(request.scope, index(runtime, wanted.model, "model"), wanted.model)
     mode = wanted.mode or "hybrid"
-    fields.update(model=served.name, mode=mode, prompt_tokens=0, completion_tokens=0)
+    fields.update(mode=mode, prompt_tokens=0, completion_tokens=0)
 
     def spend(tokens: int) -> None:
         request.scope["metroline"]["caller"].spend(tokens, "input")

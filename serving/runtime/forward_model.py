@@ -2,12 +2,16 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from data import golden
+from serving.engines.exchange import Exchange
 from serving.engines.forward import golden_check
 from serving.engines.forward.bundle import ForwardBundle
 from serving.engines.forward.drift import ForwardDrift
 from serving.engines.forward.engine import ForwardEngine
+from serving.engines.forward.exchange import ForwardExchange
 from serving.engines.forward.graph import ForwardGraph
 from serving.engines.forward.preparation import Preparation
 from serving.engines.threads import threads_for
@@ -28,6 +32,11 @@ class ForwardModel(LoadedModel):
     engine: ForwardEngine
     metrics: ForwardMetrics
     prepare: Preparation
+
+    def golden(self) -> Sequence[Exchange]:
+        """See LoadedModel."""
+        items = golden.load(self.bundle.path, self.bundle.typed)
+        return [ForwardExchange(f"golden-{number}", [item.inputs], None) for number, item in enumerate(items)]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Kept:
             return
         name, caller = str(fields["request_id"]), str(fields.get("caller", ""))
         for item, label in enumerate(labels):
-            self._answers[name, item] = (label or "", served.name, caller)
+            self._answers[name, item] = (label or "", f"{served.name}:{served.bundle.version}", caller)
         while len(self._answers) > REMEMBERED:
             self._answers.popitem(last=False)
         if zlib.crc32(name.encode()) >= self._share * 2**32:
@@ -81,7 +81,7 @@ class Kept:
         served.metrics.sampled("kept" if self._write(record) else "dropped")
 
     def answer(self, name: str, item: int) -> tuple[str, str, str] | None:
-        """(label, model, caller) of an answer that is remembered and has had no truth yet."""
+        """(label, name:version of the model, caller) of an answer that is remembered and has had no truth yet."""
         return self._answers.get((name, item))
 
     async def feedback(

@@ -3,10 +3,12 @@
 The engines' own are `runtime.decoder_model` and `runtime.forward_model`; `runtime.loading` picks one.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serving.bundle import Bundle
+from serving.engines.exchange import Exchange
 from serving.http.errors import ApiError
 from serving.runtime.metrics import ModelMetrics
 
@@ -28,6 +30,9 @@ class RunningEngine(Protocol):
     def abort(self) -> None:
         """End all requests at once, with an error that says why, and take no new ones."""
 
+    exchanged: Callable[[Any], None] | None
+    """Told of requests that were answered, so that another release can answer them too; None: nobody asks."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -41,6 +46,10 @@ class LoadedModel:
     def name(self) -> str:
         """What requests call it."""
         return self.bundle.name
+
+    def golden(self) -> Sequence[Exchange]:
+        """Requests that come with the bundle, for another release to answer."""
+        return ()
 
     def describe(self) -> dict[str, Any]:
         """What /v1/models says about it."""

@@ -72,6 +72,11 @@ class ModelMetrics:
         for each in (self._active, self._queued):
             each.set(0)
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of all its series."""
+        return self._labels
+
     def counter(self, name: str, text: str, more: tuple[str, ...] = ()) -> Any:
         """A counter; `more`: labels beside the model's."""
         from prometheus_client import Counter as Counts

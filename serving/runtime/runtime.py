@@ -7,19 +7,25 @@ model is loaded and has answered once. It knows no HTTP.
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from base.errors import MetrolineError
-from serving.http.access import Access
+from serving.http.access import ANYONE, Access
 from serving.http.errors import unavailable, unknown_model
 from serving.http.settings import Settings
 from serving.runtime.history import History
 from serving.runtime.kept import Kept
 
 if TYPE_CHECKING:  # imported in the loading thread: the parent process needs neither NumPy nor ONNX Runtime
+    from serving.runtime.delivery.begin import Refused
+    from serving.runtime.delivery.delivery import Delivery
     from serving.runtime.loaded_model import LoadedModel
+
+Model = TypeVar("Model", bound="LoadedModel")
+STICKY = b"x-sticky-key"
+"""Header of a client that wants all its requests of one key to be answered by one version."""
 
 log = logging.getLogger("metroline.runtime")
 
@@ -40,6 +46,7 @@ class Runtime:
         self.leaving = False  # connections are closed after their answer
         self.requests = 0
         self.models: tuple[LoadedModel, ...] = ()
+        self.deliveries: dict[str, Delivery | Refused] = {}
         self.history = History()
         self._noting: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
@@ -69,13 +76,16 @@ class Runtime:
         from serving.bundle import locate
         from serving.runtime.adapters import attach, divide
         from serving.runtime.bundles import load_all
+        from serving.runtime.delivery.begin import begin
         from serving.runtime.loading import load
 
         settings = self.settings
         bundles, adapters = divide(load_all(locate(), settings.precision, settings.trust))
         if not bundles:
             raise MetrolineError("an adapter is served with its base", hint=f"metroline serve {adapters[0].base}")
-        self.models = attach([load(bundle, settings.share(len(bundles))) for bundle in bundles], adapters)
+        share = settings.share(len(bundles))
+        self.models = attach([load(bundle, share) for bundle in bundles], adapters)
+        self.deliveries = begin(self.models, share)
 
     @property
     def alive(self) -> bool:
@@ -98,10 +108,37 @@ class Runtime:
         """
         if model is None:
             return next((each for each in self.models if each.bundle.engine == engine), self.models[0])
-        for served in self.models:
+        for served in (*self.models, *self.candidates):
             if model in (served.bundle.name, f"{served.bundle.name}:{served.bundle.version}"):
                 return served
         raise unknown_model(str(model), [served.bundle.name for served in self.models])
+
+    @property
+    def candidates(self) -> "list[LoadedModel]":
+        """Releases that are tried beside the live ones. They are picked by name:version alone."""
+        return [each.candidate for each in self.deliveries.values() if each.candidate]
+
+    def routed(self, scope: MutableMapping[str, Any], served: Model, name: str | None) -> Model:
+        """The model that answers a request which names `name`, and for which `served` was picked: its candidate for
+        some. It is noted for the log and the metrics. `scope`: the request's."""
+        known = scope["metroline"]
+        fields, delivery = known["fields"], self.deliveries.get(served.name)
+        if delivery is not None:
+            if delivery.candidate and ":" not in (name or ""):
+                caller = dict(scope["headers"]).get(STICKY, b"").decode("latin-1")
+                if not caller and delivery.plan.sticky == "key" and fields.get("caller") != ANYONE:
+                    caller = str(fields.get("caller", ""))
+                if delivery.takes(fields["request_id"], caller):
+                    served = delivery.candidate  # type: ignore[assignment]  # of the same engine
+            fields["version"] = served.bundle.version
+        known["served"], fields["model"] = served, served.name
+        return served
+
+    def answered(self, served: "LoadedModel", status: int) -> None:
+        """A request for an answer was answered with this HTTP status."""
+        delivery = self.deliveries.get(served.name)
+        if delivery and delivery.candidate:
+            delivery.answered(served, status)
 
     def check_room(self) -> None:
         """Raises ApiError 429 when no model would take one more request: then its body need not be read."""
@@ -111,7 +148,7 @@ class Runtime:
 
     def abort(self) -> None:
         """End all streams of all models at once."""
-        for served in self.models:
+        for served in (*self.models, *self.candidates):
             served.engine.abort()
 
     async def until_ready(self) -> None:

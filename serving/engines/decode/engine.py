@@ -15,8 +15,9 @@ HTTP nor BentoML.
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from serving.engines.decode.adapters import Bank
 from serving.engines.decode.drift import Drift
@@ -60,6 +61,7 @@ class Engine(Steps):
         self._deadline = deadline
         self._grammars = Grammars(vocabulary, ends)
         self._compiler = ThreadPoolExecutor(1, "metroline-grammar")
+        self.exchanged: Callable[[Any], None] | None = None
         self._ended = False
         self._healthy = True
         self._thread = threading.Thread(target=self._supervise, name="metroline-engine", daemon=True)

@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from base.errors import BadItem
 from data.drift import output_features
 from data.signature import LabelsOutput, MaskOutput, NumbersOutput, SeriesOutput, Signature
+from serving.engines.exchange import FAULTS
 from serving.engines.forward.answers import check_finite, chosen
 from serving.engines.forward.batcher import Batcher, BatchGraph, Job
 from serving.engines.forward.drift import ForwardDrift
+from serving.engines.forward.exchange import ForwardExchange
 from serving.engines.forward.graph import Array, Prepared
 from serving.engines.forward.metrics import ForwardEngineMetrics
 from serving.engines.forward.preparation import Preparation, Raw
@@ -38,6 +40,9 @@ class ForwardEngine:
         self._inside = 0  # items that are decoded, wait or run
         self._at_once, self._ended = at_once, False
         self._seconds = 0.01  # rolling mean of the graph's time for an item, for Retry-After
+        self._graph = graph
+        self.exchanged: Callable[[ForwardExchange], None] | None = None
+        """Told of each request that was answered, and of each whose error may be the model's fault."""
 
     def start(self) -> None:
         """Start the batcher's thread."""
@@ -94,7 +99,14 @@ class ForwardEngine:
                 ready = await self._decoded(items, param)
                 if admit:
                     admit(ready)
-                return await self._through(ready, request_id, room)
+                outputs = await self._through(ready, request_id, room)
+            if self.exchanged:
+                self.exchanged(ForwardExchange(request_id, items, outputs))
+            return outputs
+        except ApiError as error:
+            if self.exchanged and error.code in FAULTS:
+                self.exchanged(ForwardExchange(request_id, items, None, error.code))
+            raise
         except TimeoutError:
             raise deadline_passed(limit) from None
         except asyncio.CancelledError:
@@ -102,6 +114,14 @@ class ForwardEngine:
             raise
         finally:
             self._count(-room)
+
+    def alone(self, item: tuple[Raw, ...]) -> tuple[Array, ...]:
+        """The outputs of one item, finite or not, past queue, batches and metrics. From any thread; takes no room.
+
+        Raises BadItem, and what ONNX Runtime raises.
+        """
+        (outputs,) = self._graph.run([self._prepare(item)])
+        return outputs
 
     async def _decoded(self, items: Sequence[tuple[Raw, ...]], param: str) -> list[Prepared]:
         loop, found = asyncio.get_running_loop(), list[Prepared]()

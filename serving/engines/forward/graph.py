@@ -48,7 +48,7 @@ class Prepared:
 
 
 class ForwardGraph:
-    """The model. One caller at a time."""
+    """The model. Once it is settled `run` may be called from several threads."""
 
     def __init__(self, path: Path, signature: Signature, threads: int) -> None:
         """Raises MetrolineError: ONNX Runtime cannot load it, or it has not the signature's inputs and outputs."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.index.passages import Passage, Passages
 from data.index.store import Hit, Mode, Store
@@ -46,6 +46,7 @@ class RetrieveEngine:
         self._embedder, self._prefix, self._store, self.passages = embedder, prefix, store, passages
         self._metrics, self._most, self._deadline = metrics, queue, deadline
         self._pool = ThreadPoolExecutor(threads, "metroline-search")
+        self.exchanged: Callable[[Any], None] | None = None
         self._inside = 0
         self._ended = False
 

@@ -19,7 +19,7 @@ V2 = {
 }
 FORWARD = {"/v1/models/{model}/predict", "/v2", "/v2/health/live", "/v2/health/ready", *V2}
 PAGES = {"/", "/web/{name}", "/card", "/card/{name}", "/status", "/status.json"}
-ROUTES = {*POSTED, *FORWARD, "/v1/models", "/v1/models/{model}", *PAGES}
+ROUTES = {*POSTED, *FORWARD, "/v1/models", "/v1/models/{model}", "/v1/models/{model}/delivery", *PAGES}
 KINDS = [
     (path, mode)
     for path in sorted(ROUTES)

@@ -1,0 +1,45 @@
+"""A request that one engine has answered, kept so that another engine of its kind can answer it again.
+
+How a candidate release is compared with the live one (serving/runtime/delivery/) without a word about tasks: each
+engine brings its own exchange, and knows when two of its answers are alike.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+NOT_FINITE = "answer_not_finite"
+"""The code of an answer that holds NaN or infinity."""
+FAULTS = frozenset({NOT_FINITE, "invalid_input", "internal_error"})
+"""Codes of errors that may be the model's fault: another release may have an answer."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the other engine made of a request."""
+
+    problem: str | None = None
+    """Code of the error that it had instead of an answer; `busy`: it was not asked, and nothing is said."""
+    equal: bool | None = None
+    """Alike: the same label, the same text, numbers that are near; None: the two cannot be compared."""
+    difference: float | None = None
+    """How far apart: the largest difference of scores, the relative distance of numbers."""
+    ratio: float | None = None
+    """The other's seconds for this request alone, by those of the first; None: not timed this time."""
+    worse: float | None = None
+    """Nats a token by which the other finds the prompt less likely; None: it gives no likelihoods, or was not asked."""
+
+
+class Exchange(Protocol):
+    """The request, and the first engine's answer."""
+
+    @property
+    def request_id(self) -> str:
+        """The request's."""
+
+    @property
+    def problem(self) -> str | None:
+        """Code of the error that the first engine had instead of an answer."""
+
+    def again(self, own: Any, other: Any, *, timed: bool) -> Comparison:
+        """Have `other` answer too. Called from a thread of its own. `own`: the engine that has answered; `timed`: it
+        may answer once more, so that the times of both are of the same moment."""

@@ -1,0 +1,1 @@
+"""A candidate release beside the live one."""
