@@ -15,22 +15,24 @@ from pipelines.recipe import kinds
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
+    from pipelines.tasks.interface import Task
 
 SUBJECT = "checkpoint.json"
 """In the evaluation's folder: the SHA-256 of the weights that were judged. Export takes these numbers for no others."""
 
 
-def evaluate(recipe: "Recipe", paths: Paths, first: Path | None = None) -> None:
+def evaluate(recipe: "Recipe", paths: Paths, first: Path | None = None, task: "Task | None" = None) -> None:
     """Measure `paths.checkpoint` on the test split and write `paths.metrics` and `paths.evaluation`. `first`: the files
-    of the weights that it began with, where the recipe has such.
+    of the weights that it began with, where the recipe has such; `task`: the recipe's, given what it uses.
 
     Raises MetrolineError: no checkpoint or prepared data, a checkpoint of other data, and what the task raises.
     """
     if not paths.checkpoint.is_dir():
         raise MetrolineError(f"{paths.checkpoint} is missing", hint=f"metroline run {recipe.name}")
     check_same_data(paths)
+    task = task or kinds.task(recipe.task.kind)(recipe)
     with atomic_folder(paths.evaluation) as folder:
-        measured = kinds.task(recipe.task.kind)(recipe).measure(paths.checkpoint, paths.prepared, folder, first)
+        measured = task.measure(paths.checkpoint, paths.prepared, folder, first)
         write_json(folder / SUBJECT, {"sha256": sha256(paths.checkpoint / "model.safetensors")})
     write_json(paths.metrics, measured.metrics())
 

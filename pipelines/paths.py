@@ -26,6 +26,10 @@ class Paths:
         """Which checkpoint of another recipe it begins with; only for a recipe that does."""
         return self.raw / "base.json"
 
+    def used(self, role: str) -> Path:
+        """Which release of another recipe it uses in a role, as `reranker`; only for a recipe that does."""
+        return self.raw / f"{role}.json"
+
     @property
     def prepared(self) -> Path:
         """Token shards, `tokenizer.json`, `stats.json`."""

@@ -66,6 +66,16 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> "Paths":
     return indexes.bundle(tmp_path_factory.mktemp("library"), asked=True)
 
 
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> "Paths":
+    """The same index with a reranker. Not to be changed."""
+    from tests import indexes
+
+    root = tmp_path_factory.mktemp("shelf")
+    indexes.reranker(root)
+    return indexes.bundle(root, "shelf", asked=True, task={"kind": "index", "reranker": "pairs"})
+
+
 @pytest.fixture
 def full_disk() -> Callable[[int], AbstractContextManager[None]]:
     """Inside it no file gets longer than so many bytes: real writes of any library fail as on a full disk."""

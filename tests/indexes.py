@@ -13,7 +13,7 @@ from data.fetch.sources import pin
 from data.signature import VectorOutput
 from pipelines.line import stages
 from pipelines.paths import Paths
-from tests.serving import forward_bundles, tiny_bundle
+from tests.serving import chat_bundle, forward_bundles, tiny_bundle
 from tests.serving.forward_bundles import VECTOR, Builder
 
 EMBEDS = VECTOR.model_copy(update={
@@ -30,14 +30,14 @@ DOCUMENTS = {
     "speech.txt": b"My fellow citizens, the treasury is full. The debt was paid last year.\n\n" * 6,
 }
 QUESTIONS = [
-    {"question": "When did the harbour open?", "document": "harbour.txt"},
-    {"question": "What is the oldest ferry called?", "document": "harbour.txt"},
-    {"question": "How long does make setup take?", "document": "guide/install.md"},
-    {"question": "How much is a fine?", "document": "rules.html"},
+    {"question": "When did the harbour open?", "document": "harbour.txt", "answers": ["1887"]},
+    {"question": "What is the oldest ferry called?", "document": "harbour.txt", "answers": ["Concordia"]},
+    {"question": "How long does make setup take?", "document": "guide/install.md", "answers": ["four minutes"]},
+    {"question": "How much is a fine?", "document": "rules.html", "answers": ["forty francs"]},
     {"question": "Must dogs be on a leash?", "document": "rules.html"},
     {"question": "Was the debt paid?", "document": "speech.txt"},
     {"question": "Does it run on Windows?", "document": "guide/install.md"},
-    {"question": "Who built the ferry?", "document": "harbour.txt"},
+    {"question": "Who built the ferry?", "document": "harbour.txt", "answers": ["Escher Wyss"]},
 ]
 
 
@@ -63,6 +63,27 @@ def embedder(root: Path, name: str = "bytes", seed: int = 2) -> Paths:
     write_json(paths.release, {"tag": f"{name}:{version}", "version": version})
     (root / "pipelines/recipes").mkdir(parents=True, exist_ok=True)
     (root / f"pipelines/recipes/{name}.yaml").write_text("description: bytes\n")
+    return paths
+
+
+def reranker(root: Path, name: str = "pairs") -> Paths:
+    """A released bundle that ranks texts by sums of random vectors of their bytes; it reads 60 bytes of a text."""
+    paths = Paths(name, root)
+    forward_bundles.pairs(paths.bundle, name)
+    version = read_json(paths.bundle / "manifest.json")["version"]
+    write_json(paths.release, {"tag": f"{name}:{version}", "version": version})
+    (root / "pipelines/recipes").mkdir(parents=True, exist_ok=True)
+    (root / f"pipelines/recipes/{name}.yaml").write_text("description: pairs of bytes\n")
+    return paths
+
+
+def chat(root: Path, name: str = "talker") -> Paths:
+    """A released chat model that babbles."""
+    paths = Paths(name, root)
+    chat_bundle.build(paths.bundle, name=name, context=4096, max_tokens=200)
+    version = read_json(paths.bundle / "manifest.json")["version"]
+    write_json(paths.release, {"tag": f"{name}:{version}", "version": version})
+    (root / f"pipelines/recipes/{name}.yaml").write_text("description: babble\n")
     return paths
 
 
@@ -93,7 +114,7 @@ def write(root: Path, name: str = "library", files: dict[str, bytes] | None = No
 
 def run(root: Path, name: str, *which: str) -> None:
     """Stages, all up to the bundle where none is named."""
-    for stage in which or ("fetch", "released", "prepare", "train", "evaluate", "export"):
+    for stage in which or ("fetch", "released", "reranker", "chat", "prepare", "train", "evaluate", "export"):
         stages.run(stage, name, root)
 
 

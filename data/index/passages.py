@@ -8,7 +8,8 @@ Of text and Markdown the text is the file, so that a chunk's range is one of the
 """
 
 import hashlib
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,6 +89,14 @@ class Passages:
         return self._bytes[source.start + start : min(source.start + end, source.end)].decode()
 
 
+def subset(source: Path, folder: Path, numbers: Sequence[int]) -> None:
+    """Write the three files of some chunks of another folder's, numbered anew; all documents stay."""
+    for name in (TEXT, LIST):
+        shutil.copyfile(source / name, folder / name)
+    with pa.memory_map(str(source / CHUNKS)) as file:
+        _write_chunks(folder, pa.ipc.open_file(file).read_all().take(pa.array(numbers, pa.int64())))
+
+
 def write(folder: Path, documents: Iterable[tuple[Document, str, list[Chunk]]]) -> None:
     """Write the three files. Each document comes with its file's SHA-256 and its chunks, in their order."""
     sources: list[Source] = []
@@ -108,6 +117,9 @@ def write(folder: Path, documents: Iterable[tuple[Document, str, list[Chunk]]]) 
                 columns["heading"].append(chunk.heading)
             sources.append(Source(document.name, at, at := at + len(raw), digest, file_hash))
     write_json(folder / LIST, [asdict(source) for source in sources])
-    table = pa.table(columns)
+    _write_chunks(folder, pa.table(columns))
+
+
+def _write_chunks(folder: Path, table: pa.Table) -> None:
     with pa.OSFile(str(folder / CHUNKS), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Mode = Literal["vector", "text", "hybrid"]
 MODES: tuple[Mode, ...] = ("vector", "text", "hybrid")
+Way = Literal["vector", "text", "hybrid", "reranked"]
+WAYS: tuple[Way, ...] = (*MODES, "reranked")
+"""How an index is searched: the store's modes, and a reranker's order of what hybrid search finds."""
 FOLDER = "table"
 """Where the store lies in a checkpoint and in a bundle."""
 

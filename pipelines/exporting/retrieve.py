@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 NEEDED = ("config.json", *FILES)
 """Files of the checkpoint without which it cannot be served."""
-FOLDERS = (TABLE, "embedder")
+FOLDERS = (TABLE, "embedder", "reranker")
+"""Of these an index has no reranker, or one."""
 LIBRARIES = ("lancedb",)
 """What the endpoint must have beside what every bundle needs (pipelines/release/bento.py)."""
 
@@ -44,7 +45,7 @@ def facts(exportable: "Retrieve", folder: Path) -> tuple[dict[str, Any], dict[st
 
 def write(exportable: "Retrieve", folder: Path, config: "BaseModel", progress: Progress) -> dict[str, Any]:
     """Copy, and compare. Returns the contents of parity.json. Raises MetrolineError: the copy answers otherwise."""
-    for name in FOLDERS:
+    for name in (name for name in FOLDERS if (exportable.checkpoint / name).is_dir()):
         shutil.copytree(exportable.checkpoint / name, folder / name)
     for name in FILES:
         shutil.copyfile(exportable.checkpoint / name, folder / name)

@@ -26,11 +26,13 @@ from base.processes import stop_group
 from base.writable import check_writable
 from base.yaml_files import quoted, read_yaml, refuse_conflict
 from pipelines.line.stages import ERROR_MARKER, FORCED, OWNER
+from pipelines.recipe import kinds
 from pipelines.recipe.code import FILE as CODE_HASHES
 from pipelines.recipe.load import RECIPES, listed_bases, listed_recipes
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.schema import Recipe
 from pipelines.recipe.sections import RecipeSource, ReleaseSource
+from pipelines.tasks.interface import ROLES, Uses
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -142,10 +144,12 @@ def check_recipe(name: str, above: tuple[str, ...] = ()) -> None:
     """Raise MetrolineError unless the recipe is valid, in params.yaml, and has every section.
 
     DVC tracks the sections of the YAML file, so a section that is left to its defaults must be there, as `clean: {}`.
-    The same of a recipe that it begins with, which `bases` or `releases` of params.yaml names. `above`: those that
-    begin with it.
+    The same of the recipes that it begins with or uses, which `bases`, `releases` and a section of each role of
+    params.yaml name. `above`: those that need it.
     """
-    source = load_recipe(name).pretrained.source
+    recipe = load_recipe(name)
+    source, task = recipe.pretrained.source, kinds.task(recipe.task.kind)(recipe)
+    uses = task.uses if isinstance(task, Uses) else {}
     path = RECIPES / f"{name}.yaml"
     there = read_yaml(path)
     missing = [section for section in Recipe.model_fields if section not in there and section != "name"]
@@ -154,12 +158,15 @@ def check_recipe(name: str, above: tuple[str, ...] = ()) -> None:
         raise MetrolineError(f"{path}: no {', '.join(missing)}", hint=hint)
     if name not in listed_recipes():
         raise MetrolineError(f"recipe {name} is not in params.yaml", hint=f"add `- {quoted(name)}` to its `recipes`")
-    for section, kind in (("bases", RecipeSource), ("releases", ReleaseSource)):
-        base = source.name if isinstance(source, kind) else None
+    others = {"bases": source.name if isinstance(source, RecipeSource) else None,
+              "releases": source.name if isinstance(source, ReleaseSource) else None,
+              **{f"{role}s": uses.get(role) for role in ROLES}}  # fmt: skip
+    for section, base in others.items():
         if (listed := listed_bases(section).get(name)) != base:
             entry = f"`{quoted(name)}: {quoted(base or listed or '')}`"
             hint = f"add {entry} to its `{section}`" if base else f"take {entry} out of its `{section}`"
-            said = f"params.yaml says that {name} begins with {listed or 'no other recipe'}"
+            verb = "begins with" if section in ("bases", "releases") else "uses as its " + section.removesuffix("s")
+            said = f"params.yaml says that {name} {verb} {listed or 'no other recipe'}"
             raise MetrolineError(said, hint=hint)
         if base in (name, *above):
             raise MetrolineError(f"recipes begin with each other: {' → '.join((*above, name, base))}")

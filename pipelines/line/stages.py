@@ -59,6 +59,18 @@ def _base(recipe: Recipe, paths: Paths) -> None:
     write_base(recipe, paths)
 
 
+def _reranker(recipe: Recipe, paths: Paths) -> None:
+    from pipelines.training.used import write_used
+
+    write_used(recipe, paths, "reranker")
+
+
+def _chat(recipe: Recipe, paths: Paths) -> None:
+    from pipelines.training.used import write_used
+
+    write_used(recipe, paths, "chat")
+
+
 def _prepare(recipe: Recipe, paths: Paths) -> None:
     from pipelines.training.first import folder
 
@@ -81,8 +93,9 @@ def _evaluate(recipe: Recipe, paths: Paths) -> None:
     from pipelines.evaluation import evaluate
     from pipelines.line.plots import write_groups
     from pipelines.training.first import folder
+    from pipelines.training.used import task
 
-    evaluate(recipe, paths, folder(recipe, paths))
+    evaluate(recipe, paths, folder(recipe, paths), task(recipe, paths))
     write_groups(paths)
 
 
@@ -125,6 +138,8 @@ STAGES = {
     "fetch": Stage(_fetch, minutes=60, network=True),
     "base": Stage(_base, minutes=30),
     "released": Stage(_base, minutes=30),
+    "reranker": Stage(_reranker, minutes=30),
+    "chat": Stage(_chat, minutes=30),
     "prepare": Stage(_prepare, minutes=240),
     "train": Stage(_train, minutes=7 * 24 * 60),
     "evaluate": Stage(_evaluate, minutes=240),

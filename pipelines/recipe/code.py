@@ -30,6 +30,8 @@ STAGES = {
     "fetch": ("data.fetch.sources",),
     "base": ("pipelines.training.first",),
     "released": ("pipelines.training.first",),
+    "reranker": ("pipelines.training.used",),
+    "chat": ("pipelines.training.used",),
     "prepare": (),
     "train": ("pipelines.training.stage", "pipelines.training.imported", "pipelines.line.plots"),
     "evaluate": ("pipelines.evaluation", "pipelines.line.plots"),

@@ -125,6 +125,21 @@ class Builds(Protocol):
         training.json says. `kept`: a folder for what makes the next build shorter; DVC leaves it alone."""
 
 
+ROLES = ("reranker", "chat")
+"""In what a task can use the release of another recipe. Each is a stage of the line, and params.yaml has a section of
+that name and an s, for DVC."""
+
+
+@runtime_checkable
+class Uses(Protocol):
+    """What a task has that uses released bundles of other recipes beside what its recipe begins with."""
+
+    uses: Mapping[str, str]
+    """Role → the other recipe, which is run first."""
+    given: Mapping[str, Path]
+    """Role → the folder of its bundle. The stages `train` and `evaluate` set it before they ask for anything."""
+
+
 @dataclass(frozen=True)
 class Words:
     """How a learner's numbers read in curves, pictures and progress bars."""

@@ -70,12 +70,9 @@ def hashes(files: Path) -> dict[str, str]:
 
 
 def _record(name: str, source: RecipeSource | ReleaseSource, paths: Paths) -> dict[str, object]:
-    from pipelines.recipe.load import names, unknown_recipe
-
-    if source.name not in names(paths.root):
-        raise unknown_recipe(source.name, paths.root)
     if isinstance(source, ReleaseSource):
-        return _release(name, source, paths)
+        return release(name, source.name, paths)
+    check_known(source.name, paths)
     checkpoint = Paths(source.name, paths.root).checkpoint
     files = sorted(path for path in checkpoint.glob("*") if path.suffix in WEIGHTS and path.name not in ABOUT)
     if not any(path.suffix in TENSORS for path in files):
@@ -86,13 +83,25 @@ def _record(name: str, source: RecipeSource | ReleaseSource, paths: Paths) -> di
     return {"recipe": source.name, "files": {path.name: sha256(path) for path in files}}
 
 
-def _release(name: str, source: ReleaseSource, paths: Paths) -> dict[str, object]:
-    """The release of the bundle that lies below artifacts/, named by its hash."""
-    other, run = Paths(source.name, paths.root), f"metroline run {source.name}"
+def check_known(name: str, paths: Paths) -> None:
+    """Raise MetrolineError unless there is such a recipe."""
+    from pipelines.recipe.load import names, unknown_recipe
+
+    if name not in names(paths.root):
+        raise unknown_recipe(name, paths.root)
+
+
+def release(name: str, wanted: str, paths: Paths) -> dict[str, object]:
+    """What is written down of a release: that of the bundle which lies below artifacts/, named by its hash.
+
+    Raises MetrolineError: no such recipe, not released as it is. `name`: the recipe that needs it.
+    """
+    check_known(wanted, paths)
+    other, run = Paths(wanted, paths.root), f"metroline run {wanted}"
     if not other.release.is_file() or not (other.bundle / manifest.NAME).is_file():
-        raise MetrolineError(f"{name}: {source.name}, which it needs, is not released", hint=run)
+        raise MetrolineError(f"{name}: {wanted}, which it needs, is not released", hint=run)
     released = read_object(other.release, hint=run)
     version = read_object(other.bundle / manifest.NAME, hint=run)["version"]
     if released.get("version") != version:
         raise MetrolineError(f"{name}: {other.bundle} is version {version}, which is not released", hint=run)
-    return {"recipe": source.name, "release": released["tag"]}
+    return {"recipe": wanted, "release": released["tag"]}

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from base.errors import MetrolineError
 from base.files import atomic_folder, write_json
 from pipelines.paths import Paths
-from pipelines.recipe import kinds
 from pipelines.tasks.interface import Builds
-from pipelines.training import first
+from pipelines.training import first, used
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -36,7 +35,7 @@ def import_weights(recipe: "Recipe", paths: Paths) -> None:
     for path in (files, paths.prepared / "index.json"):
         if not path.exists():
             raise MetrolineError(f"{path} is missing", hint=f"metroline run {recipe.name}")
-    learner = kinds.task(recipe.task.kind)(recipe).learner(paths.prepared, files)
+    learner = used.task(recipe, paths).learner(paths.prepared, files)
     with atomic_folder(paths.checkpoint) as folder:
         if isinstance(learner, Builds):
             record = dict(learner.build(folder, paths.training))

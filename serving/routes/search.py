@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
+from data.index.store import MODES
 from serving.http.body import read_body
 from serving.http.errors import invalid
 from serving.http.stream import while_connected
@@ -24,7 +25,9 @@ async def search(runtime: Runtime, request: Request) -> Response:
     wanted = parse(await read_body(request, settings.body_limit, settings.body_seconds), SearchRequest)
     await runtime.until_ready()
     served = runtime.routed(request.scope, index(runtime, wanted.model, "model"), wanted.model)
-    mode = wanted.mode or "hybrid"
+    mode = wanted.mode or served.engine.way
+    if mode == "reranked" and served.engine.way != mode:
+        raise invalid(f"{served.name} has no reranker. Its modes are {', '.join(MODES)}.", "mode", "no_reranker")
     fields.update(mode=mode, prompt_tokens=0, completion_tokens=0)
 
     def spend(tokens: int) -> None:

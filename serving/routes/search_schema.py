@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, field_validator
 
-from data.index.store import Mode
+from data.index.store import Way
 from serving.routes.schema import STRICT, check_text
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ class SearchRequest(BaseModel):
     query: str = Field(min_length=1, max_length=LONGEST)
     model: str | None = Field(default=None, description="default: the first index that is served")
     k: int | None = Field(default=None, ge=1, le=MOST, description="most passages; default 5")
-    mode: Mode | None = Field(default=None, description="by meaning, by words (BM25), or by both; default hybrid")
+    mode: Way | None = Field(
+        default=None, description="by meaning, by words (BM25), by both, or what both find in a reranker's order; "
+        "default reranked where the index has a reranker, else hybrid",
+    )  # fmt: skip
     user: str | None = None
 
     @field_validator("query")

@@ -12,7 +12,7 @@ from data.index.store import Store, StoreConfig
 from data.index.stores import opened
 from data.signature import TextInput
 from serving.engines.retrieve.bundle import TABLE, RetrieveBundle
-from serving.engines.retrieve.engine import RetrieveEngine
+from serving.engines.retrieve.engine import Reranking, RetrieveEngine
 from serving.http.settings import Settings
 from serving.runtime import forward_model
 from serving.runtime.loaded_model import LoadedModel
@@ -32,7 +32,8 @@ class RetrieveModel(LoadedModel):
     def describe(self) -> dict[str, Any]:
         """What /v1/models says about it."""
         passages = self.engine.passages
-        more = {"documents": len(passages.sources), "chunks": len(passages), "threshold": self.bundle.threshold}
+        more = {"documents": len(passages.sources), "chunks": len(passages), "threshold": self.bundle.threshold,
+                "mode": self.engine.way}  # fmt: skip
         return super().describe() | more
 
 
@@ -54,7 +55,7 @@ def load(bundle: RetrieveBundle, settings: Settings) -> RetrieveModel:
     metrics = RetrieveMetrics(bundle, passages)
     engine = RetrieveEngine(
         forward_model.started(ready, settings).engine, text.query_prefix, store, passages, metrics,
-        queue=settings.waiting_items, deadline=settings.deadline, threads=settings.cores,
+        _reranking(bundle, settings), queue=settings.waiting_items, deadline=settings.deadline, threads=settings.cores,
     )  # fmt: skip
     fields = {
         "model": bundle.name, "version": bundle.version, "precision": bundle.precision, "chunks": len(passages),
@@ -62,6 +63,17 @@ def load(bundle: RetrieveBundle, settings: Settings) -> RetrieveModel:
     }  # fmt: skip
     log.info("model loaded", extra={"fields": fields})
     return RetrieveModel(bundle, engine, metrics)
+
+
+def _reranking(bundle: RetrieveBundle, settings: Settings) -> Reranking | None:
+    """The reranker, started; None: the index has none. Raises MetrolineError: it answers its golden items otherwise."""
+    if bundle.reranker is None:
+        return None
+    model = forward_model.started(forward_model.ready(bundle.reranker, settings), settings)
+    first, second = model.bundle.typed.inputs
+    assert isinstance(first, TextInput)
+    assert isinstance(second, TextInput)
+    return Reranking(model.engine, model.prepare.cut, (first.length, second.length), bundle.candidates)
 
 
 def _check(

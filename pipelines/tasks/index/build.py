@@ -24,10 +24,13 @@ from data.index.passages import FILES, Passages
 from data.index.store import FOLDER as TABLE
 from data.index.store import StoreConfig
 from data.index.stores import opened
+from pipelines.tasks.index import weight as weights
 from pipelines.tasks.index.embedder import FOLDER as EMBEDDER
 from pipelines.tasks.index.embedder import Embedder
 from pipelines.tasks.index.questions import questions
-from pipelines.tasks.index.searched import CONFIG, WEIGHTS
+from pipelines.tasks.index.reranker import FOLDER as RERANKER
+from pipelines.tasks.index.reranker import Reranker
+from pipelines.tasks.index.searched import CONFIG, WEIGHTS, Searched
 from pipelines.tasks.index.threshold import calibrated
 
 if TYPE_CHECKING:
@@ -43,13 +46,13 @@ BLOCK = 4096
 class Building:
     """`pipelines.tasks.interface.Builds`."""
 
-    def __init__(self, recipe: "Recipe", prepared: Path, embedder: Embedder) -> None:
+    def __init__(self, recipe: "Recipe", prepared: Path, embedder: Embedder, reranker: Reranker | None = None) -> None:
         """Raises MetrolineError: prepared with another embedder."""
         index = read_object(prepared / "index.json")
         if index["embedder"] != embedder.sha256:
             again = f"metroline stage prepare {recipe.name}"
             raise MetrolineError(f"{prepared} was prepared for another embedder than {embedder.graph}", hint=again)
-        self.recipe, self.prepared, self.embedder = recipe, prepared, embedder
+        self.recipe, self.prepared, self.embedder, self.reranker = recipe, prepared, embedder, reranker
         self.data_hash: str = index["data_hash"]
 
     def build(self, folder: Path, kept: Path) -> Mapping[str, Any]:
@@ -61,19 +64,39 @@ class Building:
         vectors, made = embed(texts, self.embedder, kept / KEPT)
         save_file({"vectors": vectors}, folder / WEIGHTS)
         model = self.recipe.model
-        config = StoreConfig(model.approximate_from, model.probes, model.refine, model.weight, model.language)
-        store = opened(folder / TABLE, config, width=vectors.shape[1])
-        for at in range(0, len(texts), BLOCK):
-            numbers = range(at, min(at + BLOCK, len(texts)))
-            store.add(numbers, vectors[at : at + BLOCK], texts[at : at + BLOCK])
-        store.finish()
+        weight = weights.DEFAULT if model.weight is None else model.weight
+        config = StoreConfig(model.approximate_from, model.probes, model.refine, weight, model.language)
+        fill(folder / TABLE, config, vectors, texts)
         self.embedder.copy(folder / EMBEDDER, f"{self.recipe.name}.embedder")
-        threshold = self.recipe.task.threshold
-        if threshold is None:
-            asked = questions(self.prepared, "valid")
-            threshold = calibrated([self.embedder.query(each.text) for each in asked], vectors)
-        write_json(folder / CONFIG, {"store": asdict(config), "threshold": threshold, "chunks": len(texts)})
-        return {"parameters": int(vectors.size), "embedded": made, "embedder": self.embedder.sha256}
+        if self.reranker:
+            self.reranker.copy(folder / RERANKER, f"{self.recipe.name}.reranker")
+        write_json(folder / CONFIG, {
+            "store": asdict(config), "candidates": model.candidates, "threshold": self.recipe.task.threshold,
+            "chunks": len(texts),
+        })  # fmt: skip
+        self._calibrate(folder)
+        hashes = {"embedder": self.embedder.sha256} | ({"reranker": self.reranker.sha256} if self.reranker else {})
+        return {"parameters": int(vectors.size), "embedded": made, **hashes}
+
+    def _calibrate(self, folder: Path) -> None:
+        """Find what the recipe leaves open by the validation split's questions, the threshold with all else."""
+        values, asked = read_object(folder / CONFIG), questions(self.prepared, "valid")
+        queries = [self.embedder.query(each.text) for each in asked]
+        if self.recipe.model.weight is None:
+            values["store"]["weight"] = weights.chosen(Searched(folder), asked, queries)
+            write_json(folder / CONFIG, values)
+        if self.recipe.task.threshold is None:
+            values["threshold"] = calibrated(Searched(folder), asked, queries)
+            write_json(folder / CONFIG, values)
+
+
+def fill(folder: Path, config: StoreConfig, vectors: NDArray[np.float32], texts: Sequence[str]) -> None:
+    """A new table of these chunks, numbered from 0."""
+    store = opened(folder, config, width=vectors.shape[1])
+    for at in range(0, len(texts), BLOCK):
+        numbers = range(at, min(at + BLOCK, len(texts)))
+        store.add(numbers, vectors[at : at + BLOCK], texts[at : at + BLOCK])
+    store.finish()
 
 
 def embed(texts: Sequence[str], embedder: Embedder, kept: Path) -> tuple[NDArray[np.float32], int]:

@@ -13,7 +13,7 @@ from pipelines.tasks.interface import Card
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
-WAYS = {"both": "test.", "vectors": "baselines.vector_", "words (BM25)": "baselines.text_"}
+WAYS = {"vectors": "vector", "words (BM25)": "text", "both": "hybrid", "both, reranked": "reranked"}
 
 
 def card(recipe: "Recipe", folder: Path, metrics: Mapping[str, Any]) -> Card:
@@ -44,16 +44,19 @@ def _quality(metrics: Mapping[str, Any]) -> str:
     test, baselines = metrics["test"], metrics["baselines"]
     names = ("recall_at_1", "recall_at_5", "ndcg_at_10")
     rows = []
-    for way, prefix in WAYS.items():
-        section, _, start = prefix.partition(".")
-        rows.append((way, *(f"{metrics[section][start + name]:.3f}" for name in names)))
+    default = "reranked" if "hybrid_recall_at_1" in baselines else "hybrid"
+    for name_of, way in WAYS.items():
+        if way == default:
+            rows.append((name_of, *(f"{test[name]:.3f}" for name in names)))
+        elif f"{way}_{names[0]}" in baselines:
+            rows.append((name_of, *(f"{baselines[f'{way}_{name}']:.3f}" for name in names)))
     rows.append(("a chunk at random", f"{baselines['random_recall_at_1']:.3f}", "", ""))
     what = "people's questions of the test split" if "answered_share" in test else "sentences of the chunks themselves"
     said = (
         f"{test['questions']:,} {what}: whether the chunk that answers is among the first.\n\n"
         + table(("search by", "recall@1", "recall@5", "nDCG@10"), rows)
-        + f"\n\nOf the ten nearest chunks the table finds {100 * test['exact_recall']:.1f} %. Below a cosine of "
-        f"{test['threshold']:.3f} nothing found counts as relevant"
+        + f"\n\nOf the ten nearest chunks the table finds {100 * test['exact_recall']:.1f} %. Below a "
+        f"{'score' if default == 'reranked' else 'cosine'} of {test['threshold']:.3f} nothing found counts as relevant"
     )
     if "answered_share" not in test:
         return said + "."

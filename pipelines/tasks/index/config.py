@@ -1,6 +1,6 @@
 """The keys of a recipe that only an index has: task, data, evaluate, export."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,27 +17,49 @@ class IndexConfig(_Section):
     kind: Literal["index"] = "index"
     threshold: float | None = Field(
         default=None, ge=-1, le=1,
-        description="least cosine of a question and its best chunk for an answer from the sources; null: the one that "
-        "95 % of the validation split's questions have, or 0.25 where there are none",
+        description="least score of a question's best chunk (the reranker's, or a cosine where there is none) for an "
+        "answer from the sources; null: the one that 95 % of the validation split's questions have; where there are no "
+        "questions 0.05, of a cosine 0.25",
+    )  # fmt: skip
+    reranker: str | None = Field(
+        default=None, description="a recipe whose released reranker orders what is found; params.yaml names both below "
+        "`rerankers`",
     )  # fmt: skip
 
 
-class DocumentsData(_Section):
+class _Chunks(_Section):
+    length: int = Field(default=200, ge=16, description="most tokens of a chunk, by the embedder's tokenizer")
+    overlap: int = Field(default=32, ge=0, description="most tokens that a chunk repeats of the one before")
+
+
+class DocumentsData(_Chunks):
     """Documents, and how they are cut into chunks; perhaps questions to judge the index by."""
 
     kind: Literal["documents"] = "documents"
-    length: int = Field(default=200, ge=16, description="most tokens of a chunk, by the embedder's tokenizer")
-    overlap: int = Field(default=32, ge=0, description="most tokens that a chunk repeats of the one before")
     questions: str | None = Field(
         default=None,
-        description="a .jsonl file of the source with `question` and `document` (the name of the file that answers); "
-        "null: sentences of the chunks themselves are asked for",
+        description="a .jsonl file of the source with `question`, `document` (the name of the file that answers) and "
+        "perhaps `answers` (texts); null: sentences of the chunks themselves are asked for",
     )
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Endings of the files that it reads."""
         return (*SUFFIXES, ".jsonl") if self.questions else SUFFIXES
+
+
+class SquadData(_Chunks):
+    """Paragraphs and questions with answers, in the format of SQuAD; each paragraph is a document."""
+
+    kind: Literal["squad"] = "squad"
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the files that it reads."""
+        return (".json",)
+
+
+DataConfig = Annotated[DocumentsData | SquadData, Field(discriminator="kind")]
 
 
 class EvaluateConfig(_Section):
@@ -49,6 +71,16 @@ class EvaluateConfig(_Section):
     exact: int = Field(
         default=100, ge=1, description="most questions whose nearest chunks are compared with exact ones"
     )
+    chat: str | None = Field(
+        default=None, description="a recipe whose released chat model answers questions of the test split from the "
+        "index, to judge the whole; params.yaml names both below `chats`; null: nobody is asked",
+    )  # fmt: skip
+    answers: int = Field(
+        default=100, ge=2, description="so many questions of the test split, drawn by `seed`, and about as many whose "
+        "documents are taken out of the index before",
+    )  # fmt: skip
+    tokens: int = Field(default=96, ge=1, description="most tokens of an answer")
+    seed: int = Field(default=0, ge=0, description="of the draw")
 
 
 class ExportConfig(_Section):

@@ -1,23 +1,22 @@
 """Fetched files → documents and chunks that the embedder takes, and questions, shared out between splits."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from base.errors import MetrolineError, nearest
+from base.errors import MetrolineError
 from base.files import atomic_folder, sha256, write_json
 from data import assign
-from data.fetch.fetched import fetched
 from data.index.chunks import Chunk, chunks
-from data.index.documents import SUFFIXES, Document, read
+from data.index.documents import Document
 from data.index.passages import FILES, Passage, write
 from data.signature import PassagesOutput, Signature
 from data.split import SPLITS
-from pipelines.tasks.index.config import DocumentsData
+from pipelines.tasks.index.config import DocumentsData, SquadData
 from pipelines.tasks.index.embedder import Embedder
 from pipelines.tasks.index.questions import QUESTIONS
+from pipelines.tasks.index.source import source
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -27,21 +26,19 @@ FEWEST = 2
 
 def prepare(recipe: "Recipe", raw: Path, out: Path, embedder: Embedder) -> None:
     """Fill the folder `out`. Raises MetrolineError, which names the file: no text, a question of no document."""
-    data: DocumentsData = recipe.data
-    files = fetched(raw, SUFFIXES)
-    documents = read(files)
-    made = [(document, list(_fitting(document, data, embedder))) for document in documents]
+    data: DocumentsData | SquadData = recipe.data
+    given = source(raw, data)
+    made = [(document, list(_fitting(document, data, embedder))) for document in given.documents]
     count = sum(len(each) for _, each in made)
     if count < FEWEST:
         raise MetrolineError(f"{count} chunk in all the documents", hint="a text that short needs no index")
-    asked = _questions(raw, data, [document.name for document in documents])
-    splits = assign.assign([assign.Item(id_, assign.digest(question.encode()), {}) for id_, question, _ in asked],
-                           recipe.split) if asked else []  # fmt: skip
+    items = [assign.Item(each.where, assign.digest(each.question.encode()), {}) for each in given.asked]
+    splits = assign.assign(items, recipe.split) if items else []
     with atomic_folder(out) as folder:
-        write(folder, ((document, sha256(files[document.name]), each) for document, each in made))
+        write(folder, ((document, given.hashes[document.name], each) for document, each in made))
         questions = {
-            split: [{"question": question, "document": name}
-                    for (_, question, name), now in zip(asked, splits, strict=True) if now == split]
+            split: [{"question": each.question, "document": each.document, "answers": each.answers}
+                    for each, now in zip(given.asked, splits, strict=True) if now == split]
             for split in SPLITS
         }  # fmt: skip
         write_json(folder / QUESTIONS, questions)
@@ -54,11 +51,11 @@ def prepare(recipe: "Recipe", raw: Path, out: Path, embedder: Embedder) -> None:
             "data_hash": hashlib.sha256("".join(parts.values()).encode()).hexdigest(),
             "signature": signature.model_dump(mode="json"),
             "splits": {split: {"questions": len(each)} for split, each in questions.items()},
-            "documents": len(documents), "chunks": count, "embedder": embedder.sha256,
+            "documents": len(made), "chunks": count, "embedder": embedder.sha256,
         })  # fmt: skip
 
 
-def _fitting(document: Document, data: DocumentsData, embedder: Embedder) -> Iterator[Chunk]:
+def _fitting(document: Document, data: DocumentsData | SquadData, embedder: Embedder) -> Iterator[Chunk]:
     """The document's chunks. Headings above one count too: where they are too long, the innermost are left out."""
     for chunk in chunks(document, embedder.count, length=data.length, overlap=data.overlap):
         text, heading = document.text[chunk.start : chunk.end], chunk.heading
@@ -68,26 +65,3 @@ def _fitting(document: Document, data: DocumentsData, embedder: Embedder) -> Ite
             hint = f"lower data.length: the embedder takes {embedder.text.length} tokens, its prefix among them"
             raise MetrolineError(f"{document.name}: a chunk of {embedder.count(text)} tokens is too long", hint=hint)
         yield Chunk(chunk.start, chunk.end, heading)
-
-
-def _questions(raw: Path, data: DocumentsData, names: list[str]) -> list[tuple[str, str, str]]:
-    """Id, question and document of each row."""
-    if data.questions is None:
-        return []
-    there = fetched(raw)
-    if data.questions not in there:
-        raise MetrolineError(f"data.questions: no file {data.questions}", hint=nearest(data.questions, there))
-    known, found = set(names), []
-    for number, line in enumerate(there[data.questions].read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
-        where = f"{data.questions}:{number}"
-        try:
-            row: Any = json.loads(line)
-            question, document = row["question"], row["document"]
-        except (ValueError, TypeError, KeyError):
-            raise MetrolineError(f"{where}: a row is an object with `question` and `document`") from None
-        if not isinstance(question, str) or not question.strip():
-            raise MetrolineError(f"{where}: the question is empty")
-        if document not in known:
-            raise MetrolineError(f"{where}: no document {document!r}", hint=nearest(str(document), names))
-        found.append((where, question, document))
-    return found

@@ -25,6 +25,8 @@ class Question:
     start: int = 0
     end: int = -1
     """Bytes of the document that a chunk must hold; -1: any chunk of it will do."""
+    answers: tuple[str, ...] = ()
+    """Texts that answer it, where somebody has written them down."""
 
     def answered(self, passages: Passages, number: int) -> bool:
         """Whether the chunk of that number holds the answer."""
@@ -36,7 +38,8 @@ class Question:
 
 def questions(prepared: Path, split: str) -> list[Question]:
     """People's questions of a split; none where the recipe has none."""
-    return [Question(each["question"], each["document"]) for each in read_object(prepared / QUESTIONS)[split]]
+    return [Question(each["question"], each["document"], answers=tuple(each["answers"]))
+            for each in read_object(prepared / QUESTIONS)[split]]  # fmt: skip
 
 
 def sentences(passages: Passages, most: int, embedder: Embedder) -> list[Question]:

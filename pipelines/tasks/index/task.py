@@ -5,15 +5,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipelines.recipe.sections import ReleaseSource
-from pipelines.tasks.index.config import DocumentsData, EvaluateConfig, ExportConfig, IndexConfig
+from pipelines.tasks.index.config import DataConfig, EvaluateConfig, ExportConfig, IndexConfig
 from pipelines.tasks.interface import Card, Measured, Retrieve
 from pipelines.tasks.prepared import PreparedTask
 
 if TYPE_CHECKING:
     from data.signature import Engine
+    from pipelines.recipe.schema import Recipe
     from pipelines.tasks.index.build import Building
 
+WAYS = ("vector", "text", "hybrid")
 FOUND = ("recall_at_1", "recall_at_5", "recall_at_10", "ndcg_at_10")
+
+
+ANSWERS = (
+    "answers", "answer_contains", "answer_sources_contain", "answer_exact_match", "answer_f1", "wrongly_refused_share",
+    "citations", "citation_precision", "citations_resolved", "grounded_share", "unanswerable",
+    "unanswerable_refused_share", "false_answer_share",
+)  # fmt: skip
+"""What is measured where a chat is asked; shares also with `_low` and `_high`."""
 
 
 class Task(PreparedTask):
@@ -22,17 +32,24 @@ class Task(PreparedTask):
     engine: ClassVar["Engine"] = "retrieve"
     sections: ClassVar[Mapping[str, Any]] = {
         "task": IndexConfig,
-        "data": DocumentsData,
+        "data": DataConfig,
         "evaluate": EvaluateConfig,
         "export": ExportConfig,
     }
     measured: ClassVar[tuple[str, ...]] = (
         *(f"test.{name}" for name in (*FOUND, "exact_recall", "questions", "chunks", "documents", "threshold")),
-        *(f"baselines.{way}_{name}" for way in ("vector", "text") for name in FOUND),
+        *(f"baselines.{way}_{name}" for way in WAYS for name in FOUND),
         "test.answered_share",
         "test.refused_share",
+        *(f"test.{name}" for name in ANSWERS),
         "baselines.random_recall_at_1",
     )
+
+    def __init__(self, recipe: "Recipe") -> None:
+        super().__init__(recipe)
+        named = {"reranker": recipe.task.reranker, "chat": recipe.evaluate.chat}
+        self.uses: Mapping[str, str] = {role: name for role, name in named.items() if name}
+        self.given: Mapping[str, Path] = {}
 
     def problems(self) -> Iterator[str]:
         """What sections can contradict each other in."""
@@ -62,15 +79,17 @@ class Task(PreparedTask):
         """What builds the index."""
         from pipelines.tasks.index.build import Building
         from pipelines.tasks.index.embedder import Embedder
+        from pipelines.tasks.index.reranker import Reranker
 
         assert first is not None
-        return Building(self.recipe, prepared, Embedder(first))
+        reranker = Reranker(self.given["reranker"]) if "reranker" in self.given else None
+        return Building(self.recipe, prepared, Embedder(first), reranker)
 
     def measure(self, checkpoint: Path, prepared: Path, folder: Path, first: Path | None) -> Measured:
         """See `measure.measure`."""
         from pipelines.tasks.index.measure import measure
 
-        return measure(self.recipe, checkpoint, prepared)
+        return measure(self.recipe, checkpoint, prepared, folder, self.given)
 
     def exportable(self, checkpoint: Path, prepared: Path) -> Retrieve:
         """See `exportable.exportable`."""

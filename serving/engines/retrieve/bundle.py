@@ -1,4 +1,5 @@
-"""A bundle of an index: documents, the table of chunks, and the embedder, a bundle of its own inside."""
+"""A bundle of an index: documents, the table of chunks, and the embedder, a bundle of its own inside; perhaps a
+reranker, another one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +8,9 @@ from typing import Any, Self
 
 from data.signature import FILE
 from serving.bundle import Bundle, demand
-from serving.engines.forward.bundle import GOLDEN, ForwardBundle
+from serving.engines.forward.bundle import GOLDEN, ForwardBundle, ranks
 
-EMBEDDER = "embedder"
+EMBEDDER, RERANKER = "embedder", "reranker"
 TABLE = "table"
 DOCUMENTS = ("documents.bin", "documents.json", "chunks.arrow")
 """As data.index.passages.FILES, which brings Arrow: the process that starts the others does without."""
@@ -21,10 +22,13 @@ class RetrieveBundle(Bundle):
     with: METROLINE_PRECISION does not change it, since vectors of two precisions are not to be compared."""
 
     embedder: ForwardBundle
+    reranker: ForwardBundle | None
+    candidates: int
+    """Chunks that the reranker orders."""
     store: Mapping[str, Any]
     """How the table is searched (`data.index.store.StoreConfig`)."""
     threshold: float
-    """Least cosine of a question and a chunk that has to do with it."""
+    """Least score of a question and a chunk that has to do with it: the reranker's, else their cosine."""
 
     @property
     def graph(self) -> Path:
@@ -48,5 +52,9 @@ class RetrieveBundle(Bundle):
         """See Bundle."""
         demand(path, listed, FILE, GOLDEN, f"{EMBEDDER}/manifest.json", *DOCUMENTS)
         embedder = ForwardBundle.load(path / EMBEDDER)
-        return {"embedder": embedder, "precision": embedder.precision, "store": dict(serving["store"]),
+        reranker = ForwardBundle.load(path / RERANKER) if f"{RERANKER}/manifest.json" in listed else None
+        if reranker and not ranks(reranker.signature):
+            raise ValueError(f"{RERANKER}: a reranker")
+        return {"embedder": embedder, "precision": embedder.precision, "reranker": reranker,
+                "candidates": int(serving.get("candidates", 0)), "store": dict(serving["store"]),
                 "threshold": float(serving["threshold"])}  # fmt: skip

@@ -1,8 +1,9 @@
 """The engine: a query in, passages of documents out.
 
-The query is embedded by the forward engine, with all its batching; a thread searches the table.
+The query is embedded by a forward engine, with all its batching; a thread searches the table; where the index has a
+reranker, a second forward engine reads the query with each of the best chunks.
 
-    found = await engine.search("the state of the union", 5, "hybrid", "req-1")
+    found = await engine.search("the state of the union", 5, "reranked", "req-1")
 
 It knows neither HTTP nor BentoML.
 """
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from data.index.passages import Passage, Passages
-from data.index.store import Hit, Mode, Store
+from data.index.reranked import Pairs, ordered
+from data.index.store import Hit, Store, Way
 from serving.engines.forward.engine import ForwardEngine
 from serving.engines.retrieve.metrics import RetrieveEngineMetrics
 from serving.http.errors import ApiError, deadline_passed, queue_full, unavailable
@@ -31,8 +33,21 @@ class Found:
 
     passage: Passage
     score: float
-    """As of `data.index.store.Hit`."""
+    """As of `data.index.store.Hit`, or the reranker's, 0 to 1."""
     cosine: float | None
+
+
+@dataclass(frozen=True)
+class Reranking:
+    """The reranker of an index."""
+
+    engine: ForwardEngine
+    cut: Callable[[str, int], str]
+    """The first tokens of a text, as text."""
+    lengths: tuple[int, int]
+    """Most tokens of a query and of a text."""
+    candidates: int
+    """Chunks of a search by both that it orders."""
 
 
 class RetrieveEngine:
@@ -40,11 +55,11 @@ class RetrieveEngine:
 
     def __init__(
         self, embedder: ForwardEngine, prefix: str, store: Store, passages: Passages, metrics: RetrieveEngineMetrics,
-        *, queue: int = 256, deadline: float = 120.0, threads: int = 1,
+        reranking: Reranking | None = None, *, queue: int = 256, deadline: float = 120.0, threads: int = 1,
     ) -> None:  # fmt: skip
         """`prefix`: goes before a query; `queue`: searches that may be inside; `threads`: that search the table."""
         self._embedder, self._prefix, self._store, self.passages = embedder, prefix, store, passages
-        self._metrics, self._most, self._deadline = metrics, queue, deadline
+        self._metrics, self._most, self._deadline, self._reranking = metrics, queue, deadline, reranking
         self._pool = ThreadPoolExecutor(threads, "metroline-search")
         self.exchanged: Callable[[Any], None] | None = None
         self._inside = 0
@@ -52,13 +67,18 @@ class RetrieveEngine:
 
     @property
     def alive(self) -> bool:
-        """The embedder runs."""
-        return self._embedder.alive
+        """The embedder and the reranker run."""
+        return self._embedder.alive and (self._reranking is None or self._reranking.engine.alive)
+
+    @property
+    def way(self) -> Way:
+        """How it searches where nothing else is said."""
+        return "reranked" if self._reranking else "hybrid"
 
     @property
     def ready(self) -> bool:
         """It answers."""
-        return self._embedder.ready and not self._ended
+        return self._embedder.ready and self.alive and not self._ended
 
     def refusal(self) -> ApiError | None:
         """The 429 that one more search would get now; None: it would be let in."""
@@ -70,19 +90,22 @@ class RetrieveEngine:
         """End all searches at once, and take no new ones."""
         self._ended = True
         self._embedder.abort()
+        if self._reranking:
+            self._reranking.engine.abort()
 
     def irrelevant(self) -> None:
         """Count a question that the documents say nothing of."""
         self._metrics.irrelevant()
 
     async def search(
-        self, query: str, k: int, mode: Mode, request_id: str,
+        self, query: str, k: int, way: Way, request_id: str,
         *, spend: Callable[[int], None] | None = None, param: str = "query",
     ) -> list[Found]:  # fmt: skip
         """The best `k` passages, best first. `spend`: is told how many tokens are embedded, and may raise. `param`: the
         request's field with the query.
 
-        Raises ApiError: 400 the embedder cannot read the query, 429 there is no room, 503 after `abort`, 504 too late.
+        `way` reranked is for an index that has a reranker. Raises ApiError: 400 the embedder cannot read the query, 429
+        there is no room, 503 after `abort`, 504 too late.
         """
         if self._ended:
             raise unavailable("draining")
@@ -91,10 +114,9 @@ class RetrieveEngine:
         self._count(1)
         try:
             async with asyncio.timeout(self._deadline):
-                vector = None if mode == "text" else await self._embedded(query, request_id, spend, param)
+                vector = None if way == "text" else await self._embedded(query, request_id, spend, param)
                 started = time.monotonic()
-                loop = asyncio.get_running_loop()
-                hits = await loop.run_in_executor(self._pool, self._store.search, vector, query, k, mode)
+                hits = await self._hits(query, vector, k, way, request_id)
         except TimeoutError:
             raise deadline_passed(self._deadline) from None
         except asyncio.CancelledError:
@@ -102,8 +124,22 @@ class RetrieveEngine:
             raise
         finally:
             self._count(-1)
-        self._metrics.searched(mode, time.monotonic() - started, hits[0].score if hits else None)
+        self._metrics.searched(way, time.monotonic() - started, hits[0].score if hits else None)
         return self._found(hits)
+
+    async def _hits(
+        self, query: str, vector: "NDArray[np.float32] | None", k: int, way: Way, request_id: str
+    ) -> list[Hit]:
+        search, loop = self._store.search, asyncio.get_running_loop()
+        if way != "reranked":
+            return await loop.run_in_executor(self._pool, search, vector, query, k, way)
+        assert self._reranking
+        engine, count = self._reranking.engine, self._reranking.candidates
+        hits = await loop.run_in_executor(self._pool, search, vector, query, count, "hybrid")
+        texts = [self.passages.passage(hit.number).embedded for hit in hits]
+        pairs = Pairs(query, texts, self._reranking.cut, self._reranking.lengths)
+        answers = await engine.answer(pairs.items, request_id, window=min(len(pairs.items), engine.most))
+        return ordered(hits, pairs.best([float(arrays[0][1]) for arrays in answers]))[:k]
 
     async def _embedded(
         self, query: str, request_id: str, spend: Callable[[int], None] | None, param: str

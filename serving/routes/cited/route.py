@@ -1,7 +1,8 @@
 """POST /v1/chat/completions with `sources`: found passages go into the prompt, and the answer cites them.
 
-The last message is searched for by meaning and by words. Where its best passage is less alike than the index's
-threshold, the answer says that the sources have nothing, and the model is not asked.
+The last message is searched for by meaning and by words, and reranked where the index has a reranker. Where the best
+passage's score (the reranker's, else its cosine) is below the index's threshold, the answer says that the sources have
+nothing, and the model is not asked.
 """
 
 import uuid
@@ -47,7 +48,8 @@ async def cited(runtime: Runtime, request: Request, parsed: ChatRequest, served:
         request.scope["metroline"]["caller"].spend(tokens, "input")
         fields.update(prompt_tokens=tokens)
 
-    work = searched.engine.search(question, SEARCHED, "hybrid", fields["request_id"], spend=spend, param="messages")
+    way = searched.engine.way
+    work = searched.engine.search(question, SEARCHED, way, fields["request_id"], spend=spend, param="messages")
     found = await while_connected(request.receive, work)
     most = parsed.limit or min(ANSWER, served.bundle.max_tokens, served.bundle.context // 2)
     identity = f"chatcmpl-{uuid.uuid4().hex}"
@@ -56,7 +58,8 @@ async def cited(runtime: Runtime, request: Request, parsed: ChatRequest, served:
         bundle = served.bundle
         return CitedAnswer(identity, bundle.name, bundle.version, served.vocabulary, shown, searched.engine.passages)
 
-    if max((each.cosine for each in found if each.cosine is not None), default=-1.0) < searched.bundle.threshold:
+    scores = (each.score if way == "reranked" else each.cosine for each in found)
+    if max((score for score in scores if score is not None), default=-1.0) < searched.bundle.threshold:
         searched.engine.irrelevant()
         fields.update(stream=bool(parsed.stream), completion_tokens=0)
         return _nothing(answer([]), parsed)

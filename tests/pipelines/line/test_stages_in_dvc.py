@@ -11,6 +11,7 @@ from pipelines.line.stages import STAGES
 from pipelines.recipe import code, kinds
 from pipelines.recipe.load import load, names
 from pipelines.recipe.schema import Recipe
+from pipelines.tasks.interface import ROLES
 
 ROOT = Path(__file__).resolve().parents[3]
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -30,8 +31,8 @@ def test_a_stage_depends_on_the_hash_of_its_code(stage):
 
 
 def item(stage: str) -> str:
-    """The recipe's name in a stage of dvc.yaml; those of `base`, `released` come with the one that they begin with."""
-    return "${key}" if stage in ("base", "released") else "${item}"
+    """The recipe's name in a stage of dvc.yaml; in some it comes with the one that it begins with or uses."""
+    return "${key}" if stage in ("base", "released", *ROLES) else "${item}"
 
 
 def test_the_hashes_are_made_anew_when_any_file_changes_that_is_in_one():
