@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from data.boxes import LABEL, SCORE, rows_of
 from data.signature import (
+    BoxesOutput,
     ImageInput,
     Input,
     LabelsOutput,
@@ -54,8 +56,8 @@ def input_features(declared: Input, array: Array) -> dict[str, float]:
 
 
 def output_features(declared: Output, array: Array) -> dict[str, float]:
-    """An output in a few numbers: the index of the likeliest label, each number, label areas, the mean forecast of
-    each channel, a vector's length in space."""
+    """An output in a few numbers: the index of the likeliest label, each number, label areas, how many boxes there are
+    of each label, the mean forecast of each channel, a vector's length in space."""
     if isinstance(declared, LabelsOutput):
         return {declared.name: float(array.argmax())}
     if isinstance(declared, NumbersOutput):
@@ -63,6 +65,11 @@ def output_features(declared: Output, array: Array) -> dict[str, float]:
     if isinstance(declared, MaskOutput):
         areas = np.bincount(array.argmax(0).ravel(), minlength=len(array)) / array[0].size
         return {label: float(area) for label, area in zip(declared.labels[:MOST], areas, strict=False)}
+    if isinstance(declared, BoxesOutput):
+        rows = rows_of(declared, array)
+        there = rows[rows[:, SCORE] >= declared.threshold, LABEL].astype(np.int64)
+        counts = np.bincount(there, minlength=len(declared.labels))
+        return {label: float(count) for label, count in zip(declared.labels[:MOST], counts, strict=False)}
     if isinstance(declared, SeriesOutput):
         means = array[..., 0].astype(np.float64).mean(0)
         return {name: float(value) for name, value in zip(declared.channels[:MOST], means, strict=False)}

@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 
 from base.errors import MetrolineError
 from base.files import read_json, write_json
+from data.boxes import apart as boxes_apart
+from data.boxes import rows_of
 from data.masks import shares
 from data.series import from_channels
 from data.signature import (
+    BoxesOutput,
     Input,
     LabelsOutput,
     MaskOutput,
@@ -39,7 +42,7 @@ FOLDER = "golden"
 FILE = f"{FOLDER}/golden.json"
 TOLERANCE = {"fp32": 1e-4}
 """Of a score, absolute; of a number, relative to the larger of itself and the median of the items' numbers; of a
-vector, how far it is from the wanted one, relative to that one's length."""
+vector, how far it is from the wanted one, relative to that one's length; of boxes as `data.boxes.apart` says."""
 MASK = 0.02
 """Of a label's share of a cell of a mask: so many of its pixels may be another label's, at the borders."""
 QUANTIZED = 0.15
@@ -49,7 +52,7 @@ KINDS = {b"\x89PNG": ("png", "image/png"), b"\xff\xd8\xff": ("jpg", "image/jpeg"
          b"fLaC": ("flac", "audio/flac")}  # fmt: skip
 
 Answer = dict[str, float] | list[float]
-"""Of labels and numbers: by name; of a vector: the list."""
+"""Of labels and numbers: by name; of a vector: the list; of boxes: the numbers of their rows."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,11 @@ def answer(output: Output, value: Any) -> Answer:
             value = shares(output, value)
         except (KeyError, TypeError, ValueError, OSError):
             raise MetrolineError(f"{output.name}: the answer is no mask of {_some(output.labels)}") from None
+    if isinstance(output, BoxesOutput):
+        try:
+            value = rows_of(output, value)
+        except (KeyError, TypeError, ValueError):
+            raise MetrolineError(f"{output.name}: the answer is no boxes of {_some(output.labels)}") from None
     if isinstance(output, SeriesOutput) and isinstance(value, Mapping):
         try:
             value = from_channels(output, value)
@@ -186,6 +194,9 @@ def answers(signature: Signature, body: Any) -> dict[str, Any]:
 def _differ(output: Output, expected: Answer, found: Answer, scale: float, precision: str) -> str | None:
     tolerance = TOLERANCE.get(precision, QUANTIZED)
     wanted, given = np.array(_numbers(expected)), np.array(_numbers(found))
+    if isinstance(output, BoxesOutput):
+        distance = boxes_apart(rows_of(output, wanted), rows_of(output, given), output.threshold)
+        return None if distance <= tolerance else f"boxes are off by {distance:.2g} (± {tolerance:.2g})"
     if wanted.shape != given.shape:
         return f"{given.size} numbers, expected {wanted.size}"
     if isinstance(output, VectorOutput):

@@ -141,6 +141,18 @@ class MaskOutput(_Part):
     labels: tuple[str, ...] = Field(min_length=2)
 
 
+class BoxesOutput(_Part):
+    """Rows float32 [most, 6] of x1, y1, x2, y2, score, label's place, the best first, in fractions of the image's
+    sides; zeros: no box → [{"label", "score", "box"}] in pixels of the image that was sent."""
+
+    kind: Literal["boxes"] = "boxes"
+    labels: tuple[str, ...] = Field(min_length=1)
+    iou: float = Field(gt=0, le=1, description="of two boxes of one label that overlap more, the graph drops the worse")
+    least: float = Field(gt=0, lt=1, description="the graph drops boxes of a smaller score")
+    threshold: float = Field(gt=0, lt=1, description="the score from which on a box is in the answer, unless a request "
+                                                     "says another")  # fmt: skip
+
+
 class TextOutput(_Part):
     """Text that is written token by token (engine `decode`)."""
 
@@ -156,7 +168,9 @@ class PassagesOutput(_Part):
 
 
 Input = TextInput | ImageInput | AudioInput | TableInput | SeriesInput | VectorInput
-Output = LabelsOutput | NumbersOutput | VectorOutput | SeriesOutput | MaskOutput | TextOutput | PassagesOutput
+Output = (
+    LabelsOutput | NumbersOutput | VectorOutput | SeriesOutput | MaskOutput | BoxesOutput | TextOutput | PassagesOutput
+)
 
 
 class Signature(BaseModel):

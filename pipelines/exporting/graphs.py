@@ -14,6 +14,7 @@ from torch import nn
 from data.signature import Input, Signature
 from pipelines.exporting import archives
 from pipelines.exporting.onnx.tidy import quiet, strip
+from pipelines.exporting.onnx.translations import TRANSLATIONS
 
 if TYPE_CHECKING:
     from pipelines.tasks.interface import Predict
@@ -52,7 +53,7 @@ def _export(
     with quiet(), torch.no_grad():
         program = torch.onnx.export(
             model, example, dynamo=True, optimize=True, opset_version=OPSET, input_names=inputs, output_names=outputs,
-            dynamic_shapes=shapes, verbose=False,
+            dynamic_shapes=shapes, custom_translation_table=TRANSLATIONS, verbose=False,
         )  # fmt: skip
     assert program is not None  # only without dynamo is there none
     proto = program.model_proto

@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from data.boxes import SIDES
 from data.series import levels
 from data.signature import (
+    BoxesOutput,
     Input,
     LabelsOutput,
     MaskOutput,
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 PATH = "/v1/models/{model}/predict"
 Schema = dict[str, Any]
 _NUMBERS: Schema = {"type": "array", "items": {"type": "number"}}
-_PARAMETERS: Schema = {"type": "object", "properties": {"top_k": {"type": "integer", "minimum": 1}}}
+_PARAMETERS: Schema = {"type": "object", "properties": {
+    "top_k": {"type": "integer", "minimum": 1},
+    "threshold": {"type": "number", "minimum": 0, "maximum": 1}}}  # fmt: skip
 ANY: Schema = {"requestBody": {"required": True, "content": {"application/json": {"schema": {
     "type": "object", "required": ["inputs"], "properties": {"inputs": {}, "parameters": _PARAMETERS}}}}}}  # fmt: skip
 
@@ -90,6 +94,10 @@ def _answer(output: Output) -> Schema:
         return {"type": "array", "items": _object(label)}
     if isinstance(output, NumbersOutput):
         return _object({name: {"type": "number"} for name in output.names})
+    if isinstance(output, BoxesOutput):
+        box = _object({side: {"type": "number"} for side in SIDES})
+        name = {"type": "string", "enum": list(output.labels)}
+        return {"type": "array", "items": _object({"label": name, "score": {"type": "number"}, "box": box})}
     if isinstance(output, MaskOutput):
         number: Schema = {"type": "number"}
         png = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}

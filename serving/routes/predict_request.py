@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from base.errors import nearest
-from data.signature import Input, LabelsOutput, SeriesInput, Signature, TableInput
+from data.signature import BoxesOutput, Input, LabelsOutput, SeriesInput, Signature, TableInput
 from serving.http.errors import ApiError, invalid
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RAW = ("image", "audio")
 """Kinds of input that are bytes of a file."""
-PARAMETERS = ("top_k", "function_to_apply")
+PARAMETERS = ("top_k", "function_to_apply", "threshold")
 Items = list[tuple[Any, ...]]
 """Of each item, what `serving.engines.forward.preparation.Raw` says."""
 
@@ -36,6 +36,8 @@ class Wanted:
     table: bool = False
     """They were the columns of a table, as Hugging Face's clients send it: the answer is labels or numbers alone."""
     top: int | None = None
+    threshold: float | None = None
+    """Boxes from this score on."""
 
 
 def from_bytes(signature: Signature, body: bytes) -> Wanted:
@@ -57,7 +59,7 @@ def from_json(signature: Signature, body: bytes) -> Wanted:
     if unknown := [key for key in request if key not in ("inputs", "table", "parameters")]:
         hint = nearest(unknown[0], ("inputs", "table", "parameters"))
         raise invalid(f"Unknown key {unknown[0][:100]!r}: {hint}", unknown[0][:100], "unknown_parameter")
-    top = _parameters(signature, request.get("parameters") or {})
+    top, threshold = _parameters(signature, request.get("parameters") or {})
     inputs = request.get("table", request.get("inputs"))
     if inputs is None:
         raise invalid('There is nothing to answer. Send {"inputs": ...}.', "inputs", "missing_inputs")
@@ -68,7 +70,8 @@ def from_json(signature: Signature, body: bytes) -> Wanted:
     batch = _is_batch(signature, inputs)
     if batch and not inputs:
         raise invalid("The list of inputs is empty. Send at least one.", "inputs", "missing_inputs")
-    return Wanted([_item(signature, each) for each in (inputs if batch else [inputs])], batch=batch, top=top)
+    items = [_item(signature, each) for each in (inputs if batch else [inputs])]
+    return Wanted(items, batch=batch, top=top, threshold=threshold)
 
 
 def answer(signature: Signature, wanted: Wanted, outputs: "Sequence[tuple[Array, ...]]") -> Any:
@@ -78,7 +81,7 @@ def answer(signature: Signature, wanted: Wanted, outputs: "Sequence[tuple[Array,
     if wanted.table:
         found = [[plain(each, array) for each, array in zip(signature.outputs, row, strict=True)] for row in outputs]
         return [row[0] if len(row) == 1 else row for row in found]
-    words = [all_worded(signature, row, wanted.top) for row in outputs]
+    words = [all_worded(signature, row, wanted.top, wanted.threshold) for row in outputs]
     if wanted.batch or nested(signature):
         return words
     return words[0]
@@ -104,7 +107,8 @@ def nested(signature: Signature) -> bool:
             and len(signature.outputs) == 1 and isinstance(signature.outputs[0], LabelsOutput))  # fmt: skip
 
 
-def _parameters(signature: Signature, given: Any) -> int | None:
+def _parameters(signature: Signature, given: Any) -> tuple[int | None, float | None]:
+    """top_k and threshold."""
     if not isinstance(given, dict):
         raise invalid("parameters is an object.", "parameters")
     for name in given:
@@ -117,7 +121,19 @@ def _parameters(signature: Signature, given: Any) -> int | None:
     top = given.get("top_k")
     if top is not None and (type(top) is not int or top < 1):
         raise invalid("top_k is a whole number from 1 up.", "parameters.top_k")
-    return top
+    return top, _threshold(signature, given.get("threshold"))
+
+
+def _threshold(signature: Signature, given: Any) -> float | None:
+    """The score from which on there are boxes. Raises ApiError 400: no score, or one that the graph does not go to."""
+    if given is None:
+        return None
+    boxes = next((each for each in signature.outputs if isinstance(each, BoxesOutput)), None)
+    if boxes is None:
+        raise invalid("threshold is for models that find boxes.", "parameters.threshold", "unsupported_parameter")
+    if type(given) not in (int, float) or not boxes.least <= given <= 1:
+        raise invalid(f"threshold is a score from {boxes.least:g} to 1.", "parameters.threshold")
+    return float(given)
 
 
 def _is_table(signature: Signature) -> bool:

@@ -8,7 +8,7 @@ Labels are bounded: labels, names and features are those of the signature and th
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.signature import LabelsOutput, MaskOutput, NumbersOutput, SeriesOutput
+from data.signature import BoxesOutput, LabelsOutput, MaskOutput, NumbersOutput, SeriesOutput
 from serving.engines.forward.bundle import ForwardBundle
 from serving.engines.forward.metrics import Side
 from serving.runtime.metrics import STEP_SECONDS, ModelMetrics, observe_all
@@ -32,7 +32,7 @@ class ForwardMetrics(ModelMetrics):
         self._predictions = self.counter("predictions_total", "Answers, by label", ("output", "label"))
         self._values = self.histogram(
             "prediction_value",
-            "Answers that are numbers; of a forecast each channel's mean, of a mask each area",
+            "Answers that are numbers; of a forecast each channel's mean, of a mask each area, of boxes how many",
             VALUES,
             ("output", "name"),
         )
@@ -48,7 +48,7 @@ class ForwardMetrics(ModelMetrics):
                     self._predictions.labels(**self._labels, output=output.name, label=label)
             elif isinstance(output, NumbersOutput):
                 self._kept[output.name] = frozenset(output.names[:MOST])
-            elif isinstance(output, MaskOutput):
+            elif isinstance(output, MaskOutput | BoxesOutput):
                 self._kept[output.name] = frozenset(output.labels[:MOST])
             elif isinstance(output, SeriesOutput):
                 self._kept[output.name] = frozenset(output.channels[:MOST])

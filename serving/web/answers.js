@@ -1,4 +1,5 @@
 // An answer drawn by the kinds of the outputs: bars for labels, numbers with their units, a vector as a plot, passages.
+import { boxes } from "./boxes.js";
 import { plot } from "./charts.js";
 import { make } from "./common.js";
 import { forecast } from "./forecast.js";
@@ -7,7 +8,7 @@ import { passage } from "./sources.js";
 
 const SHOWN = 10; // labels; the others are folded
 const PLOTTED = 4; // numbers from which on they are drawn as a curve too
-const KINDS = { labels, numbers, vector, series: forecast, mask, passages };
+const KINDS = { labels, numbers, vector, series: forecast, mask, boxes, passages };
 const precise = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
 export function draw(outputs, answer, inputs = [], given = []) { // elements; given: the values of the inputs

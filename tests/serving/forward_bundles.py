@@ -17,6 +17,7 @@ from PIL import Image
 
 from base import manifest
 from data import drift, golden
+from data.boxes import finished
 from data.codecs import decode
 from data.signature import (
     Column,
@@ -263,7 +264,7 @@ def expected(folder: Path, signature: Signature, raw: tuple[bytes, ...]) -> list
     feeds |= {each.name: one[None] for each, one in zip(signature.inputs[1:], arrays[1:], strict=True)}
     if declared.kind == "text" and len(feeds) == 1:
         feeds["lengths"] = np.array([array.size])
-    return [output[0] for output in model.run(None, feeds)]
+    return [*finished(signature, arrays, [output[0] for output in model.run(None, feeds)])]
 
 
 def write(

@@ -2,7 +2,7 @@
 
 Labels: [{"label", "score"}], the answer first, then by score. Numbers: {name: number}. Vectors: a list of numbers.
 Series, of which Hugging Face has no schema: {channel: {"mean": [...], "0.1": [...]}}, the next step first.
-Masks: [{"label", "score", "area", "mask"}].
+Masks: [{"label", "score", "area", "mask"}]. Boxes: [{"label", "score", "box"}], in pixels of the image.
 Schemas: https://github.com/huggingface/huggingface.js/tree/main/packages/tasks/src/tasks
 """
 
@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from data import boxes
 from data.masks import by_label
 from data.series import by_channel
-from data.signature import LabelsOutput, MaskOutput, NumbersOutput, Output, SeriesOutput, Signature
+from data.signature import BoxesOutput, LabelsOutput, MaskOutput, NumbersOutput, Output, SeriesOutput, Signature
 from serving.engines.forward.graph import Array
 from serving.http.errors import ApiError
 
@@ -32,12 +33,14 @@ def label(signature: Signature, arrays: Sequence[Array]) -> str | None:
     return signature.outputs[0].labels[chosen(signature.outputs[0], arrays[0])]
 
 
-def worded(output: Output, array: Array, top: int | None = None) -> Any:
-    """One output of one item; `top`: so many labels."""
+def worded(output: Output, array: Array, top: int | None = None, threshold: float | None = None) -> Any:
+    """One output of one item; `top`: so many labels or boxes; `threshold`: boxes from this score on."""
     if isinstance(output, SeriesOutput):
         return by_channel(output, array)
     if isinstance(output, MaskOutput):
         return by_label(output, array)
+    if isinstance(output, BoxesOutput):
+        return boxes.worded(output, array, top, threshold)
     numbers = [float(number) for number in array.reshape(-1)]
     if isinstance(output, LabelsOutput):
         answer = chosen(output, array)
@@ -48,11 +51,16 @@ def worded(output: Output, array: Array, top: int | None = None) -> Any:
     return numbers
 
 
-def all_worded(signature: Signature, arrays: Sequence[Array], top: int | None = None) -> Any:
+def all_worded(
+    signature: Signature, arrays: Sequence[Array], top: int | None = None, threshold: float | None = None
+) -> Any:
     """The answer to one item: of the one output, or by the names of several."""
     if len(signature.outputs) == 1:
-        return worded(signature.outputs[0], arrays[0], top)
-    return {output.name: worded(output, array, top) for output, array in zip(signature.outputs, arrays, strict=True)}
+        return worded(signature.outputs[0], arrays[0], top, threshold)
+    return {
+        output.name: worded(output, array, top, threshold)
+        for output, array in zip(signature.outputs, arrays, strict=True)
+    }
 
 
 def plain(output: Output, array: Array) -> Any:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from base.errors import MetrolineError
+from data.boxes import finished
 from data.signature import Input, Signature
 from serving.native import register
 
@@ -56,6 +57,7 @@ class ForwardGraph:
         given = [value.name for value in self._session.get_inputs()]
         self._lengths = LENGTHS in given and LENGTHS not in {each.name for each in signature.inputs}
         self._names = [name for name in given if name != LENGTHS or not self._lengths]
+        self._signature = signature
         self._limits = tuple(_largest(each) for each in signature.inputs)
         made = self._session.get_outputs()
         if len(self._names) != len(signature.inputs) or len(made) != len(signature.outputs):
@@ -73,9 +75,10 @@ class ForwardGraph:
         return self.sizes[-1]
 
     def run(self, items: Sequence[Prepared]) -> list[tuple[Array, ...]]:
-        """Outputs of each item, in order. All of one shape, `largest` at most."""
+        """Outputs of each item, in order, boxes in pixels of its image. All of one shape, `largest` at most."""
         size = next(size for size in self.sizes if size >= len(items))
-        return self._call([*items, *[items[-1]] * (size - len(items))])[: len(items)]
+        rows = self._call([*items, *[items[-1]] * (size - len(items))])
+        return [finished(self._signature, item.decoded, row) for item, row in zip(items, rows, strict=False)]
 
     def settle(self, items: Sequence[Prepared]) -> None:
         """Find the sizes that give each of these items the same bits, whoever its neighbours are."""

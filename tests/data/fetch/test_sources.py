@@ -294,3 +294,39 @@ HUB_VALUES = {"kind": "hf", "repository": "a/b", "revision": "a" * 40, "files": 
 def test_bad_sections(values, message):
     with pytest.raises(ValidationError, match=message):
         TypeAdapter(Source).validate_python(values)
+
+
+def test_many_files_below_one_address(tmp_path):
+    """Lines as sha256sum prints them; a name with a space is part of an address as %20."""
+    site, files = tmp_path / "mirror" / "example.org" / "set", {"a.xml": b"one", "deep/b c.jpg": b"two"}
+    for name, content in files.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_bytes(content)
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    folder = {"url": "https://example.org/set/", "sums": sums}
+    source = HttpsSource(kind="https", folders=[folder])
+    assert [file.url for file in source.every] == [
+        "https://example.org/set/a.xml",
+        "https://example.org/set/deep/b%20c.jpg",
+    ]
+    fetch(source, tmp_path / "out", name="set", mirror=tmp_path / "mirror", suffixes=("",))
+    assert {name: (tmp_path / "out" / "files" / name).read_bytes() for name in files} == files
+    (site / "a.xml").write_bytes(b"other")
+    with pytest.raises(MetrolineError, match=r"a\.xml"):
+        fetch(source, tmp_path / "again", name="set", mirror=tmp_path / "mirror", suffixes=("",))
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({}, "needs files or folders"),
+        ({"folders": [{"url": "https://example.org", "sums": ""}]}, "sums has no line"),
+        ({"folders": [{"url": "https://example.org", "sums": "12  a"}]}, "sha256"),
+        ({"folders": [{"url": "https://example.org", "sums": "0" * 64 + " a"}]}, "sha256"),
+        ({"folders": [{"url": "https://example.org", "sums": "0" * 64 + "  ../a"}]}, "relative path"),
+        ({"folders": [{"url": "ftp://example.org", "sums": "0" * 64 + "  a"}]}, "https://"),
+    ],
+)
+def test_folders_that_are_none(values, problem):
+    with pytest.raises(ValueError, match=problem):
+        HttpsSource(kind="https", **values)

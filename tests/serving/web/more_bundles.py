@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from data.signature import (
     AudioInput,
+    BoxesOutput,
     LabelsOutput,
     MaskOutput,
     NumbersOutput,
@@ -41,6 +42,12 @@ HALVES = forward_bundles.SHAPES.model_copy(
     update={
         "task": "image-segmentation",
         "outputs": (MaskOutput(name="mask", shape=(2, 8, 8), labels=("dark", "bright")),),
+    }
+)
+THINGS = forward_bundles.SHAPES.model_copy(
+    update={
+        "task": "object-detection",
+        "outputs": (BoxesOutput(name="boxes", shape=(3, 6), labels=("cat", "dog"), iou=0.5, least=0.1, threshold=0.4),),
     }
 )
 SUM = Signature(
@@ -133,6 +140,24 @@ def masks(folder: Path, name: str = "halves") -> Path:
         return forward_bundles.png(pixels)
 
     return forward_bundles.write(folder, name, HALVES, halves, make)
+
+
+def things(folder: Path, name: str = "things") -> Path:
+    """A dog in the upper half of any image, as sure as it is bright, and a cat in the lower one, half as sure."""
+
+    def make() -> None:
+        b = forward_bundles.Builder()
+        forward_bundles.image_graphs(folder)
+        x = b.node("Cast", "image", to=TensorProto.FLOAT)
+        x = b.node("Div", b.node("ReduceMean", x, b.weight(np.array([1, 2, 3]))), b.weight(np.float32(255)))
+        x = b.node("Reshape", x, b.weight(np.array([-1, 1, 1])))
+        sure = np.zeros((1, 3, 6), np.float32)
+        sure[0, :2, 4] = 1, 0.5
+        fixed = np.array([[[0.25, 0.125, 0.75, 0.5, 0, 1], [0, 0.5, 1, 1, 0, 0], [0] * 6]], np.float32)
+        b.node("Add", b.node("Mul", x, b.weight(sure)), b.weight(fixed), out="boxes")
+        b.save(folder / "model.onnx", {"image": (TensorProto.UINT8, ["B", 8, 8, 3])}, {"boxes": ["B", 3, 6]})
+
+    return forward_bundles.write(folder, name, THINGS, lambda seed: forward_bundles.picture(seed), make)
 
 
 def vectors(folder: Path, name: str = "sum") -> Path:

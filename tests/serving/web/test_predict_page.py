@@ -39,6 +39,7 @@ def kinds(tmp_path_factory, bundle, serve):
         made.texts(root / "mood"), made.texts(root / "vector", "vector", made.VECTOR),
         more_bundles.sounds(root / "birds"), more_bundles.series(root / "grid"), more_bundles.vectors(root / "sum"),
         more_bundles.forecasts(root / "ahead"), more_bundles.masks(root / "halves"),
+        more_bundles.things(root / "things"),
         bundle,
     )  # fmt: skip
 
@@ -338,6 +339,32 @@ def test_a_mask_over_its_image(page, kinds, tmp_path):
     page.click(".areas input")
     page.until(lambda: page.run("document.querySelector('canvas.mask').dataset.painted") == "2")
     assert page.run(pixel.format(30)) != [0, 0, 0, 255]
+    page.complaints.clear()  # this test reads the canvas more often than the page does
+
+
+def test_boxes_over_their_image(page, kinds, tmp_path):
+    """In pixels of the image, in the colour of its label, which a click takes away; with how many there are."""
+    shown(page, kinds, "things")
+    (tmp_path / "white.png").write_bytes(forward_bundles.png(np.full((20, 40, 3), 255, np.uint8)))
+    page.choose(".drop input", tmp_path / "white.png")
+    page.until(lambda: page.run("document.querySelector('.drop img').naturalWidth") == 40)
+    ask(page)
+    page.until(lambda: page.run("document.querySelector('canvas.mask').dataset.painted") == "2")
+    wanted = said(kinds, "things", (tmp_path / "white.png").read_bytes(), "image/png")
+    assert [(each["label"], each["box"]["xmin"], each["box"]["ymax"]) for each in wanted] == [
+        ("dog", 10, 10),
+        ("cat", 0, 20),
+    ]
+    rows = page.run("[...document.querySelectorAll('.areas li')].map(e => e.textContent)")
+    assert rows == ["cat1", "dog1"]
+    pixel = "[...document.querySelector('canvas.mask').getContext('2d').getImageData({}, {}, 1, 1).data]"
+    white = [255, 255, 255, 255]
+    dog = page.run(pixel.format(29, 6))  # its right side is at 30, with a line of one pixel
+    assert dog != white
+    assert page.run(pixel.format(20, 15)) == white
+    page.click(".areas li:last-child input")
+    page.until(lambda: page.run("document.querySelector('canvas.mask').dataset.painted") == "1")
+    assert page.run(pixel.format(29, 6)) == white
     page.complaints.clear()  # this test reads the canvas more often than the page does
 
 

@@ -1,0 +1,1 @@
+"""FCOS: an anchor-free detector of one stage."""
