@@ -58,8 +58,8 @@ def _quality(metrics: Mapping[str, Any], output: BoxesOutput, pictures: frozense
               for name, each in metrics["groups"].items()]  # fmt: skip
     parts = [
         f"On the test split ({test['items']} images), by pycocotools. mAP50: mean average precision at an overlap of "
-        "0.5 (intersection over union); mAP: the mean over overlaps from 0.5 to 0.95. Precision and recall are those of "
-        f"the answer, from a score of {output.threshold:.3g} on.",
+        "0.5 (intersection over union); mAP: the mean over overlaps from 0.5 to 0.95. Precision and recall are those "
+        f"of the answer, from a score of {output.threshold:.3g} on.",
         table(("", "mAP50", "mAP", "precision", "recall"), rows),
         table(("label", "average precision at 0.5", "boxes"), labels),
     ]
