@@ -1,7 +1,8 @@
 """A bundle on disk: find it, check every hash in its manifest, read what every engine needs of it.
 
     METROLINE_BUNDLES=artifacts/speeches/bundle    folders, separated by colons, or a JSON list of them; or
-    METROLINE_MODELS=speeches,smollm2              recipes, whose live releases are taken from the model store
+    METROLINE_MODELS=speeches,smollm2              recipes, whose live releases are taken from the model store, and
+                                                   with them the live adapters of theirs
 
 A bundle with a missing, changed or unlisted file that serving would read is refused. It loads no model. What only one
 engine needs is read by that engine's own bundle (`serving/engines/ENGINE/bundle.py`).
@@ -104,13 +105,17 @@ def seals(bundles: Iterable[Bundle]) -> str:
 
 
 def locate(environment: Mapping[str, str] = os.environ) -> list[Path]:
-    """The folders of METROLINE_BUNDLES, else the live releases of METROLINE_MODELS. Raises MetrolineError."""
+    """The folders of METROLINE_BUNDLES, else the live releases of METROLINE_MODELS and their adapters'.
+
+    Raises MetrolineError.
+    """
     if folders := _folders(environment.get("METROLINE_BUNDLES", "")):
         return folders
     if names := [name for each in environment.get("METROLINE_MODELS", "").split(",") if (name := each.strip())]:
-        from serving.store import resolve
+        from serving.store import adapters, resolve
 
-        return [resolve(name, environment=environment) for name in names]
+        bases = [resolve(name, environment=environment) for name in names]
+        return [*bases, *(path for base in bases for path in adapters(base, environment))]
     hint = "set METROLINE_BUNDLES=FOLDER or METROLINE_MODELS=RECIPE"
     raise MetrolineError("which model is to be served?", hint=hint)
 

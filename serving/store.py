@@ -9,6 +9,7 @@ bundle is opened.
 """
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,11 @@ from typing import Any
 
 from base.delivery import Plan
 from base.errors import MetrolineError
+
+log = logging.getLogger("metroline.store")
+
+ADAPTER = "adapter.json"
+"""The file that makes a bundle one of an adapter."""
 
 STORE = "METROLINE_STORE"
 """Variable with the store, for the processes of a server: there BENTOML_HOME is a folder that BentoML can write to."""
@@ -84,3 +90,42 @@ def _folder(name: str, pointer: str, pointers: Mapping[str, Any], environment: M
 
 def _unreadable(name: str, path: Path, error: Exception) -> MetrolineError:
     return MetrolineError(f"{path}: cannot be read: {error!r}", hint=f"metroline run {name} writes it again")
+
+
+def adapters(base: Path, environment: Mapping[str, str] = os.environ) -> list[Path]:
+    """The bundles of the live adapters of the release in the folder `base`, by name.
+
+    Those of other weights than the release's are left out, and it is logged: the base is served all the same.
+    """
+    manifest = _read(base / "manifest.json")
+    found = []
+    for pointer in sorted((home(environment) / "metroline").glob("*.json")):
+        try:
+            folder = resolve(pointer.stem, environment=environment)
+        except MetrolineError:
+            continue  # nothing of it is live
+        said = _read(folder / ADAPTER)
+        if not said or said.get("base") != manifest.get("name"):
+            continue
+        if fits(said, manifest):
+            found.append(folder)
+        else:
+            log.error("adapter not served: it was made for another release of its base",
+                      extra={"fields": {"adapter": pointer.stem, "base": manifest.get("name")}})  # fmt: skip
+    return found
+
+
+def fits(adapter: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    """Whether an adapter, by its adapter.json, was made for the bundle with this manifest."""
+    files = manifest.get("files", {})
+    wanted = {"model.safetensors": adapter.get("base_sha256"), **adapter.get("layout", {})}
+    return all(files.get(name) == sha256 for name, sha256 in wanted.items())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is none. Whoever loads the bundle says what is wrong with it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -6,11 +6,11 @@ from pathlib import Path
 from base.errors import MetrolineError
 from data.signature import FILE, Signature
 from serving.bundle import Bundle
-from serving.engines.decode.adapter_bundle import FILE as ADAPTER
 from serving.engines.decode.adapter_bundle import AdapterBundle
 from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.forward.bundle import ForwardBundle
 from serving.engines.retrieve.bundle import RetrieveBundle
+from serving.store import ADAPTER
 from serving.trust import require
 
 KINDS: dict[str, type[Bundle]] = {"decode": DecoderBundle, "forward": ForwardBundle, "retrieve": RetrieveBundle}

@@ -17,8 +17,8 @@ from base.files import read_object
 from base.manifest import REBUILD
 from serving.bundle import Bundle, demand
 from serving.engines.decode.bundle import DecoderBundle
+from serving.store import ADAPTER as FILE
 
-FILE = "adapter.json"
 LAYOUT = "adapters.json", "adapters.safetensors"
 """A base's files that say where the numbers of adapters belong."""
 INFINITE = 0x7F80
