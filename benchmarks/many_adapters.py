@@ -6,7 +6,7 @@ A copy of the bundle's int8 graph gets room for ADAPTERS adapters of rank RANK o
 their words mean nothing, their speed does. Both graphs are opened in this process, two threads each, without HTTP: one
 stream and 16, of which none, all over ADAPTERS adapters, or each with one of its own has an adapter; tokens per second,
 the median ratio of ROUNDS rounds. Accepted are the ratios that ACCEPT names, and equal bits of each row alone and
-among the others. A bundle that has room already is taken as it is beside the same graph without adapters in use.
+among the others.
 """
 
 import json

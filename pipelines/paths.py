@@ -46,6 +46,11 @@ class Paths:
         return self.artifacts / "checkpoint"
 
     @property
+    def adapter(self) -> Path:
+        """The adapter that is merged in the checkpoint already, as PEFT's files; only where one was trained."""
+        return self.checkpoint / "adapter"
+
+    @property
     def training(self) -> Path:
         """Resumable training state. Not a DVC output: DVC deletes outputs before it runs a stage."""
         return self.artifacts / "training"

@@ -257,6 +257,17 @@ def rollback(recipe: RecipeName) -> None:
 
 
 @app.command(
+    help="Serve an adapter no longer. Its releases stay, and `metroline run` makes it live again.",
+    epilog="Example:  metroline retire smollm2-french",
+)
+def retire(recipe: RecipeName) -> None:
+    root = enter()
+    from pipelines.line import deployment
+
+    typer.echo(f"{deployment.retire(recipe, root)} is served no longer")
+
+
+@app.command(
     help="""Run a recipe's line at set times, with Prefect.
 
     Uses the server of PREFECT_API_URL, else one on this machine, which it starts when there is none. Then a worker runs

@@ -17,10 +17,14 @@ from base.progress import Progress
 from models.common.stateful import Stepper
 from models.decoder.cached import CachedDecoder
 from pipelines.exporting import parity, pt2, runners, stepwise, torchscript
+from pipelines.exporting.adapters import insert
+from pipelines.exporting.adapters.bank import FILE as ROOM
+from pipelines.exporting.adapters.bank import Layout
 from pipelines.exporting.onnx import fp32 as onnx_fp32
 from pipelines.exporting.quantize import int4 as onnx_int4
 from pipelines.exporting.quantize import int8 as onnx_int8
 from pipelines.exporting.quantize import quality, ranges, rotation
+from pipelines.exporting.quantize.frames import Frames, new_frames
 
 if TYPE_CHECKING:
     from pipelines.recipe.export_section import DecodeExport
@@ -52,6 +56,8 @@ def facts(exportable: "Decode", folder: Path) -> tuple[dict[str, Any], dict[str,
     else:
         shape = exportable.model.model.config
         model |= {"cache": "kv", "layers": shape.layers, "kv_heads": shape.kv_heads, "head_dim": shape.head_dim}
+        if (folder / ROOM).is_file():
+            model["adapters"] = Layout.load(folder).count
     return {"context": shape.context, "eos": eos, **exportable.settings}, model
 
 
@@ -59,12 +65,16 @@ def write(exportable: "Decode", folder: Path, config: "DecodeExport", progress: 
     """Write and compare all forms. Returns the contents of parity.json; raises MetrolineError when one is off."""
     model, held_out = exportable.model, exportable.held_out
     if isinstance(model, Stepper):
+        if config.adapters:
+            raise MetrolineError("export.adapters: only a model with a key/value cache has room for adapters")
         return stepwise.write(model, folder, config, progress)
     wanted = {"onnx": True, "int8": True, "int4": config.int4, "pt2": config.pt2, "torchscript": config.torchscript}
     files = {form: folder / FORMS[form].file for form, asked in wanted.items() if asked}
     onnx_fp32.export(model, files["onnx"])
     progress.update(advance=1, form="onnx")
-    quantize(model, files, config, held_out, progress)
+    frames = quantize(model, files, config, held_out, progress)
+    if config.adapters:
+        make_room(model, files, folder, config, frames)
     for form, exporter in (("pt2", pt2), ("torchscript", torchscript)):
         if form in files:
             exporter.export(model, files[form])
@@ -89,8 +99,9 @@ def write(exportable: "Decode", folder: Path, config: "DecodeExport", progress: 
 
 def quantize(
     model: CachedDecoder, files: dict[str, Path], config: "DecodeExport", held_out: "HeldOut", progress: Progress
-) -> None:
-    """Calibrate on the validation split and write the quantized forms that are among `files`."""
+) -> Frames:
+    """Calibrate on the validation split and write the quantized forms that are among `files`. Returns what became of
+    the matrices in int8."""
     runners.open_runner("onnx", files["onnx"], model)  # says what is wrong with it, in one line
     windows = list(quality.calibration(model, config.calibration_tokens, held_out))
     if not windows:
@@ -99,12 +110,27 @@ def quantize(
         )
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "rotated.onnx"
-        rotation.write(files["onnx"], source)
-        onnx_int8.export(source, files["int8"], *ranges.measure(source, windows))
+        frames = rotation.write(files["onnx"], source)
+        onnx_int8.export(source, files["int8"], *ranges.measure(source, windows), frames)
         progress.update(advance=1, form="int8")
     if "int4" in files:
         onnx_int4.export(files["onnx"], files["int4"], *ranges.measure(files["onnx"], windows))
         progress.update(advance=1, form="int4")
+    return frames
+
+
+def make_room(
+    model: CachedDecoder, files: dict[str, Path], folder: Path, config: "DecodeExport", frames: Frames
+) -> None:
+    """Give all graphs room for adapters, and write down where these go. Raises MetrolineError: widths that the
+    operators do not take."""
+    layout = Layout(config.adapters, config.adapter_rank)
+    found = insert.products(files["onnx"], model.model)
+    for form in ("onnx", *QUANTIZED):
+        if form in files:
+            turned = frames if form == "int8" else new_frames()
+            layout.forms[FORMS[form].precision] = insert.insert(files[form], model.model, found, layout.rank, turned)
+    layout.save(folder)
 
 
 def check(form: str, found: dict[str, Any], config: "DecodeExport") -> None:

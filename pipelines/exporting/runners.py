@@ -6,13 +6,17 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from onnx import TensorProto
 from torch import Tensor
 
 from base.errors import MetrolineError
 from base.processor import saturates
 from models.decoder.cached import CachedDecoder
+from pipelines.exporting.onnx.operators import ADAPTER, BANK
 from pipelines.exporting.parity import Runner, inputs
 from pipelines.tasks.interface import Logits
+
+OF_ADAPTERS = (BANK, ADAPTER)
 
 TYPES = {
     "input_ids": "tensor(int64)",
@@ -44,7 +48,7 @@ def open_onnx(path: Path, model: CachedDecoder) -> onnxruntime.InferenceSession:
         "logits_at": ["rows"],
         **dict.fromkeys(model.input_names[4:], cache),
     }
-    found = {part.name: (part.type, list(part.shape)) for part in session.get_inputs()}
+    found = {part.name: (part.type, list(part.shape)) for part in session.get_inputs() if part.name not in OF_ADAPTERS}
     wanted = {name: (TYPES.get(name, cached), shape) for name, shape in shapes.items()}
     if found != wanted:
         wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
@@ -56,9 +60,14 @@ def open_onnx(path: Path, model: CachedDecoder) -> onnxruntime.InferenceSession:
     return session
 
 
-def onnx_runner(session: onnxruntime.InferenceSession) -> Runner:
-    """Tensors in, tensors out. A quantized cache gets room for the new tokens first."""
-    parts = session.get_inputs()
+def onnx_runner(session: onnxruntime.InferenceSession, adapter: np.ndarray | None = None) -> Runner:
+    """Tensors in, tensors out. A quantized cache gets room for the new tokens first. `adapter`: the numbers of one that
+    every row goes through, uint16 [size], for a graph that has room for adapters; None: the base alone."""
+    parts = [part for part in session.get_inputs() if part.name not in OF_ADAPTERS]
+    room = next((part for part in session.get_inputs() if part.name == BANK), None)
+    bank = np.zeros((2, room.shape[1]), np.uint16) if room is not None else None
+    if bank is not None and adapter is not None:
+        bank[1] = adapter
 
     def run(tensors: list[Tensor]) -> Sequence[Tensor]:
         feeds = {part.name: tensor.numpy() for part, tensor in zip(parts, tensors, strict=True)}
@@ -67,7 +76,12 @@ def onnx_runner(session: onnxruntime.InferenceSession) -> Runner:
             if part.type == "tensor(int8)" and (room := total - feeds[part.name].shape[2]) > 0:
                 cache = feeds[part.name].astype(np.int8)
                 feeds[part.name] = np.pad(cache, ((0, 0), (0, 0), (0, room), (0, 0)))
-        return [torch.from_numpy(np.asarray(array)) for array in session.run(None, feeds)]
+        if bank is None:
+            return [torch.from_numpy(np.asarray(array)) for array in session.run(None, feeds)]
+        feeds[ADAPTER] = np.full(len(tensors[0]), adapter is not None, np.int32)
+        values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        values[BANK] = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bank, TensorProto.BFLOAT16)
+        return [torch.from_numpy(value.numpy()) for value in session.run_with_ort_values(None, values)]
 
     return run
 
@@ -84,12 +98,15 @@ def pt2_runner(path: Path) -> Runner:
     return lambda tensors: module(*tensors)
 
 
-def open_runner(form: str, path: Path, model: CachedDecoder) -> Runner:
-    """Load a form of `pipelines.exporting.stage`. Raises MetrolineError when it is missing or damaged."""
+def open_runner(form: str, path: Path, model: CachedDecoder, adapter: np.ndarray | None = None) -> Runner:
+    """Load a form of `pipelines.exporting.stage`; `adapter`: see `onnx_runner`.
+
+    Raises MetrolineError when it is missing or damaged.
+    """
     if not path.is_file():
         raise MetrolineError(f"{path} is missing", hint="metroline stage export RECIPE")
     if form in ("onnx", "int8", "int4"):
-        return onnx_runner(open_onnx(path, model))
+        return onnx_runner(open_onnx(path, model), adapter)
     try:
         return torchscript_runner(path) if form == "torchscript" else pt2_runner(path)
     except Exception as error:  # a damaged archive: whatever torch's readers raise

@@ -38,7 +38,7 @@ def export(recipe: "Recipe", paths: Paths) -> None:
 
     task = kinds.task(recipe.task.kind)(recipe)
     signature = task.signature(paths.prepared)
-    engine = importlib.import_module(f"pipelines.exporting.{signature.engine}")
+    engine = _engine(recipe, paths, signature)
     needed = [paths.checkpoint / name for name in ("model.safetensors", *engine.NEEDED, "training.json")]
     for path in (*needed, paths.metrics, paths.evaluation / SUBJECT):
         if not path.is_file():
@@ -57,7 +57,7 @@ def export(recipe: "Recipe", paths: Paths) -> None:
             signature.save(folder)
             parity = engine.write(exportable, folder, recipe.export, progress)
             write_json(folder / "parity.json", parity)
-            copy_files(paths, folder)
+            copy_files(paths, folder, checkpoint=getattr(engine, "holds_checkpoint", True))
             settings, model = engine.facts(exportable, folder)
             write_papers(task, recipe, paths, folder, parity, settings, model)
     except MetrolineError:
@@ -65,9 +65,18 @@ def export(recipe: "Recipe", paths: Paths) -> None:
         raise
 
 
-def copy_files(paths: Paths, folder: Path) -> None:
+def _engine(recipe: "Recipe", paths: Paths, signature: "Signature") -> Any:
+    """What writes the forms: the module of the engine that will run them, or for an adapter alone its own."""
+    if getattr(recipe.export, "merged", True):
+        return importlib.import_module(f"pipelines.exporting.{signature.engine}")
+    from pipelines.exporting.adapter import AdapterExport
+
+    return AdapterExport(recipe, paths)
+
+
+def copy_files(paths: Paths, folder: Path, *, checkpoint: bool = True) -> None:
     """Checkpoint, metrics, pictures and drift reference into the bundle."""
-    for path in sorted(paths.checkpoint.iterdir()):
+    for path in sorted(paths.checkpoint.iterdir()) if checkpoint else ():
         if path.is_file() and path.name not in NOT_SERVED:
             shutil.copyfile(path, folder / path.name)
     shutil.copyfile(paths.metrics, folder / "metrics.json")

@@ -12,6 +12,7 @@ from base.errors import MetrolineError
 from base.files import read_json, write_json
 from pipelines.line import dvc as line
 from pipelines.paths import Paths
+from pipelines.release.adapters import live_base
 from pipelines.release.store import Store
 
 PATIENCE = 60.0
@@ -50,7 +51,7 @@ def deploy(recipe: str, watch: line.Watch, root: Path = Path(".")) -> str:
         watch(f"{tag} is not live yet: releasing it again")
         line.run_stage(f"release@{recipe}", watch, force=True)
     record = Paths(recipe, root).deployed
-    running = endpoints(store.home, recipe)
+    running = endpoints(store.home, live_base(store, recipe))
     try:
         for endpoint in running:
             watch(f"reloading {endpoint.url}")
@@ -74,7 +75,7 @@ def _try_out(recipe: str, watch: line.Watch, root: Path) -> None:
     from pipelines.release import live
 
     watch(f"no endpoint serves {recipe}: starting one for a smoke request")
-    with Served(recipe, root, free_port()) as served:
+    with Served(live_base(Store.of(root), recipe), root, free_port()) as served:
         live.deploy(recipe, served.url, root=root, reload=served.start, timeout=PATIENCE)
 
 
@@ -84,12 +85,24 @@ def roll_back(recipe: str, root: Path = Path(".")) -> str:
     from pipelines.release.smoke import smoke
 
     tag = live.rollback(recipe, root)
-    for endpoint in endpoints(Store.of(root).home, recipe):
+    for endpoint in endpoints(Store.of(root).home, live_base(Store.of(root), recipe)):
         endpoint.reload()
         try:
             smoke(endpoint.url, tag, PATIENCE, Store.of(root).folder(tag))
         except MetrolineError as error:
             raise MetrolineError(f"{tag} is live, but {endpoint.url} does not serve it: {error}") from None
+    return tag
+
+
+def retire(adapter: str, root: Path = Path(".")) -> str:
+    """Take an adapter out of its base's endpoints. Returns the tag that was live. Raises MetrolineError."""
+    from pipelines.release import adapters
+
+    store = Store.of(root)
+    base = live_base(store, adapter)
+    tag = adapters.retire(store, adapter)
+    for endpoint in endpoints(store.home, base):
+        endpoint.reload()
     return tag
 
 

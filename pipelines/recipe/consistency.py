@@ -4,13 +4,14 @@ Each section's own bounds are in its own schema; what only one task knows is its
 data: what only that can tell (how many documents there are, what a .jsonl line holds) is for the stages to say.
 """
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from base.errors import nearest
 from pipelines.recipe import kinds
 from pipelines.recipe.gates import Gate, known_metric
-from pipelines.recipe.sections import OwnSource
+from pipelines.recipe.sections import OwnSource, RecipeSource
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -26,6 +27,7 @@ def problems(recipe: "Recipe") -> Iterator[str]:
         yield "train.adapter: it is trained on weights that are there, so it needs pretrained.source"
     if recipe.train.adapter is not None and recipe.pretrained.freeze:
         yield "pretrained.freeze: train.adapter freezes the weights of others by itself"
+    yield from _adapter_alone(recipe)
     yield from recipe.model.problems()
     yield from task(recipe).problems()
     if not recipe.split.test:
@@ -35,3 +37,20 @@ def problems(recipe: "Recipe") -> Iterator[str]:
         for name in (gate.metric, gate.bound):
             if isinstance(name, str) and not known_metric(name, task.measured):
                 yield f"gates: '{gate}': nothing measured is called {name}; {nearest(name, task.measured)}"
+
+
+def _adapter_alone(recipe: "Recipe") -> Iterator[str]:
+    """Of a recipe whose adapter is not merged, but served over the recipe that it began with."""
+    if getattr(recipe.export, "merged", True):
+        return
+    adapter = recipe.train.adapter
+    if adapter is None:
+        yield "export.merged: there is no train.adapter that could be released alone"
+    elif adapter.kind == "dora":
+        yield "export.merged: a DoRA adapter scales whole products, so it is always merged"
+    if not isinstance(recipe.pretrained.source, RecipeSource):
+        yield "export.merged: an adapter is served over another recipe, so pretrained.source must be {kind: recipe}"
+    if recipe.export.adapters:
+        yield "export.adapters: an adapter has no room for others; it is its base that is exported with room"
+    if re.fullmatch("[0-9a-f]{12}", recipe.name):
+        yield "name: BASE:NAME would read as a version of the base"

@@ -22,6 +22,15 @@ class DecodeExport(BaseModel):
     )
     int8_tolerance: float = Field(default=0.02, gt=0, description="largest relative rise of the loss through int8")
     int4_tolerance: float = Field(default=0.05, gt=0, description="largest relative rise of the loss through int4")
+    adapters: int = Field(
+        default=0, ge=0, le=64,
+        description="room for so many adapters that are served over this model side by side; 0: none",
+    )  # fmt: skip
+    adapter_rank: int = Field(default=8, ge=8, le=128, multiple_of=8, description="the largest rank of these adapters")
+    merged: bool = Field(
+        default=True,
+        description="false: `train.adapter` is released alone, to be served over the recipe that it began with",
+    )
 
 
 class ForwardExport(BaseModel):

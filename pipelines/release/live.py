@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from base.errors import MetrolineError
+from pipelines.release import adapters
 from pipelines.release.smoke import smoke
 from pipelines.release.store import Pointers, Store
 
@@ -14,7 +15,8 @@ from pipelines.release.store import Pointers, Store
 def rollback(name: str, root: Path = Path(".")) -> str:
     """Swap `live` and `previous` of a recipe. Returns the tag that is live now.
 
-    Raises MetrolineError: nothing released, no previous release, or one that is no longer whole.
+    Raises MetrolineError: nothing released, no previous release, one that is no longer whole, or that live adapters do
+    not go with.
     """
     store = Store.of(root)
     with store.locked():
@@ -23,7 +25,8 @@ def rollback(name: str, root: Path = Path(".")) -> str:
             raise MetrolineError(f"nothing of {name} is released", hint=f"metroline run {name}")
         if pointers.previous is None:
             raise MetrolineError(f"{name} has no previous release to go back to: {pointers.live} is the only one")
-        store.check(pointers.previous)
+        before = store.check(pointers.previous)
+        adapters.check(store, name, store.folder(pointers.previous), before)
         store.point(name, Pointers(live=pointers.previous, previous=pointers.live))
         return pointers.previous
 

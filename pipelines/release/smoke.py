@@ -12,6 +12,7 @@ from base.endpoints import authorization
 from base.errors import MetrolineError
 from data import golden
 from data.signature import FILE, Signature
+from pipelines.release.adapters import model_of
 
 if TYPE_CHECKING:
     import httpx
@@ -25,6 +26,7 @@ def smoke(base_url: str, tag: str, timeout: float, bundle: Path) -> None:
     import httpx
 
     name, _, version = tag.partition(":")
+    name = model_of(bundle, name)
     give_up, problem = time.monotonic() + timeout, "no answer"
     with httpx.Client(base_url=base_url, timeout=min(timeout, 30.0), trust_env=False) as client:
         while True:

@@ -13,7 +13,7 @@ from base.errors import MetrolineError
 from base.files import write_json
 from pipelines.paths import Paths
 from pipelines.recipe import gates
-from pipelines.release import signing
+from pipelines.release import adapters, signing
 from pipelines.release.store import Pointers, Store
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ def release(recipe: "Recipe", paths: Paths) -> None:
     """Release `paths.bundle` when it is whole and passes every gate; write `paths.release`.
 
     Releasing what is live already changes nothing. Raises MetrolineError: a damaged bundle, a failed gate (with a table
-    of all), a key that cannot be read, a store that cannot be written; then nothing is released.
+    of all), an adapter without its base or a base without its live adapters, a key that cannot be read, a store that
+    cannot be written; then nothing is released.
     """
     bundle = manifest.verify(paths.bundle)
     if bundle["name"] != recipe.name:
@@ -34,6 +35,7 @@ def release(recipe: "Recipe", paths: Paths) -> None:
     tag = f"{recipe.name}:{bundle['version']}"
     store, key = Store.of(paths.root), signing.key_of()
     with store.locked():
+        adapters.check(store, recipe.name, paths.bundle, bundle)
         store.put(paths.bundle, tag, labels={"data_hash": bundle["data_hash"][:12]})
         if key is not None:
             signing.sign(tag, store, key)

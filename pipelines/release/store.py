@@ -66,6 +66,10 @@ class Store:
         """Move all pointers at once."""
         write_json(self._pointer_file(name), asdict(pointers))
 
+    def forget(self, name: str) -> None:
+        """Nothing of it is live any more; its releases stay."""
+        self._pointer_file(name).unlink(missing_ok=True)
+
     def check(self, tag: str) -> dict[str, Any]:
         """The manifest of a release whose files are all whole. Raises MetrolineError naming the first that is not."""
         return manifest.verify(self.folder(tag))

@@ -17,9 +17,9 @@ from pipelines.exporting.adapters.bank import Place, Slot
 from pipelines.exporting.adapters.operators import ADAPTERS, BLOCK, LOW_RANK, PRODUCT, functions
 from pipelines.exporting.onnx import operators
 from pipelines.exporting.onnx.graph import Graph
+from pipelines.exporting.onnx.operators import ADAPTER, BANK
 from pipelines.exporting.quantize.frames import Frame, Frames
 
-BANK, ADAPTER = "adapters", "adapter"
 BOTH, PARTIAL = ".both", ".product"
 """What the passes of `quantize/` add to the name of a product's output: it is gate's and up's, scales come after it."""
 

@@ -20,6 +20,9 @@ DOMAIN = "metroline"
 LANES = 16
 """What the kernels take widths in multiples of."""
 
+BANK, ADAPTER = "adapters", "adapter"
+"""The inputs that a graph with room for adapters has besides: `pipelines/exporting/adapters`."""
+
 PORTABLE = "Portable"
 """Ends the name of an operator that no kernel takes, because of its shape: always the function."""
 

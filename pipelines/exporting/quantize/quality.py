@@ -24,7 +24,7 @@ def losses(
 ) -> np.ndarray:
     """Nats [N] of about `tokens` tokens, in stretches spread over the test split; the same for every form. `cached`:
     a few tokens at a time over the cache, whose loss counts where it is quantized."""
-    return held_out.losses(logits_of(runner, model, CHUNK if cached else None), _window(model), tokens)
+    return held_out.losses(logits_of(runner, model, CHUNK if cached else None), window(model), tokens)
 
 
 def compare(quantized: np.ndarray, fp32: np.ndarray) -> dict[str, float | int]:
@@ -42,8 +42,9 @@ def compare(quantized: np.ndarray, fp32: np.ndarray) -> dict[str, float | int]:
 
 def calibration(model: CachedDecoder, tokens: int, held_out: "HeldOut") -> Iterator[np.ndarray]:
     """Windows of token ids [S], together about `tokens`, spread over the validation split."""
-    return held_out.calibration(_window(model), tokens)
+    return held_out.calibration(window(model), tokens)
 
 
-def _window(model: CachedDecoder) -> int:
+def window(model: CachedDecoder) -> int:
+    """Tokens that are judged at a time."""
     return min(WINDOW, model.model.config.context)
