@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
+DEPLOY = "METROLINE_DEPLOY"
+"""Variable that says how a new release is deployed, over what the recipe says: for the processes of one run."""
 Mode = Literal["shadow", "canary"]
 Decision = Literal["promote", "rollback"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done with a candidate. The numbers are those of the recipe's `release` section."""
+    """What is done with a candidate. The numbers are those of the recipe's `release` section (docs/recipes.md)."""
 
     id: str
     """Of this attempt: the same release tried again is another one."""
@@ -30,6 +32,8 @@ class Plan:
     minutes: float = 60.0
     differ: float = 0.1
     slower: float = 1.25
+    began: float = 0.0
+    """Unix time."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:

@@ -81,6 +81,11 @@ class Paths:
         return self.artifacts / "release.json"
 
     @property
+    def delivery(self) -> Path:
+        """What was known of the last candidate when it was promoted or rolled back. Not a DVC output."""
+        return self.artifacts / "delivery.json"
+
+    @property
     def deployed(self) -> Path:
         """Which release was last tried on an endpoint here, and how that went. Not a DVC output."""
         return self.artifacts / "deployed.json"

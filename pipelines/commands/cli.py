@@ -137,17 +137,22 @@ def init(
 
     Ctrl-C stops it cleanly; the next run resumes where it stopped, training within the step.
     """,
-    epilog="Example:  metroline run speeches\n\nAgain, though it is fresh:  metroline run speeches --force train",
+    epilog="Example:  metroline run speeches\n\nAgain, though it is fresh:  metroline run speeches --force train\n\n"
+    "Try what is new on a tenth of the requests:  metroline run speeches --deploy canary",
 )
 def run(
     recipe: RecipeName,
     force: Annotated[list[str] | None, typer.Option(help="run this stage though it is fresh (may be repeated)")] = None,
+    deploy: Annotated[
+        Literal["direct", "shadow", "canary"] | None,
+        typer.Option(help="how a new release takes the live one's place, over what the recipe says"),
+    ] = None,
 ) -> None:
     enter()
     from pipelines.line.run import run as run_line
 
     _exit_on_sigterm()
-    run_line(recipe, Console(stderr=True), force or [])
+    run_line(recipe, Console(stderr=True), force or [], deploy)
 
 
 @app.command(
@@ -243,17 +248,33 @@ def chat(
 
 
 @app.command(
-    help="Make the previous release live again. Run it twice and you are back.",
+    help="Make the candidate live that a run with --deploy shadow or canary tries, without waiting for its rule.",
+    epilog="Example:  metroline promote speeches",
+)
+def promote(recipe: RecipeName) -> None:
+    from pipelines.line import run
+
+    run.promote(recipe, _known(recipe))
+
+
+@app.command(
+    help="Try a candidate no longer; where there is none, make the previous release live again (twice: back).",
     epilog="Example:  metroline rollback speeches",
 )
 def rollback(recipe: RecipeName) -> None:
+    from pipelines.line import run
+
+    run.roll_back(recipe, _known(recipe))
+
+
+def _known(recipe: str) -> Path:
+    """The project's root. Raises MetrolineError: no such recipe."""
     root = enter()
-    from pipelines.line.run import roll_back
     from pipelines.recipe.load import names, unknown_recipe
 
     if recipe not in names(root):
         raise unknown_recipe(recipe, root)
-    roll_back(recipe, root)
+    return root
 
 
 @app.command(

@@ -37,6 +37,8 @@ def show(recipe: str | None, url: str, root: Path, console: Console) -> None:
                 raise
             problems.append(str(error))
             continue
+        if pointers.candidate and pointers.plan:
+            problems.append(f"{pointers.candidate} is tried beside the live release ({pointers.plan['mode']})")
         versions = [tag.partition(":")[2] if tag else "-" for tag in (pointers.live, pointers.previous)]
         rows.append((name, found, versions))
         details += [f"{entry.stage}: {', '.join(entry.reasons)}" for entry in found.values() if not entry.fresh]

@@ -1,8 +1,9 @@
 """From a release in the store to an endpoint that answers with it: reload what runs, ask it, go back when it fails.
 
-A release is deployed when a completion came from it: from the endpoints of the recipe that run on this machine, or,
-where none runs, from one that is started for the question only. `pipelines/release/live.py` holds the parts; this
-module finds the endpoints and remembers in `artifacts/RECIPE/deployed.json` which release was tried, and how it went.
+A candidate is tried first (pipelines/line/delivery.py). A release is deployed when a completion came from it: from the
+endpoints of the recipe that run on this machine, or, where none runs, from one that is started for the question only.
+`pipelines/release/live.py` holds the parts; this module finds the endpoints and remembers in
+`artifacts/RECIPE/deployed.json` which release was tried, and how it went.
 """
 
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from base.endpoints import endpoints
 from base.errors import MetrolineError
 from base.files import read_json, write_json
+from pipelines.line import delivery
 from pipelines.line import dvc as line
 from pipelines.paths import Paths
 from pipelines.release.adapters import live_base
@@ -41,16 +43,24 @@ def deploy(recipe: str, watch: line.Watch, root: Path = Path(".")) -> str:
 
     Raises MetrolineError: it does not serve; what is live now stands in the message.
     """
+    from pipelines.line import delivery
     from pipelines.release import live
 
     store, tag = Store.of(root), _released(recipe, root)
     if tag is None:
         raise MetrolineError(f"nothing of {recipe} is released", hint=f"metroline run {recipe}")
-    if store.pointers(recipe).live != tag or not store.folder(tag).is_dir():
+    pointers = store.pointers(recipe)
+    if tag not in (pointers.live, pointers.candidate) or not store.folder(tag).is_dir():
         # DVC took the output from its cache (an earlier state of the project); the store has to follow.
         watch(f"{tag} is not live yet: releasing it again")
         line.run_stage(f"release@{recipe}", watch, force=True)
     record = Paths(recipe, root).deployed
+    if store.pointers(recipe).candidate == tag:
+        try:
+            delivery.deliver(recipe, watch, root)
+        except delivery.RolledBack as error:
+            write_json(record, {"tag": tag, "problem": str(error)})
+            raise
     running = endpoints(store.home, live_base(store, recipe))
     try:
         for endpoint in running:
@@ -80,17 +90,30 @@ def _try_out(recipe: str, watch: line.Watch, root: Path) -> None:
 
 
 def roll_back(recipe: str, root: Path = Path(".")) -> str:
-    """Swap live and previous and make running endpoints follow. Returns the tag that is live now."""
+    """Drop the candidate, or where there is none swap live and previous; make running endpoints follow. Returns the tag
+    that is live now."""
     from pipelines.release import live
-    from pipelines.release.smoke import smoke
 
-    tag = live.rollback(recipe, root)
-    for endpoint in endpoints(Store.of(root).home, live_base(Store.of(root), recipe)):
-        endpoint.reload()
-        try:
-            smoke(endpoint.url, tag, PATIENCE, Store.of(root).folder(tag))
-        except MetrolineError as error:
-            raise MetrolineError(f"{tag} is live, but {endpoint.url} does not serve it: {error}") from None
+    store = Store.of(root)
+    running = endpoints(store.home, live_base(store, recipe))
+    if (pointers := store.pointers(recipe)).candidate and pointers.live:
+        dropped, tag = live.drop(recipe, root), pointers.live
+        write_json(Paths(recipe, root).deployed, {"tag": dropped, "problem": f"{dropped} was rolled back by hand"})
+    else:
+        tag = live.rollback(recipe, root)
+    delivery.follow(tag, running, store)
+    return tag
+
+
+def promote(recipe: str, root: Path = Path(".")) -> str:
+    """Make the candidate live, on running endpoints too; back where one does not serve it. Returns the tag that is live
+    now."""
+    from pipelines.release import live
+
+    store, tag = Store.of(root), live.promote(recipe, root)
+    for endpoint in endpoints(store.home, recipe):
+        live.deploy(recipe, endpoint.url, root=root, reload=endpoint.reload, timeout=PATIENCE)
+    write_json(Paths(recipe, root).deployed, {"tag": tag})
     return tag
 
 

@@ -8,13 +8,14 @@ here: stages and their order are DVC's. Prefect is imported by this module, pipe
 pipelines/line/prefect_api.py, and nothing else.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.events.worker import EventsWorker
@@ -22,10 +23,11 @@ from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run, task_run
 from prefect.states import Completed
 
+from base.delivery import DEPLOY
 from base.errors import MetrolineError
 from base.files import read_json
 from base.progress import MARKER
-from pipelines.line import deployment, environment
+from pipelines.line import delivery, deployment, environment
 from pipelines.line import dvc as line
 from pipelines.line.console import Reporter, describe, parse_progress
 from pipelines.line.pin import pin_again
@@ -76,9 +78,14 @@ def report_metrics(recipe: str) -> None:
 
 @task(cache_policy=NO_CACHE, persist_result=False, name="deploy", timeout_seconds=600)
 def deploy(recipe: str) -> str:
-    """Make endpoints serve the current release and ask for a completion; roll back when none comes."""
-    with _watching("deploy") as watch:
-        return deployment.deploy(recipe, watch)
+    """Try a candidate where there is one; make endpoints serve the current release and ask for a completion; roll back
+    when none comes."""
+    try:
+        with _watching("deploy") as watch:
+            return deployment.deploy(recipe, watch)
+    finally:
+        if report := delivery.report(recipe):
+            create_markdown_artifact(key=f"{recipe}-delivery", markdown=report, description="how a candidate fared")
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, name="pin")
@@ -97,7 +104,12 @@ def _run_name() -> str:
 
 @flow(name="line", flow_run_name=_run_name, persist_result=False)
 def run_line(
-    recipe: str, force: list[str] | None = None, pin: bool = False, minutes: float | None = None, reason: str = ""
+    recipe: str,
+    force: list[str] | None = None,
+    pin: bool = False,
+    minutes: float | None = None,
+    reason: str = "",
+    how: str | None = None,
 ) -> Any:
     """Bring one recipe's whole line up to date.
 
@@ -107,12 +119,15 @@ def run_line(
         pin: first pin the recipe's own files as they are now (`metroline init NAME --data PATH --update`).
         minutes: that the run may take in all; none: only the stages have limits.
         reason: why it runs, for the run's name.
+        how: a new release is deployed: direct, shadow or canary; None: as the recipe says.
 
     Returns what became of each stage, "fresh" or "ran" (of another recipe that it begins with by its address), of
     "pin", and as "deploy" the tag of a new release. The state's message says so when nothing has changed.
     Raises MetrolineError: StageFailed, bad recipes, a release that does not serve, a spent budget.
     """
     environment.enter()
+    if how is not None:
+        os.environ[DEPLOY] = how
     logger = get_run_logger()
     ends = None if minutes is None else time.monotonic() + 60 * minutes
     outcome: dict[str, str] = {}
@@ -143,7 +158,8 @@ def run_line(
             raise MetrolineError(f"{entry.address} was stopped after {limit:g} minutes", hint=hint) from None
     report_metrics(recipe)
     if outcome.get("release") == "ran" or deployment.is_pending(recipe):
-        outcome["deploy"] = deploy(recipe)
+        patience = deploy.timeout_seconds + delivery.seconds(recipe)
+        outcome["deploy"] = deploy.with_options(timeout_seconds=patience)(recipe)
     else:
         deployment.check_last(recipe)
     if set(outcome.values()) != {"fresh"}:
@@ -181,13 +197,15 @@ def is_temporary(task: Any, run: TaskRun, state: State[Any]) -> bool:
     return isinstance(error, line.StageFailed) and error.temporary
 
 
-def run_here(recipe: str, reporter: Reporter, force: list[str], url: str) -> dict[str, str]:
+def run_here(
+    recipe: str, reporter: Reporter, force: list[str], url: str, how: str | None = None
+) -> dict[str, str]:  # fmt: skip
     """Run the flow in this process against the server at `url`, and show its stages."""
     global _reporter
     _reporter = reporter
     try:
         with client(url):
-            outcome: Any = run_line(recipe, force)
+            outcome: Any = run_line(recipe, force, how=how)
             return dict(outcome)
     finally:
         _reporter = None

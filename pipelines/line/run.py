@@ -1,4 +1,4 @@
-"""`metroline run` and `metroline rollback`: ask DVC first, and start Prefect only when something is stale.
+"""`metroline run`, `promote` and `rollback`: ask DVC first, and start Prefect only when something is stale.
 
 It decides nothing about stages; that is DVC's (pipelines/line/dvc.py) and the flow's (pipelines/line/flow.py).
 """
@@ -17,8 +17,11 @@ from pipelines.line import dvc as line
 from pipelines.line.console import Reporter
 
 
-def run(recipe: str, console: Console, force: list[str]) -> None:
-    """Bring a recipe's line up to date and its release live, and say what happened. Raises MetrolineError."""
+def run(recipe: str, console: Console, force: list[str], how: str | None = None) -> None:
+    """Bring a recipe's line up to date and its release live, and say what happened. Raises MetrolineError.
+
+    `how` a new release is deployed: direct, shadow or canary; None: as the recipe says.
+    """
     began = time.monotonic()
     check_writable(Path.cwd())
     found = line.entries(recipe, waiting=lambda text: console.print(text, markup=False))
@@ -43,13 +46,19 @@ def run(recipe: str, console: Console, force: list[str]) -> None:
     try:
         from pipelines.line.flow import run_here
 
-        run_here(recipe, Reporter(console), force, url)
+        run_here(recipe, Reporter(console), force, url, how)
     finally:
         server.__exit__(None, None, None)
     console.print(f"[green]✓[/] {recipe}: done [dim]({time.monotonic() - began:.0f} s)[/]")
 
 
+def promote(recipe: str, root: Path) -> None:
+    """Make the candidate live, also on endpoints that run, and say so. Raises MetrolineError."""
+    tag = deployment.promote(recipe, root)
+    print(f"{tag} is live")
+
+
 def roll_back(recipe: str, root: Path) -> None:
-    """Make the previous release live, also on endpoints that run, and say so. Raises MetrolineError."""
+    """Drop the candidate, or make the previous release live, also on endpoints, and say so. Raises MetrolineError."""
     tag = deployment.roll_back(recipe, root)
     print(f"{tag} is live")

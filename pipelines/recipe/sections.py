@@ -60,8 +60,27 @@ class PretrainedConfig(BaseModel):
 
 
 class ReleaseConfig(BaseModel):
-    """What stays in the model store."""
+    """What stays in the model store, and how a new release takes the place of the live one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     keep: int = Field(default=5, ge=2, description="releases that are kept; live and previous always are")
+    deploy: Literal["direct", "shadow", "canary"] = Field(
+        default="direct",
+        description="direct: live at once, where it answers; shadow: it first answers live requests for comparison "
+        "alone; canary: it first answers some of them. A first release is always direct",
+    )
+    share: float | None = Field(
+        default=None, gt=0, le=1, description="of the requests, for a candidate; null: 0.2 in shadow, 0.1 as canary"
+    )
+    sticky: Literal["request", "key"] = Field(
+        default="request",
+        description="what the share is drawn by: the request's id, or the caller's API key, which then has one version "
+        "for all its requests (as has a client that sends X-Sticky-Key)",
+    )
+    requests: int = Field(default=500, ge=1, description="that are compared, at least, before a promotion")
+    minutes: float = Field(default=60.0, gt=0, le=10080, description="after which an open decision is a rollback")
+    differ: float = Field(
+        default=0.1, ge=0, le=1, description="share of answers that may differ from the live release's; 1: any"
+    )
+    slower: float = Field(default=1.25, gt=1, le=100, description="times the live release's seconds that it may take")

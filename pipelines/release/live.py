@@ -1,5 +1,6 @@
-"""Which release is live: the one before it again, or one that a running endpoint has shown to serve.
+"""Which release is live: a candidate, the one before it again, or one that a running endpoint has shown to serve.
 
+metroline promote speeches
 metroline rollback speeches
 """
 
@@ -10,6 +11,37 @@ from base.errors import MetrolineError
 from pipelines.release import adapters
 from pipelines.release.smoke import smoke
 from pipelines.release.store import Pointers, Store
+
+
+def promote(name: str, root: Path = Path("."), plan: str | None = None) -> str:
+    """Make the candidate of a recipe live, and live the previous one. Returns the tag that is live now.
+
+    `plan`: only a candidate of this plan. Raises MetrolineError: no candidate, or one that is no longer whole.
+    """
+    store = Store.of(root)
+    with store.locked():
+        pointers = _tried(name, store, plan)
+        assert pointers.candidate
+        store.check(pointers.candidate)
+        store.point(name, Pointers(live=pointers.candidate, previous=pointers.live))
+        return pointers.candidate
+
+
+def drop(name: str, root: Path = Path("."), plan: str | None = None) -> str:
+    """Try the candidate of a recipe no longer. Returns its tag. Raises MetrolineError: there is none, see `promote`."""
+    store = Store.of(root)
+    with store.locked():
+        pointers = _tried(name, store, plan)
+        store.point(name, Pointers(live=pointers.live, previous=pointers.previous))
+        return str(pointers.candidate)
+
+
+def _tried(name: str, store: Store, plan: str | None) -> Pointers:
+    pointers = store.pointers(name)
+    if pointers.candidate is None or (plan is not None and (pointers.plan or {}).get("id") != plan):
+        hint = f"metroline run {name} --deploy canary makes one of the next release"
+        raise MetrolineError(f"{name} has no candidate", hint=hint)
+    return pointers
 
 
 def rollback(name: str, root: Path = Path(".")) -> str:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import httpx
 
 
-def smoke(base_url: str, tag: str, timeout: float, bundle: Path) -> None:
-    """Ask the endpoint at `base_url` until the release `tag` answers rightly. `bundle`: its folder in the store.
+def smoke(base_url: str, tag: str, timeout: float, bundle: Path, *, candidate: bool = False) -> None:
+    """Ask the endpoint at `base_url` until the release `tag` answers rightly. `bundle`: its folder in the store;
+    `candidate`: it is tried beside the live one.
 
     Raises MetrolineError after `timeout` seconds, saying what was wrong at last.
     """
@@ -32,10 +33,10 @@ def smoke(base_url: str, tag: str, timeout: float, bundle: Path) -> None:
         while True:
             client.headers.update(authorization(base_url))  # it may come with the endpoint's note
             try:
-                served = client.get(f"/v1/models/{name}").raise_for_status().json()
+                served = client.get(f"/v1/models/{tag if candidate else name}").raise_for_status().json()
                 if served.get("version") != version:
                     problem = f"the endpoint serves version {served.get('version')}, not {version}"
-                elif (found := _ask(client, name, served, bundle)) is None:
+                elif (found := _ask(client, tag, served, bundle)) is None:  # this version, whatever is tried
                     return
                 else:
                     problem = found
@@ -50,32 +51,32 @@ def smoke(base_url: str, tag: str, timeout: float, bundle: Path) -> None:
             time.sleep(0.2)
 
 
-def _ask(client: "httpx.Client", name: str, served: dict[str, Any], bundle: Path) -> str | None:
+def _ask(client: "httpx.Client", tag: str, served: dict[str, Any], bundle: Path) -> str | None:
     """What is wrong with the answers; None: nothing."""
     signature = Signature.load(bundle / FILE) if (bundle / FILE).is_file() else None
     if signature is None or signature.engine == "decode":
-        request = {"model": name, "prompt": "a", "max_tokens": 4, "temperature": 0}
+        request = {"model": tag, "prompt": "a", "max_tokens": 4, "temperature": 0}
         choice = client.post("/v1/completions", json=request).raise_for_status().json()["choices"][0]
         if choice["finish_reason"] in ("length", "stop") and isinstance(choice["text"], str):
             return None
         return f"a completion ends with {choice['finish_reason']!r}"
     if signature.engine == "retrieve":
-        return _search(client, name, bundle)
+        return _search(client, tag, bundle)
     for number, item in enumerate(golden.load(bundle, signature)):
         body, kind = golden.request(signature, item)
-        answer = client.post(f"/v1/models/{name}/predict", content=body, headers={"Content-Type": kind})
+        answer = client.post(f"/v1/models/{tag}/predict", content=body, headers={"Content-Type": kind})
         got = golden.answers(signature, answer.raise_for_status().json())
         if problem := golden.compare(signature, item, got, str(served.get("precision", "fp32"))):
             return f"golden item {number} is answered otherwise than by the trained model: {problem}"
     return None
 
 
-def _search(client: "httpx.Client", name: str, bundle: Path) -> str | None:
+def _search(client: "httpx.Client", tag: str, bundle: Path) -> str | None:
     """What is wrong with the passages that an index finds; None: nothing."""
     from data.index import golden as queries
 
     for each in queries.load(bundle):
-        request = {"model": name, "query": each.query, "mode": each.mode, "k": queries.KEPT}
+        request = {"model": tag, "query": each.query, "mode": each.mode, "k": queries.KEPT}
         found = client.post("/v1/search", json=request).raise_for_status().json()["data"]
         if problem := queries.compare(each, found):
             return f"a golden {problem}"

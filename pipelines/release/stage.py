@@ -2,13 +2,18 @@
 
     metroline stage release speeches
 
+With `release.deploy: shadow` or `canary` (or METROLINE_DEPLOY) it becomes a candidate beside the live one instead.
 It measures nothing: gates look at what `evaluate` and `export` wrote into the bundle. It starts no server, and asks
 none: `pipelines.release.live` does.
 """
 
+import os
+import secrets
+import time
 from typing import TYPE_CHECKING
 
 from base import manifest
+from base.delivery import DEPLOY, Plan
 from base.errors import MetrolineError
 from base.files import write_json
 from pipelines.paths import Paths
@@ -41,7 +46,7 @@ def release(recipe: "Recipe", paths: Paths) -> None:
             signing.sign(tag, store, key)
         before = store.pointers(recipe.name)
         if before.live != tag:
-            store.point(recipe.name, Pointers(live=tag, previous=before.live))
+            store.point(recipe.name, _pointers(recipe, tag, before, alone=adapters.base_of(paths.bundle) is None))
         store.prune(recipe.name, recipe.release.keep)
     write_json(
         paths.release,
@@ -52,3 +57,24 @@ def release(recipe: "Recipe", paths: Paths) -> None:
             "gates": {str(result.gate): result.value for result in results},
         },
     )
+
+
+def _pointers(recipe: "Recipe", tag: str, before: Pointers, *, alone: bool) -> Pointers:
+    """Live at once, or beside what is live: a candidate that is tried already goes on. Raises MetrolineError, also for
+    an adapter, which is not `alone`, as a candidate."""
+    config = recipe.release
+    mode = os.environ.get(DEPLOY) or config.deploy
+    if mode not in ("direct", "shadow", "canary"):
+        raise MetrolineError(f"{DEPLOY}={mode!r} is no way to deploy", hint="direct, shadow or canary")
+    if mode != "direct" and not alone:
+        raise MetrolineError(f"{tag} is an adapter, which goes live at once", hint="release.deploy: direct")
+    if mode == "direct" or before.live is None:
+        return Pointers(live=tag, previous=before.live)
+    if before.candidate == tag and before.plan and before.plan.get("mode") == mode:
+        return before
+    share = config.share or (0.2 if mode == "shadow" else 0.1)
+    plan = Plan.of({
+        "id": secrets.token_hex(6), "mode": mode, "share": share, "sticky": config.sticky, "began": time.time(),
+        "requests": config.requests, "minutes": config.minutes, "differ": config.differ, "slower": config.slower,
+    })  # fmt: skip
+    return Pointers(before.live, before.previous, tag, plan.values())

@@ -4,9 +4,10 @@
     <BENTOML_HOME>/metroline/speeches.json        {"live": "speeches:0a1b...", "previous": null, "candidate": null,
                                                    "plan": null}
 
-Every change is a rename: a process killed at any moment leaves the old state or the new one. One writer at a time, by
-a lock. What is released, and when, is decided by `pipelines/release/stage.py`; the reading side for serving is
-`serving/store.py`.
+Every change is a rename: a process killed at any moment leaves the old state or the new one. A large file that another
+release of the recipe has too is stored once (a hard link), so that a server which runs both has it once in memory. One
+writer at a time, by a lock. What is released, and when, is decided by `pipelines/release/stage.py`; the reading side
+for serving is `serving/store.py`.
 """
 
 import fcntl
@@ -14,14 +15,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from base import manifest
 from base.errors import MetrolineError
-from base.files import read_json, write_json, write_text
+from base.files import read_json, read_object, sha256, write_json, write_text
+
+LARGE = 1 << 20
+"""Bytes from which on a file is shared between releases."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,32 @@ class Store:
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(prefix=".incoming.", dir=self.home / "metroline") as incoming:
             with bentoml.models.create(tag, labels=labels, _model_store=ModelStore(incoming)) as model:
-                shutil.copytree(bundle, model.path, dirs_exist_ok=True)
+                known = self._large(tag)
+
+                def copy(source: str, target: str) -> None:
+                    same = known.get(sha256(Path(source))) if os.stat(source).st_size >= LARGE else None
+                    if same and sha256(same) == sha256(Path(source)):
+                        os.link(same, target)
+                    else:
+                        shutil.copy2(source, target)
+
+                shutil.copytree(bundle, model.path, dirs_exist_ok=True, copy_function=copy)
             name, _, version = tag.partition(":")
             target = self.folder(tag)
             target.parent.mkdir(parents=True, exist_ok=True)
             (Path(incoming) / name / version).rename(target)
         write_text(target.parent / "latest", version)  # BentoML's own pointer, for `bentoml models get speeches`
+
+    def _large(self, tag: str) -> dict[str, Path]:
+        """SHA-256 → the large file of another release of the recipe whose manifest says that it has it."""
+        found: dict[str, Path] = {}
+        for other in self.releases(tag.partition(":")[0]):
+            with suppress(MetrolineError):  # one that is damaged has nothing to share
+                files = read_object(self.folder(other) / manifest.NAME).get("files", {})
+                paths = {digest: self.folder(other) / name for name, digest in files.items()}
+                found |= {digest: path for digest, path in paths.items() if path.is_file()
+                          and path.stat().st_size >= LARGE}  # fmt: skip
+        return found
 
     def releases(self, name: str) -> list[str]:
         """Tags of a recipe in the store, oldest first."""

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -121,8 +122,24 @@ class ForwardGraph:
         return [tuple(output[row] for output in outputs) for row in range(len(items))]
 
 
+_sessions: WeakValueDictionary[tuple[int, ...], ort.InferenceSession] = WeakValueDictionary()
+"""The file and number of threads → the session that runs it: releases that share a file share its memory too."""
+
+
 def session(path: Path, threads: int) -> ort.InferenceSession:
-    """An ONNX Runtime session on the CPU. Raises MetrolineError."""
+    """An ONNX Runtime session on the CPU, which several threads may run at once. Raises MetrolineError."""
+    try:
+        stat = path.stat()
+        key = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, threads)
+        if (known := _sessions.get(key)) is not None:
+            return known
+        made = _sessions[key] = _session(path, threads)
+    except OSError as error:
+        raise MetrolineError(f"{path}: {error.strerror}") from None
+    return made
+
+
+def _session(path: Path, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
