@@ -32,8 +32,9 @@ def own(bundle: ForwardBundle, texts: list[str]) -> tuple[Vectors, int]:
         groups.setdefault(item.shape, []).append(number)
     found: dict[int, Vectors] = {}
     for numbers in groups.values():
-        for at in range(0, len(numbers), graph.largest):
-            part = numbers[at : at + graph.largest]
+        room = graph.room(items[numbers[0]])
+        for at in range(0, len(numbers), room):
+            part = numbers[at : at + room]
             rows = graph.run([items[number] for number in part])
             found |= {number: np.asarray(row[0], np.float32) for number, row in zip(part, rows, strict=True)}
     differ = sum(_alone(graph, item).tobytes() != found[number].tobytes() for number, item in enumerate(items))

@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from base.errors import MetrolineError, exit_with
 from base.files import write_text
-from serving.monitoring import forward_dashboard, serving_dashboard, training_dashboard
+from serving.monitoring import forward_dashboard, retrieval_dashboard, serving_dashboard, training_dashboard
 from serving.monitoring.panels import SOURCE, Panel
 from serving.monitoring.promql import DASHBOARDS
 
@@ -72,6 +72,11 @@ def generate() -> dict[str, str]:
         "forward": assemble("forward", forward_dashboard.TITLE, forward_dashboard.ABOUT, forward_dashboard.rows())
         .with_variable(choice("model", forward_dashboard.MODELS, only=True))
         .with_variable(choice("version", forward_dashboard.MODELS, only=True)),
+        "retrieval": assemble(
+            "retrieval", retrieval_dashboard.TITLE, retrieval_dashboard.ABOUT, retrieval_dashboard.rows()
+        )
+        .with_variable(choice("model", retrieval_dashboard.MODELS, only=True))
+        .with_variable(choice("version", retrieval_dashboard.MODELS, only=True)),
         "training": assemble(
             "training", training_dashboard.TITLE, training_dashboard.ABOUT, training_dashboard.rows()
         ).with_variable(choice("recipe", "metroline_train_step")),

@@ -45,7 +45,8 @@ class Traffic:
             answer = httpx.get(f"{url}/v1/models", headers=authorization(url), timeout=30, trust_env=False)
             models = answer.raise_for_status().json()["data"]
             self.predictors = [(str(model["id"]), model["inputs"]) for model in models if model["engine"] == "forward"]
-            writers = [model for model in models if model["engine"] != "forward"]
+            self.indexes = [str(model["id"]) for model in models if model["engine"] == "retrieve"]
+            writers = [model for model in models if model["engine"] == "decode"]
             self.most = min((int(model["max_tokens"]) for model in writers), default=1)
             self.models = [str(model["id"]) for model in writers]
             self.chats = [str(model["id"]) for model in writers if model.get("chat")]
@@ -61,6 +62,10 @@ class Traffic:
             clients.append(self.talk)
         if self.predictors:
             clients.append(self.predict)
+        if self.indexes:
+            clients.append(self.search)
+        if self.indexes and self.chats:
+            clients.append(self.cite)
         self._threads = [threading.Thread(target=self._loop, args=(client,), daemon=True) for client in clients]
 
     def __enter__(self) -> "Traffic":
@@ -123,6 +128,20 @@ class Traffic:
         name, inputs = self.predictors[turn % len(self.predictors)]
         items = [sample_inputs.item(inputs, self._dice) for _ in range(self._dice.choice((1, 2, 4, 8)))]
         self._count(http.post(f"/v1/models/{name}/predict", json={"inputs": items}).status_code)
+
+    def search(self, http: httpx.Client, turn: int) -> None:
+        """A search of each index in its turn, by every mode; now and then for words that no document has."""
+        query = "xylophone" if turn % 5 == 4 else PROMPTS[turn % len(PROMPTS)]
+        mode = ("hybrid", "vector", "text")[turn % 3]
+        body = {"model": self.indexes[turn % len(self.indexes)], "query": query, "mode": mode}
+        self._count(http.post("/v1/search", json=body).status_code)
+
+    def cite(self, http: httpx.Client, turn: int) -> None:
+        """A chat that answers from an index."""
+        messages = [{"role": "user", "content": PROMPTS[turn % len(PROMPTS)]}]
+        body = {"model": self.chats[turn % len(self.chats)], "messages": messages, "max_tokens": min(16, self.most),
+                "sources": self.indexes[turn % len(self.indexes)]}  # fmt: skip
+        self._count(http.post("/v1/chat/completions", json=body).status_code)
 
     def mistake(self, http: httpx.Client, turn: int) -> None:
         """A bad request, an unknown path, or a plain look at the models."""

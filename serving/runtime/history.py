@@ -35,6 +35,16 @@ class Note:
     tokens: float = 0.0
     right: float = 0.0
     wrong: float = 0.0
+    searches: float = 0.0
+    empty: float = 0.0
+    """Searches that found nothing."""
+    irrelevant: float = 0.0
+    """Chats that were told that the documents say nothing."""
+    score: float = 0.0
+    scored: float = 0.0
+    """Sum and count of the best passages' scores, but BM25's, which have no bound."""
+    looked: dict[float, float] = field(default_factory=dict)
+    """As `buckets`, of searches."""
     buckets: dict[float, float] = field(default_factory=dict)
     """Upper bound in seconds → requests that took no longer."""
     now: dict[str, float] = field(default_factory=dict)
@@ -87,6 +97,20 @@ def point(before: Note, after: Note, seconds: float) -> dict[str, float | None]:
         "accuracy": (after.right - before.right) / judged if judged else None,
         **{name: quantile(taken, share) for name, share in QUANTILES.items()},
         **{name: after.now.get(name) for name in (*GAUGES, "drift")},
+        **(_found(before, after) if after.looked else {}),
+    }
+
+
+def _found(before: Note, after: Note) -> dict[str, float | None]:
+    """Of an index: what was found between two notes, and how old it is, in days."""
+    searches, scored = after.searches - before.searches, after.scored - before.scored
+    taken = {bound: count - before.looked.get(bound, 0.0) for bound, count in sorted(after.looked.items())}
+    return {
+        "empty": (after.empty - before.empty) / searches if searches else None,
+        "irrelevant": (after.irrelevant - before.irrelevant) / searches if searches else None,
+        "score": (after.score - before.score) / scored if scored else None,
+        **{f"search {name}": quantile(taken, share) for name, share in QUANTILES.items()},
+        "age": (time.time() - after.now["built"]) / 86400 if "built" in after.now else None,
     }
 
 
@@ -127,6 +151,21 @@ def _add(note: Note, name: str, labels: dict[str, str], value: float) -> None:
         case "metroline_feedback_total":
             note.right += value * (labels["outcome"] == "right")
             note.wrong += value * (labels["outcome"] == "wrong")
+        case "metroline_search_seconds_bucket":
+            bound = float(labels["le"])
+            note.looked[bound] = note.looked.get(bound, 0.0) + value
+        case "metroline_search_seconds_count":
+            note.searches += value
+        case "metroline_search_empty_total":
+            note.empty += value
+        case "metroline_irrelevant_total":
+            note.irrelevant += value
+        case "metroline_search_score_sum" if labels["mode"] != "text":
+            note.score += value
+        case "metroline_search_score_count" if labels["mode"] != "text":
+            note.scored += value
+        case "metroline_index_built_timestamp_seconds":
+            note.now["built"] = value
         case "metroline_drift_psi" | "metroline_drift_score":
             note.now["drift"] = max(note.now.get("drift", 0.0), value)
         case _:

@@ -49,8 +49,9 @@ class Reranker:
             groups.setdefault(item.shape, []).append(number)
         found = np.zeros(len(items), np.float32)
         for numbers in groups.values():
-            for at in range(0, len(numbers), self._graph.largest):
-                part = numbers[at : at + self._graph.largest]
+            room = self._graph.room(items[numbers[0]])
+            for at in range(0, len(numbers), room):
+                part = numbers[at : at + room]
                 found[part] = self._run([items[number] for number in part])
         return found
 

@@ -9,6 +9,10 @@ const PANELS = [ // title, unit, the series of a panel
   ["Failed, refused", "%", ["errors", "refused"]],
   ["Waiting, being answered", "", ["queued", "active"]],
   ["Tokens written", "/s", ["tokens"]],
+  ["Search", "s", ["search p50", "search p99"]],
+  ["Best passage's score", "", ["score"]],
+  ["Searches: nothing found, nothing relevant", "%", ["empty", "irrelevant"]],
+  ["Age of the index", "days", ["age"]],
   ["Drift against the test split", "", ["drift"]],
   ["Accuracy by feedback", "%", ["accuracy"]],
 ];

@@ -1,7 +1,8 @@
 """One thread that runs the graph on what waits: Triton's dynamic batcher with no delay.
 
-Whenever the graph is free, the oldest item goes, and with it all that wait and have its shape, up to the largest batch.
-Nobody waits for a batch to fill up. A call that fails is repeated item by item, so that one cannot take others with it.
+Whenever the graph is free, the oldest item goes, and with it all that wait and have its shape, up to the largest batch:
+of texts so many tokens, so that a batch of long ones is short. Nobody waits for a batch to fill up. A call that fails
+is repeated item by item, so that one cannot take others with it.
 """
 
 import asyncio
@@ -25,6 +26,9 @@ class BatchGraph(Protocol):
     @property
     def largest(self) -> int:
         """Items in one call, at most."""
+
+    def room(self, item: Prepared) -> int:
+        """Items like this one in one call, at most."""
 
     def run(self, items: Sequence[Prepared]) -> list[tuple[Array, ...]]:
         """Outputs of each item."""
@@ -105,10 +109,14 @@ class Batcher:
         """The next batch, out of what waits: the oldest and all of its shape, in order. Those that were dropped go."""
         kept: deque[Job] = deque()
         batch: list[Job] = []
+        room = 1
         for job in self._waiting:
             if job.dropped:
                 continue
-            if len(batch) < self._graph.largest and (not batch or job.item.shape == batch[0].item.shape):
+            if not batch:
+                room = self._graph.room(job.item)
+                batch.append(job)
+            elif len(batch) < room and job.item.shape == batch[0].item.shape:
                 batch.append(job)
             else:
                 kept.append(job)

@@ -25,6 +25,9 @@ SIZES = (1, 2, 4, 8, 16, 32)
 """Batches that are run; the last one is the largest."""
 ELEMENTS = 5_000_000
 """Numbers that go in and come out in one batch, at most, unless it is of one item: large images gain nothing."""
+TOKENS = 2048
+"""Tokens of texts in one batch, their padding among them, at most, unless it is of one item. Longer batches are no
+faster, and who comes next waits for them."""
 PROBES = 2
 """Golden items of a shape with which the sizes are tried."""
 LENGTHS = "lengths"
@@ -47,6 +50,11 @@ class Prepared:
     def shape(self) -> tuple[tuple[int, ...], ...]:
         """Items of equal shape may share a batch."""
         return tuple(array.shape for array in self.arrays)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the graph reads of its texts, their padding among them; 0: it has none."""
+        return sum(array.size for array in self.arrays) if self.length else 0
 
 
 class ForwardGraph:
@@ -74,6 +82,11 @@ class ForwardGraph:
     def largest(self) -> int:
         """Items in one call, at most."""
         return self.sizes[-1]
+
+    def room(self, item: Prepared) -> int:
+        """Items like this one in one call, at most: the largest batch of no more than TOKENS tokens."""
+        fitting = [size for size in self.sizes if size * item.tokens <= TOKENS]
+        return fitting[-1] if fitting else self.sizes[0]
 
     def run(self, items: Sequence[Prepared]) -> list[tuple[Array, ...]]:
         """Outputs of each item, in order, boxes in pixels of its image. All of one shape, `largest` at most."""

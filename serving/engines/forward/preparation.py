@@ -15,8 +15,9 @@ from data.text.tokenizer import Tokenizer
 from serving.engines.forward.bundle import ForwardBundle
 from serving.engines.forward.graph import Array, Prepared, session
 
-SHORTEST = 16
-"""Tokens; shorter texts are padded to it, longer ones to the next power of two."""
+STEP, PART = 8, 8
+"""A text is padded to a multiple of STEP tokens, a longer one to a multiple of a PART of the next power of two: less
+than STEP tokens are padding, or an eighth of that power, and a few lengths are so common that texts share batches."""
 
 QUICK = 512
 """Numbers that are read sooner than a thread is woken to read them."""
@@ -56,11 +57,15 @@ class Preparation:
             return np.asarray(resized[0])
         if isinstance(declared, TextInput):
             free = not declared.shape or declared.shape[0] == -1
-            size = (
-                min(declared.length, max(SHORTEST, 1 << (array.size - 1).bit_length())) if free else declared.shape[0]
-            )
+            size = min(declared.length, padded_length(array.size)) if free else declared.shape[0]
             return np.pad(array, (0, size - array.size))
         return array
+
+
+def padded_length(tokens: int) -> int:
+    """How long a text of so many tokens is with its padding; by itself alone, or its bits would depend on others."""
+    step = max(STEP, (1 << (tokens - 1).bit_length()) // PART)
+    return -(-tokens // step) * step
 
 
 def _numbers(declared: Input) -> int:

@@ -14,7 +14,7 @@ from base.errors import MetrolineError
 from serving.monitoring import dashboards
 from serving.monitoring.promql import DASHBOARDS, FOLDER, load_dashboard, panels, substitute, targets
 
-BOARDS = ("serving", "forward", "training")
+BOARDS = ("serving", "forward", "retrieval", "training")
 
 
 def test_committed_files_are_what_the_code_gives():
@@ -79,7 +79,7 @@ def test_every_query_takes_the_chosen_data_source_and_has_no_fixed_window(name):
 
 def test_all_models_are_those_of_the_engine():
     """A decoder's batches and queue are no part of the picture of models that answer in one call."""
-    for name, everything in (("serving", ".*"), ("forward", None)):
+    for name, everything in (("serving", ".*"), ("retrieval", None), ("forward", None)):
         variables = [each for each in load_dashboard(name)["templating"]["list"] if each["type"] == "query"]
         assert [each["name"] for each in variables] == ["model", "version"]
         assert {each.get("allValue") for each in variables} == {everything}

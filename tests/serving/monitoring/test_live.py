@@ -13,6 +13,7 @@ import httpx
 import matplotlib.image
 import pytest
 
+from pipelines.paths import Paths
 from serving.app.run import Server
 from serving.monitoring.drawing import Window
 from serving.monitoring.promql import Prometheus, comparisons, load_dashboard, panels, rules, substitute, targets
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.prometheus
 
 QUERIES = [
     pytest.param(target.expr, id=f"{name}: {panel['title']}: {target.legend}")
-    for name in ("serving", "forward", "training")
+    for name in ("serving", "forward", "retrieval", "training")
     for panel in panels(load_dashboard(name))
     for target in targets(panel)
 ]
@@ -35,14 +36,15 @@ SECONDS = 12
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -> Server:
-    """The service with a small random model, a chat model, and two that answer in one call. Queues and deadline are so
-    short that some fail."""
+def endpoint(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server], library: Paths) -> Server:
+    """The service with a small random model, a chat model, two that answer in one call, and an index. Queues and
+    deadline are so short that some fail."""
     folder = tmp_path_factory.mktemp("watched")
     bundle = tiny_bundle.build(folder / "bundle", name=RECIPE, delay_nodes=48)
     return serve(
         bundle, chat_bundle.build(folder / "talker"), forward_bundles.table(folder / "flower"),
-        forward_bundles.table(folder / "price", "price", forward_bundles.PRICE), queue="2", deadline="1",
+        forward_bundles.table(folder / "price", "price", forward_bundles.PRICE), library.bundle,
+        queue="2", deadline="1",
     )  # fmt: skip
 
 
@@ -138,7 +140,7 @@ def finite_now(prometheus: Prometheus, expr: str) -> list[float]:
     return [series.points[0][1] for series in prometheus.query(expr)]
 
 
-@pytest.mark.parametrize("name", ["serving", "forward", "training"])
+@pytest.mark.parametrize("name", ["serving", "forward", "retrieval", "training"])
 def test_a_picture_of_every_panel(watched, name, tmp_path, capsys):
     prometheus, _ = watched
     now = time.time()

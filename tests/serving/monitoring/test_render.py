@@ -32,7 +32,7 @@ def not_prometheus():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dashboard", "servign"], "no dashboard 'servign'.*forward, serving, training"),
+        (["--dashboard", "servign"], "no dashboard 'servign'.*forward, retrieval, serving, training"),
         (["--rows", "Nwo"], "no row 'Nwo'.*Now, Traffic"),
         (["--window", "5"], "'5' is not a duration"),
         (["--out", "picture.jpg"], "not a .png"),

@@ -64,6 +64,27 @@ def test_reads_what_prometheus_would(registry):
     assert found["b"].requests == 4
 
 
+def test_what_an_index_finds(monkeypatch):
+    made = CollectorRegistry()
+    labels = {"model": "papers", "version": "1"}
+    seconds = Histogram("metroline_search_seconds", "", [*labels, "mode"], buckets=(0.1, 1), registry=made)
+    scores = Histogram("metroline_search_score", "", [*labels, "mode"], buckets=(0.5, 1), registry=made)
+    for mode, score in (("hybrid", 0.9), ("reranked", 0.5), ("text", 17.0), ("text", None)):
+        seconds.labels(**labels, mode=mode).observe(0.05)
+        if score is not None:
+            scores.labels(**labels, mode=mode).observe(score)
+    Counter("metroline_search_empty_total", "", [*labels, "mode"], registry=made).labels(**labels, mode="text").inc()
+    Counter("metroline_irrelevant_total", "", list(labels), registry=made).labels(**labels).inc(2)
+    Gauge("metroline_index_built_timestamp_seconds", "", list(labels), registry=made).labels(**labels).set(86400)
+    monkeypatch.setattr(history.time, "time", lambda: 3 * 86400.0)
+    found = point(Note(), read(made.collect())["papers"], 10)
+    assert (found["empty"], found["irrelevant"], found["age"]) == (0.25, 0.5, 2)
+    assert found["score"] == pytest.approx(0.7)  # BM25 has no bound
+    assert found["search p50"] == pytest.approx(0.05)
+    idle = point(read(made.collect())["papers"], read(made.collect())["papers"], 10)
+    assert [idle[name] for name in ("empty", "score", "search p50", "age")] == [None, None, None, 2]
+
+
 def test_an_hour_and_no_more(registry, monkeypatch):
     kept, clock = History(10), iter(range(0, 100_000, 10))
     for _ in range(400):

@@ -24,6 +24,9 @@ class Graph:
         self.batches, self.gate = [], threading.Event()
         self.gate.set()
 
+    def room(self, item):
+        return 2 if item.arrays[0].size == 7 else self.largest
+
     def run(self, items):
         assert self.gate.wait(10)
         numbers = [float(item.arrays[0][0]) for item in items]
@@ -67,6 +70,22 @@ def run(test):
             await test()
 
     asyncio.run(bounded())
+
+
+def test_the_longest_wait_goes_first_and_long_items_in_small_batches():
+    async def test():
+        made, graph, _ = engine()
+        graph.gate.clear()
+        first = asyncio.create_task(made.answer(items(1), "a"))
+        await until(lambda: made._batcher.waiting == 0 and made._inside == 1)
+        raw = [(f"{number}/{width}".encode(),) for number, width in ((2, 7), (3, 1), (4, 7), (5, 7), (6, 1), (7, 7))]
+        rest = asyncio.create_task(made.answer(raw, "b"))
+        await until(lambda: made._batcher.waiting == 6)
+        graph.gate.set()
+        await asyncio.gather(first, rest)
+        assert graph.batches == [[1], [2, 4], [3, 6], [5, 7]]
+
+    run(test)
 
 
 def test_what_waits_goes_together_up_to_the_largest_batch():

@@ -6,7 +6,7 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from serving.engines.forward.graph import SIZES, ForwardGraph, Prepared
-from serving.engines.forward.preparation import Preparation
+from serving.engines.forward.preparation import Preparation, padded_length
 from serving.runtime.bundles import load
 from tests.serving import forward_bundles
 
@@ -77,7 +77,7 @@ def test_images(shapes):
 
 def test_texts_are_padded_by_their_own_length(mood):
     bundle, items = prepared(mood, forward_bundles.text)
-    assert {item.arrays[0].shape for item in items} == {(16,), (32,), (64,)}
+    assert {item.arrays[0].shape for item in items} == {(8,), (24,), (48,)}
     assert [int((item.arrays[0] > 0).sum()) for item in items] == [item.length for item in items]
     graph = ForwardGraph(bundle.graph, bundle.typed, 1)
     graph.settle(items[:6])
@@ -86,6 +86,29 @@ def test_texts_are_padded_by_their_own_length(mood):
     assert bits(graph, same[: graph.largest]) == alone[: graph.largest]
     (expected,) = forward_bundles.expected(mood, bundle.typed, (forward_bundles.text(0),))
     np.testing.assert_allclose(graph.run([items[0]])[0][0], expected, atol=1e-6)
+
+
+def test_little_of_a_padded_text_is_padding():
+    lengths = [padded_length(tokens) for tokens in range(1, 513)]
+    assert lengths == sorted(lengths)
+    for tokens, length in enumerate(lengths, 1):
+        assert tokens <= length < tokens + max(8, tokens / 4)
+        assert padded_length(length) == length
+    assert len(set(lengths)) <= 24  # texts of about a length share batches
+
+
+def test_a_batch_of_long_texts_has_few_tokens(mood):
+    bundle, _ = prepared(mood, forward_bundles.text)
+    graph = ForwardGraph(bundle.graph, bundle.typed, 1)
+
+    def room(tokens, more=0):
+        return graph.room(Prepared((), (np.zeros(tokens, np.int64), np.zeros(more, np.int64)), tokens))
+
+    assert [room(tokens) for tokens in (8, 64, 65, 256, 257, 4096)] == [32, 32, 16, 8, 4, 1]
+    assert room(64, 64) == 16  # both texts of a pair count
+    assert graph.room(Prepared((), (np.zeros(10_000, np.float32),))) == 32  # what has no tokens
+    graph.sizes = (2, 4)
+    assert (room(8), room(4096)) == (4, 2)
 
 
 def test_a_batch_is_filled_up_to_a_size_that_agrees(flower):
