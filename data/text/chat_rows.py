@@ -16,6 +16,7 @@ from data.assign import LEFT_OUT, Item, assign, digest
 from data.leaks import drop_duplicates, refuse_split_groups
 from data.split import SplitConfig
 from data.text.dedup import DedupConfig, Duplicates, signature
+from data.text.filters import FilterConfig
 from data.text.messages import BadRow, ChatConfig, fields_of, of_row, tools_of_row
 from data.text.readers import NoObject
 from data.text.rows import SUFFIXES, Row, read_rows
@@ -40,6 +41,7 @@ class ChatRowsConfig(BaseModel):
     )
     clean: TextForm = TextForm()
     duplicates: DedupConfig = DedupConfig()
+    filter: FilterConfig = FilterConfig()
     length: int = Field(default=512, ge=2, description="most tokens of a chat; a longer one is left out, not cut")
     errors: Literal["drop", "stop"] = Field(
         default="drop", description="what a row that cannot be learnt from does: it is counted, or stops with an error"
@@ -121,7 +123,7 @@ class Dropped:
         self._file.close()
 
     def __call__(self, identity: str, reason: str, detail: str, *, bad: bool = True) -> None:
-        """Leave out a row. `bad`: there is something wrong with it, rather than that it is there twice."""
+        """Leave out a row. `bad`: it cannot be learnt, rather than that it is there twice or not wanted."""
         if bad and self._errors == "stop":
             raise MetrolineError(
                 f"{identity}: {reason}: {printable(detail)}",
@@ -160,6 +162,9 @@ def read_all(
                 tools = tools_of_row(row, chats, config.tools)
             except BadRow as problem:
                 dropped(identity, problem.reason, str(problem))
+                continue
+            if unwanted := config.filter.reason_to_drop(chats, list(map(config.learnt, chats))):
+                dropped(identity, *unwanted, bad=False)
                 continue
             messages = chats[0]
             asked, all_said = (text_of(part, config.clean) for part in (messages[:-1], _but_system(messages)))

@@ -7,7 +7,8 @@ stats.json, or (`errors: stop`) with an error. Two passes: the first reads rows 
 worker processes, makes tokens. Memory holds a digest a row, never its text.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -22,7 +23,7 @@ from data.fetch.fetched import fetched
 from data.split import SPLITS, SplitConfig
 from data.text import plots
 from data.text.chat_rows import ChatRow, ChatRowsConfig, Dropped, read_all, share_out, spooled
-from data.text.chat_tokens import Refused, encode_batch, load_chats
+from data.text.chat_tokens import Encoded, Refused, encode_batch, load_chats
 from data.text.prepare import ALONE, in_batches, pretrained_tokenizer
 from data.text.rows import SUFFIXES
 from data.text.shards import ShardWriter, write_index
@@ -30,6 +31,9 @@ from data.text.stats import Statistics
 from data.text.templates import put_template
 from data.text.tokenizer import Tokenizer
 from data.text.traces import said
+
+Score = Callable[[Sequence[Encoded]], Sequence[float]]
+"""Chats → nats a learnt token of each under the first weights."""
 
 
 def prepare(
@@ -39,11 +43,13 @@ def prepare(
     split: SplitConfig,
     pretrained: Path | None,
     *,
+    score: Score | None = None,
     workers: int | None = None,
 ) -> dict[str, Any]:
     """Fill the folder `out` (see data/text/shards.py) from the fetched folder `raw`; return the content of stats.json.
 
-    `pretrained`: fetched folder of the weights whose tokenizer and chat template are taken. Raises MetrolineError:
+    `pretrained`: fetched folder of the weights whose tokenizer and chat template are taken; `score`: what they find
+    strange, for `filter.max_perplexity`, which is no bound without it. Raises MetrolineError:
     nothing fetched or left, an empty split, weights without a template, a template that cannot be trained on, and with
     `errors: stop` the first bad row. `out` then stays as it was.
     """
@@ -61,7 +67,7 @@ def prepare(
             spool = folder / "spool.jsonl"
             with dropped:
                 splits = share_out(read_all(files, config, spool, dropped, statistics, split), split, dropped)
-                entries = _encode_all(spooled(spool, splits), config, folder, tokenizer, dropped, pool, workers)
+                entries = _encode_all(spooled(spool, splits), config, folder, tokenizer, dropped, score, pool, workers)
             spool.unlink()
             _refuse_empty(entries, statistics, split)
             write_index(folder, entries, vocab_size=tokenizer.vocab_size, eos=tokenizer.eos)
@@ -79,6 +85,7 @@ def _encode_all(
     folder: Path,
     tokenizer: Tokenizer,
     dropped: Dropped,
+    score: Score | None,
     pool: ProcessPoolExecutor | None,
     workers: int,
 ) -> dict[str, dict[str, Any]]:
@@ -98,12 +105,23 @@ def _encode_all(
                 if isinstance(result, Refused):
                     dropped(row.id, result.reason, result.detail)
                     continue
+                if row.split == "train" and score is not None and (strange := _strange(result, config, score)):
+                    dropped(row.id, "perplexity", strange, bad=False)
+                    continue
                 for messages, encoded in zip(row.chats, result, strict=True):
                     text = "".join(map(said, messages))
                     writers[row.split].add_masked(row.id, *encoded, bytes_=len(text.encode()), meta={})
                     statistics.encoded(row.split, text, encoded.tokens[:-1], tokenizer)
             progress.update(len(batch))
     return {split: writer.entry for split, writer in writers.items()}
+
+
+def _strange(chats: Sequence[Encoded], config: ChatRowsConfig, score: Score) -> str:
+    """What to say of chats with an answer beyond `filter.max_perplexity`; nothing of others. Rows of train alone are
+    asked about: a test without strange answers would flatter."""
+    most = config.filter.max_perplexity
+    worst = math.exp(min(max(score(chats)), 100.0)) if most is not None else 0.0
+    return f"perplexity {worst:,.1f}, more than {most:g}" if most is not None and not worst <= most else ""
 
 
 def _refuse_empty(entries: dict[str, dict[str, Any]], statistics: Statistics, split: SplitConfig) -> None:

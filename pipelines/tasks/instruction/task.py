@@ -58,8 +58,11 @@ class Task(LanguageModelling):
     def prepare(self, raw: Path, out: Path, pretrained: Path | None) -> None:
         """Raw rows → masked token shards, the weights' tokenizer and template, and statistics."""
         from data.text.instructions import prepare
+        from pipelines.tasks.instruction.perplexity import scorer
 
-        prepare(raw, out, self.recipe.data, self.recipe.split, pretrained)
+        data = self.recipe.data
+        score = scorer(pretrained) if pretrained is not None and data.filter.max_perplexity is not None else None
+        prepare(raw, out, data, self.recipe.split, pretrained, score=score)
 
     def learner(self, prepared: Path, first: Path | None) -> "Instruction":
         """See `learner.Instruction`."""

@@ -55,7 +55,7 @@ class LanguageModelling:
     train split smaller than one batch (these two when it is asked for its objective).
     """
 
-    outer = ("lm_head.weight",)
+    outer: tuple[str, ...] = ("lm_head.weight",)
     words = Words(targets="tokens", loss="nats per token")
 
     def __init__(self, recipe: "Recipe", prepared: Path, first: Path | None = None) -> None:

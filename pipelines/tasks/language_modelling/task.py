@@ -51,28 +51,31 @@ class Task:
         if recipe.train.sequence > recipe.model.context:
             yield f"train.sequence: {recipe.train.sequence} is longer than model.context ({recipe.model.context})"
         yield from self._problems_of_kind()
-        kind, imported = recipe.data.tokenizer.kind, recipe.pretrained.source is not None
-        if recipe.pretrained.freeze:
-            yield "pretrained.freeze: a language model has no new head that could learn alone"
-        if imported and kind != "pretrained":
-            yield f"data.tokenizer.kind: with pretrained.source it must be pretrained, not {kind}"
-        if kind == "pretrained" and not imported:
-            yield "data.tokenizer.kind: pretrained needs pretrained.source"
-        if imported and (keys := sorted(recipe.model.model_fields_set - {"kind"})):
-            yield f"model.{keys[0]}: has no effect with pretrained.source, whose files say what the model looks like"
+        yield from self._problems_of_first()
         if recipe.split.method not in ("hash", "tail"):
             yield f"split.method: text is split by hash or tail, not by {recipe.split.method}"
         if recipe.split.group is not None:
             yield "split.group: has no effect on text"
         if recipe.split.per_class:
             yield "split.per_class: text has no labels"
-        if recipe.pretrained.freeze:
-            yield "pretrained.freeze: a language model has no new head that could learn alone; take train.adapter"
-        if recipe.split.per_class:
-            yield "split.per_class: text has no labels"
         noted = meta_names(recipe.data.documents)
         if (group := recipe.evaluate.group_by) is not None and group not in noted:
             yield f"evaluate.group_by: documents have no meta {group!r}; {nearest(group, noted)}"
+
+    def _problems_of_first(self) -> Iterator[str]:
+        """What the first weights contradict."""
+        recipe = self.recipe
+        kind, imported = recipe.data.tokenizer.kind, recipe.pretrained.source is not None
+        if recipe.pretrained.freeze:
+            yield "pretrained.freeze: a language model has no new head that could learn alone; take train.adapter"
+        if imported and kind != "pretrained":
+            yield f"data.tokenizer.kind: with pretrained.source it must be pretrained, not {kind}"
+        if kind == "pretrained" and not imported:
+            yield "data.tokenizer.kind: pretrained needs pretrained.source"
+        if imported and recipe.model.kind != "decoder":
+            yield f"model.kind: weights are imported as decoder, and model.kind is {recipe.model.kind}"
+        if imported and (keys := sorted(recipe.model.model_fields_set - {"kind"})):
+            yield f"model.{keys[0]}: has no effect with pretrained.source, whose files say what the model looks like"
 
     def _problems_of_kind(self) -> Iterator[str]:
         """What only a decoder can do."""
@@ -80,8 +83,6 @@ class Task:
         if recipe.model.kind == "decoder":
             return
         only = f"and model.kind is {recipe.model.kind}"
-        if recipe.pretrained.source is not None:
-            yield f"model.kind: weights are imported as decoder, {only}"
         if recipe.serving.precision not in ("fp32", "auto"):
             yield f"serving.precision: {recipe.serving.precision} is made of decoders only, {only}; write fp32"
         if recipe.export.int4:
@@ -144,15 +145,18 @@ class Task:
         """A prompt in, text out."""
         from data.signature import Signature, TextInput, TextOutput
 
-        context = self.recipe.model.context
-        if self.recipe.pretrained.source:
-            context = int(read_json(prepared / "tokenizer_config.json")["model_max_length"])
         return Signature(
             engine=self.engine,
             task="text-generation",
-            inputs=(TextInput(name="prompt", shape=(-1,), length=context),),
+            inputs=(TextInput(name="prompt", shape=(-1,), length=self._context(prepared)),),
             outputs=(TextOutput(name="text"),),
         )
+
+    def _context(self, prepared: Path) -> int:
+        """Most tokens that the model sees."""
+        if self.recipe.pretrained.source:
+            return int(read_json(prepared / "tokenizer_config.json")["model_max_length"])
+        return int(self.recipe.model.context)
 
 
 def meta_names(documents: "DocumentsConfig") -> list[str]:

@@ -1,0 +1,1 @@
+"""Distillation: a small language model learns the text and what a teacher thinks of each of its tokens."""
