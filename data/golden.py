@@ -172,14 +172,16 @@ def answer(output: Output, value: Any) -> Answer:
 
 def request(signature: Signature, item: Item) -> tuple[bytes, str]:
     """An item as the body of POST /v1/models/NAME/predict, and its content type."""
-    if len(item.inputs) == 1 and signature.inputs[0].kind in ("image", "audio"):
+    labels = [len(each.labels) for each in signature.outputs if isinstance(each, LabelsOutput) and each.top]
+    parameters = {"parameters": {"top_k": max(labels)}} if labels else {}  # all of them are compared
+    if len(item.inputs) == 1 and signature.inputs[0].kind in ("image", "audio") and not labels:
         return item.inputs[0], _kind(item.inputs[0])[1]
     values = {
         each.name: base64.b64encode(raw).decode() if each.kind in ("image", "audio") else _value(each, raw)
         for each, raw in zip(signature.inputs, item.inputs, strict=True)
     }
     inputs = next(iter(values.values())) if len(values) == 1 else values
-    return json.dumps({"inputs": inputs}, ensure_ascii=False).encode(), "application/json"
+    return json.dumps({"inputs": inputs, **parameters}, ensure_ascii=False).encode(), "application/json"
 
 
 def answers(signature: Signature, body: Any) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class TextInput(_Part):
     length: int = Field(ge=1, description="tokens; longer text is refused")
     query_prefix: str = Field(default="", description="goes before a text that asks, where an embedder was trained so")
     document_prefix: str = Field(default="", description="goes before a text that is searched")
+    mask: str = Field(default="", description="stands in a text once, for the token that is asked for; empty: nowhere")
 
 
 class ImageInput(_Part):
@@ -106,6 +107,8 @@ class LabelsOutput(_Part):
     labels: tuple[str, ...] = Field(min_length=2)
     threshold: float | None = Field(default=None, description="two labels: the score of the second one from which on "
                                                                "it is the answer; null: the likeliest")  # fmt: skip
+    top: int | None = Field(default=None, ge=1, description="so many are answered where a request does not say how "
+                                                            "many; null: all")  # fmt: skip
 
 
 class NumbersOutput(_Part):

@@ -16,9 +16,10 @@ LONGEST = 64
 
 
 def decode_text(input_: TextInput, raw: Any, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-    """A text (its UTF-8 bytes, or a tuple of its token ids) → token ids int64 [n], 1 to `length`, without special ones.
+    """A text (its UTF-8 bytes, or a tuple of its token ids) → token ids int64 [n], 1 to `length`, without special ones
+    but for the one `mask`, where the input has such.
 
-    Raises BadItem: no text, invalid UTF-8, empty, too long, token ids that no text has.
+    Raises BadItem: no text, invalid UTF-8, empty, too long, no mask or several, token ids that no text has.
     """
     if isinstance(raw, tuple):
         _check_tokens(input_, raw, tokenizer)
@@ -37,10 +38,21 @@ def decode_text(input_: TextInput, raw: Any, tokenizer: Tokenizer) -> npt.NDArra
         raise BadItem(f"{input_.name}: half a surrogate pair at character {error.start:,}") from None
     if len(text) > LONGEST * input_.length:
         raise BadItem(f"{input_.name}: {len(text):,} characters are more than {input_.length:,} tokens")
-    tokens = tokenizer.encode(text)
+    tokens = _around_mask(input_, text, tokenizer) if input_.mask else tokenizer.encode(text)
     if not tokens:
         raise BadItem(f"{input_.name}: the text is empty")
     return _fitting(input_, tokens)
+
+
+def _around_mask(input_: TextInput, text: str, tokenizer: Tokenizer) -> list[int]:
+    """The tokens of a text with one `mask`, as `transformers` makes them: of what is before, it, of what follows."""
+    before, *behind = text.split(input_.mask)
+    if len(behind) != 1:
+        raise BadItem(
+            f"{input_.name}: {len(behind) or 'no'} {input_.mask} in the text, where one is asked for",
+            hint=f"write {input_.mask} once, in place of the token to be found",
+        )
+    return [*tokenizer.encode(before), tokenizer.special[input_.mask], *tokenizer.encode(behind[0])]
 
 
 def _fitting(input_: TextInput, tokens: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -54,6 +66,8 @@ def _check_tokens(input_: TextInput, tokens: tuple[int, ...], tokenizer: Tokeniz
         raise BadItem(f"{input_.name}: the list of token ids is empty")
     if (wrong := next((token for token in tokens if not 0 <= token < tokenizer.vocab_size), None)) is not None:
         raise BadItem(f"{input_.name}: token ids are between 0 and {tokenizer.vocab_size - 1:,}, not {shown(wrong)}")
-    names = {number: name for name, number in tokenizer.unwritten.items()}
+    names = {number: name for name, number in tokenizer.unwritten.items() if name != input_.mask}
+    if input_.mask and (count := tokens.count(tokenizer.special[input_.mask])) != 1:
+        raise BadItem(f"{input_.name}: {count or 'no'} {input_.mask} among the token ids, where one is asked for")
     if (wrong := next((token for token in tokens if token in names), None)) is not None:
         raise BadItem(f"{input_.name}: {wrong} is {names[wrong]}, which no text has: encode without special tokens")

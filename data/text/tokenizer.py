@@ -1,10 +1,11 @@
-"""Tokenizers: single characters, byte-level BPE, or a pretrained model's, all as one `tokenizer.json`.
+"""Tokenizers: single characters, byte-level BPE, WordPiece, or a pretrained model's, all as one `tokenizer.json`.
 
-Of the two that are made here `<|endoftext|>` is id 0 and ends every document; a pretrained one has its own number for
-it, or another token. Text that spells out a special token is ordinary text: no document or prompt can end a document.
-BPE codes any Unicode text; the character tokenizer knows the characters of the
-train split, and gives `<unk>` (id 1) for others, which `prepare` counts in stats.json. Tokens stand for the whole text,
-always the same: what a tokenizer.json says of truncation, padding and BPE dropout is not followed.
+Of the first two `<|endoftext|>` is id 0 and ends every document; of WordPiece (`data.text.wordpiece`) [PAD] is, and
+[SEP] ends documents; a pretrained one has its own number for it, or another token. Text that spells out a special token
+is ordinary text: no document or prompt can end a document. BPE codes any Unicode text; the character tokenizer knows
+the characters of the train split, and gives `<unk>` (id 1) for others, as WordPiece gives [UNK]; `prepare` counts them
+in stats.json. Tokens stand for the whole text, always the same: what a tokenizer.json says of truncation, padding and
+BPE dropout is not followed.
 """
 
 from collections import Counter
@@ -17,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from base.errors import MetrolineError
-from base.files import read_object, write_text
+from base.files import read_object, write_json, write_text
+from data.text import wordpiece
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "<unk>"
@@ -33,14 +35,15 @@ class TokenizerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["bpe", "char", "pretrained"] = Field(
+    kind: Literal["bpe", "char", "wordpiece", "pretrained"] = Field(
         default="bpe",
-        description="byte-level BPE, one token a character, or what the pretrained weights were made with",
+        description="byte-level BPE, one token a character, BERT's WordPiece (lower case), or what the pretrained "
+        "weights were made with",
     )
     vocabulary: int = Field(
-        default=4096, ge=258, le=1 << 20, description="most tokens of a BPE; a small corpus may give fewer"
+        default=4096, ge=258, le=1 << 20, description="most tokens of BPE or WordPiece; a small corpus may give fewer"
     )
-    min_frequency: int = Field(default=2, ge=1, description="how often a BPE pair must occur to become a token")
+    min_frequency: int = Field(default=2, ge=1, description="how often a pair must occur to become a token")
 
 
 class Tokenizer:
@@ -51,14 +54,14 @@ class Tokenizer:
         inner.encode_special_tokens = True  # "<|endoftext|>" in a text is 13 characters, not the end
         self.vocab_size: int = max(inner.get_vocab().values(), default=-1) + 1
         self.eos: int = eos
-        self.unknown: int | None = inner.token_to_id(UNKNOWN)
+        unknown = getattr(inner.model, "unk_token", None)
+        self.unknown: int | None = inner.token_to_id(unknown or UNKNOWN)
         self.first, self.last = _frame(inner)
         """What its post-processor puts before a text, such as Llama's `<|begin_of_text|>`, and behind it, such as
         BERT's `[SEP]`; `encode` leaves both out."""
         added = sorted(inner.get_added_tokens_decoder().items())
         self.special: dict[str, int] = {token.content: index for index, token in added if token.special}
         """Text → id of the tokens that no text may spell; chat templates do."""
-        unknown = getattr(inner.model, "unk_token", None)
         self.unwritten = {name: number for name, number in self.special.items() if name not in (unknown, UNKNOWN)}
         """Those that `encode` never gives: all but the one for what is unknown."""
 
@@ -135,6 +138,9 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
 
     Equal texts in equal order give an equal tokenizer.json, whatever the number of threads.
     """
+    if config.kind == "wordpiece":
+        made = wordpiece.train(texts, config.vocabulary, config.min_frequency)
+        return Tokenizer(made, made.get_vocab()[wordpiece.NAMES["sep_token"]])
     return _train_bpe(texts, config) if config.kind == "bpe" else _train_characters(texts)
 
 
@@ -170,5 +176,8 @@ def _train_characters(texts: Iterable[str]) -> Tokenizer:
 
 
 def save(tokenizer: Tokenizer, path: Path) -> None:
-    """Write tokenizer.json."""
+    """Write tokenizer.json, and of WordPiece the names of its special tokens beside it, as `transformers` does."""
     write_text(path, tokenizer.inner.to_str(pretty=True) + "\n")
+    if isinstance(tokenizer.inner.model, models.WordPiece):
+        names = {"tokenizer_class": "PreTrainedTokenizerFast", **wordpiece.NAMES}
+        write_json(path.with_name("tokenizer_config.json"), names)

@@ -103,22 +103,39 @@ def fill(network: Encoder, files: Path) -> None:
 def save_pretrained(network: Encoder, folder: Path) -> None:
     """Write config.json and model.safetensors as `transformers.BertModel` reads them, without head and pooler. Raises
     MetrolineError: an encoder that is no BERT."""
+    write(folder, tensors(network), described(network, "BertModel"))
+
+
+def tensors(network: Encoder, prefix: str = "") -> dict[str, torch.Tensor]:
+    """An encoder's weights, without its head, by BERT's names behind `prefix`. Raises MetrolineError: it is no BERT."""
     config = network.config
     if config.places != "learned" or config.norm != "post" or config.activation == "geglu":
         raise MetrolineError("a modern encoder has no form that `transformers` reads as BERT")
-    folder.mkdir(parents=True, exist_ok=True)
     own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("head.")}
-    tensors = {_name(name): tensor.detach().cpu().contiguous() for name, tensor in own.items()}
+    found = {prefix + _name(name): tensor for name, tensor in own.items()}
     if network.types is None:  # BERT has at least one, which is added everywhere
-        tensors[TOP["types.weight"]] = torch.zeros(1, config.width)
-    with atomic_path(folder / "model.safetensors") as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        found[prefix + TOP["types.weight"]] = torch.zeros(1, config.width)
+    return found
+
+
+def described(network: Encoder, architecture: str) -> dict[str, Any]:
+    """The contents of config.json."""
+    config = network.config
     values = {theirs: getattr(config, ours) for ours, theirs in KEYS.items()}
     values |= {"vocab_size": network.embedding.num_embeddings, "type_vocab_size": config.types or 1}
     values |= {"intermediate_size": config.hidden or 4 * config.width, "pad_token_id": 0}
     values |= {"hidden_dropout_prob": config.dropout, "attention_probs_dropout_prob": 0.0}
     values["hidden_act"] = "gelu" if config.activation == "gelu" else "gelu_pytorch_tanh"
-    write_json(folder / "config.json", {"architectures": ["BertModel"], "model_type": "bert", **values})
+    return {"architectures": [architecture], "model_type": "bert", **values}
+
+
+def write(folder: Path, weights: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+    """Write model.safetensors and config.json; equal weights as equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file(whole, temporary, metadata={"format": "pt"})
+    write_json(folder / "config.json", values)
 
 
 def _folder(files: Path) -> Path:

@@ -28,7 +28,10 @@ def value(declared: Mapping[str, Any], dice: random.Random) -> Any:
         case "table":
             return {each["name"]: _cell(Column.model_validate(each), dice) for each in declared["columns"]}
         case "text":
-            return " ".join(dice.choices(WORDS, k=dice.randint(1, max(1, min(12, declared["length"] // 4)))))
+            words = dice.choices(WORDS, k=dice.randint(1, max(1, min(12, declared["length"] // 4))))
+            if mask := declared.get("mask"):
+                words[dice.randrange(len(words))] = mask
+            return " ".join(words)
         case "image":
             return base64.b64encode(_image(declared["channels"], dice)).decode()
         case "audio":

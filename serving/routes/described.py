@@ -68,7 +68,8 @@ def item(declared: Input) -> Schema:
     if declared.kind in RAW:
         return {"type": "string", "contentEncoding": "base64"}
     if isinstance(declared, TextInput):
-        return {"type": "string", "minLength": 1, "description": f"at most {declared.length} tokens"}
+        needed = f", {declared.mask} once among them" if declared.mask else ""
+        return {"type": "string", "minLength": 1, "description": f"at most {declared.length} tokens{needed}"}
     if isinstance(declared, SeriesInput):
         return {"type": "array", "items": {"anyOf": [{"type": ["number", "null"]}, _NUMBERS]}}
     if not isinstance(declared, TableInput):
@@ -90,8 +91,8 @@ def answers(signature: Signature) -> Schema:
 
 def _answer(output: Output) -> Schema:
     if isinstance(output, LabelsOutput):
-        label: Schema = {"label": {"type": "string", "enum": list(output.labels)}, "score": {"type": "number"}}
-        return {"type": "array", "items": _object(label)}
+        name: Schema = {"type": "string"} | ({} if output.top else {"enum": list(output.labels)})  # or thousands
+        return {"type": "array", "items": _object({"label": name, "score": {"type": "number"}})}
     if isinstance(output, NumbersOutput):
         return _object({name: {"type": "number"} for name in output.names})
     if isinstance(output, BoxesOutput):

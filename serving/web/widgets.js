@@ -12,9 +12,10 @@ export function widget(input, changed) { return (KINDS[input.kind] ?? anything)(
 function hint(words) { return make("p", { className: "hint", textContent: words }); }
 
 function text(input, changed) {
-  const box = make("textarea", { rows: 4, spellcheck: false, placeholder: "Write or paste a text.", oninput: changed });
+  const gap = input.mask ? ` with one ${input.mask}` : "";
+  const box = make("textarea", { rows: 4, spellcheck: false, placeholder: `Write or paste a text${gap}.`, oninput: changed });
   box.setAttribute("aria-label", input.name);
-  return { element: make("div", {}, box, hint(`Up to ${input.length} tokens.`)), value: () => (box.value.trim() ? box.value : null) };
+  return { element: make("div", {}, box, hint(`Up to ${input.length} tokens${gap}.`)), value: () => (box.value.trim() ? box.value : null) };
 }
 
 function image(input, changed) {

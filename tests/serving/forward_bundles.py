@@ -62,6 +62,11 @@ RANK = Signature(
     ),
     outputs=(LabelsOutput(name="relevance", shape=(2,), labels=("other", "relevant")),),
 )
+BLANK = Signature(
+    task="fill-mask",
+    inputs=(TextInput(name="text", shape=(-1,), length=100, mask="[MASK]"),),
+    outputs=(LabelsOutput(name="label", labels=("north", "south"), top=1),),
+)
 VECTOR = MOOD.model_copy(update={"task": "feature-extraction", "outputs": (VectorOutput(name="vector", shape=(4,)),)})
 
 
@@ -220,14 +225,18 @@ def image(folder: Path, name: str = "shapes") -> Path:
 
 
 def texts(folder: Path, name: str = "mood", signature: Signature = MOOD) -> Path:
-    """A bundle that classifies texts, or with VECTOR embeds them."""
+    """A bundle that classifies texts, with VECTOR embeds them, or with BLANK fills a blank in them."""
+    (declared,) = signature.inputs
+    assert isinstance(declared, TextInput)
 
     def make() -> None:
         tokenizer = tiny_bundle.byte_tokenizer()
+        if declared.mask:
+            tokenizer.add_special_tokens([declared.mask])
         tokenizer.save(str(folder / "tokenizer.json"))
         text_graph(folder / "model.onnx", signature.outputs[0].name, tokenizer.get_vocab_size())
 
-    return write(folder, name, signature, text, make)
+    return write(folder, name, signature, lambda seed: text(seed) + f" {declared.mask}".encode().rstrip(), make)
 
 
 def pairs(folder: Path, name: str = "pairs") -> Path:

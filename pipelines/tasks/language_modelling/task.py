@@ -52,6 +52,8 @@ class Task:
             yield f"train.sequence: {recipe.train.sequence} is longer than model.context ({recipe.model.context})"
         yield from self._problems_of_kind()
         yield from self._problems_of_first()
+        if recipe.data.tokenizer.kind == "wordpiece":
+            yield "data.tokenizer.kind: wordpiece loses case and spaces, so that no text could be written; take bpe"
         if recipe.split.method not in ("hash", "tail"):
             yield f"split.method: text is split by hash or tail, not by {recipe.split.method}"
         if recipe.split.group is not None:

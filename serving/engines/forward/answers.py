@@ -34,7 +34,8 @@ def label(signature: Signature, arrays: Sequence[Array]) -> str | None:
 
 
 def worded(output: Output, array: Array, top: int | None = None, threshold: float | None = None) -> Any:
-    """One output of one item; `top`: so many labels or boxes; `threshold`: boxes from this score on."""
+    """One output of one item; `top`: so many labels or boxes, None: as many as the signature says; `threshold`: boxes
+    from this score on."""
     if isinstance(output, SeriesOutput):
         return by_channel(output, array)
     if isinstance(output, MaskOutput):
@@ -43,9 +44,9 @@ def worded(output: Output, array: Array, top: int | None = None, threshold: floa
         return boxes.worded(output, array, top, threshold)
     numbers = [float(number) for number in array.reshape(-1)]
     if isinstance(output, LabelsOutput):
-        answer = chosen(output, array)
-        order = sorted(range(len(numbers)), key=lambda i: (i != answer, -numbers[i], i))
-        return [{"label": output.labels[i], "score": numbers[i]} for i in order[:top]]
+        answer, order = chosen(output, array), np.argsort(np.negative(numbers), kind="stable").tolist()
+        order = [answer, *(i for i in order if i != answer)]
+        return [{"label": output.labels[i], "score": numbers[i]} for i in order[: top or output.top]]
     if isinstance(output, NumbersOutput):
         return dict(zip(output.names, numbers, strict=True))
     return numbers

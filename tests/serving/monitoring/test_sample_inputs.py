@@ -72,3 +72,8 @@ def test_several_inputs_go_by_their_names():
     inputs = [TextInput(name="text", length=8).model_dump(mode="json"), VALUES[2][0].model_dump(mode="json")]
     assert set(item(inputs, dice)) == {"text", "given"}
     assert isinstance(item(inputs[:1], dice), str)
+
+
+def test_a_text_with_a_blank_has_one():
+    declared = TextInput(name="text", length=40, mask="[MASK]")
+    assert {made(declared, seed).split().count("[MASK]") for seed in range(20)} == {1}
