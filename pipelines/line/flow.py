@@ -158,7 +158,7 @@ def run_line(
             raise MetrolineError(f"{entry.address} was stopped after {limit:g} minutes", hint=hint) from None
     report_metrics(recipe)
     if outcome.get("release") == "ran" or deployment.is_pending(recipe):
-        patience = deploy.timeout_seconds + delivery.seconds(recipe)
+        patience = (deploy.timeout_seconds or 0) + delivery.seconds(recipe)
         outcome["deploy"] = deploy.with_options(timeout_seconds=patience)(recipe)
     else:
         deployment.check_last(recipe)

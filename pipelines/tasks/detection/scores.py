@@ -40,7 +40,7 @@ def average_precision(
         raise MetrolineError(
             "mean average precision needs pycocotools", hint="pip install metroline[detection]"
         ) from None
-    boxes = [
+    boxes: list[dict[str, Any]] = [
         {"image_id": image, "category_id": int(row[-1]), "bbox": _box(row, size)}
         for image, (rows, size) in enumerate(zip(wanted, sizes, strict=True)) for row in rows
     ]  # fmt: skip

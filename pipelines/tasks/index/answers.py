@@ -135,7 +135,7 @@ def _values(index: Searched, asked: Sequence[Question], given: Sequence[Answer])
         "citations": len(precise),
         **_share("citation_precision", precise),
         "citations_resolved": float(np.mean([_resolves(index, each) for answer in given for each in answer.citations]
-                                            or [1.0])),
+                                            or [True])),
         **_share("grounded_share", list(_grounded(index, given))),
     }  # fmt: skip
 

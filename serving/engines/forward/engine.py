@@ -184,8 +184,8 @@ class ForwardEngine:
                 for name, value in zip(output.names, array.reshape(-1), strict=True):
                     self._metrics.number(output.name, name, float(value))
             elif isinstance(output, MaskOutput | BoxesOutput):
-                for label, value in output_features(output, array).items():
-                    self._metrics.number(output.name, label, value)
+                for label, share in output_features(output, array).items():
+                    self._metrics.number(output.name, label, share)
             elif isinstance(output, SeriesOutput):
                 for name, value in zip(output.channels, array[..., 0].mean(0), strict=True):
                     self._metrics.number(output.name, name, float(value))
