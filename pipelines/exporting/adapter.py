@@ -45,7 +45,8 @@ class AdapterExport:
     """What stage `export` asks of an engine, for an adapter alone."""
 
     NEEDED = decode.NEEDED
-    holds_checkpoint = False
+    left_out = ("model.safetensors",)
+    """Of the checkpoint: the base has the weights."""
 
     def __init__(self, recipe: "Recipe", paths: Paths) -> None:
         source = recipe.pretrained.source

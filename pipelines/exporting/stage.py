@@ -8,6 +8,7 @@ run them (`decode.py`, `forward.py`); gates and the model store are `pipelines/r
 
 import importlib
 import shutil
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def export(recipe: "Recipe", paths: Paths) -> None:
             signature.save(folder)
             parity = engine.write(exportable, folder, recipe.export, progress)
             write_json(folder / "parity.json", parity)
-            copy_files(paths, folder, checkpoint=getattr(engine, "holds_checkpoint", True))
+            copy_files(paths, folder, getattr(engine, "left_out", ()))
             settings, model = engine.facts(exportable, folder)
             write_papers(task, recipe, paths, folder, parity, settings, model)
     except MetrolineError:
@@ -74,10 +75,10 @@ def _engine(recipe: "Recipe", paths: Paths, signature: "Signature") -> Any:
     return AdapterExport(recipe, paths)
 
 
-def copy_files(paths: Paths, folder: Path, *, checkpoint: bool = True) -> None:
-    """Checkpoint, metrics, pictures and drift reference into the bundle."""
-    for path in sorted(paths.checkpoint.iterdir()) if checkpoint else ():
-        if path.is_file() and path.name not in NOT_SERVED:
+def copy_files(paths: Paths, folder: Path, left_out: Container[str] = ()) -> None:
+    """Checkpoint, metrics, pictures and drift reference into the bundle. `left_out`: files of the checkpoint."""
+    for path in sorted(paths.checkpoint.iterdir()):
+        if path.is_file() and path.name not in NOT_SERVED and path.name not in left_out:
             shutil.copyfile(path, folder / path.name)
     shutil.copyfile(paths.metrics, folder / "metrics.json")
     for path in sorted(paths.evaluation.iterdir()):

@@ -1,4 +1,4 @@
-"""Adapters and their bases in the model store: which belongs to which, and what would leave an adapter without one.
+"""Adapters and their bases in the model store: which belongs to which, and what would leave an adapter alone.
 
 An adapter is a release of its own recipe, served over the live release of another one, which it names by the SHA-256 of
 its weights and of how it was exported. So whatever becomes live must go with what is live already.

@@ -29,8 +29,8 @@ def release(recipe: "Recipe", paths: Paths) -> None:
     """Release `paths.bundle` when it is whole and passes every gate; write `paths.release`.
 
     Releasing what is live already changes nothing. Raises MetrolineError: a damaged bundle, a failed gate (with a table
-    of all), an adapter without its base or a base without its live adapters, a key that cannot be read, a store that
-    cannot be written; then nothing is released.
+    of all), an adapter that its base has no place for, a base that live adapters do not go with, a key that cannot be
+    read, a store that cannot be written; then nothing is released.
     """
     bundle = manifest.verify(paths.bundle)
     if bundle["name"] != recipe.name:
