@@ -38,6 +38,8 @@ from pipelines.recipe.gates import flatten
 
 RETRY_DELAYS = (5.0, 30.0)
 """Seconds before the second and third try of a network stage, on top of the download's own back-off."""
+DEPLOYMENT = 600.0
+"""Seconds that a deployment may take, beside what a candidate's plan gives it."""
 LOG_PROGRESS_EVERY = 30.0
 """Seconds between two progress lines in the run's log, where nobody watches a bar."""
 
@@ -76,7 +78,7 @@ def report_metrics(recipe: str) -> None:
             create_table_artifact(key=f"{recipe}-{key}", table=rows, description=f"`{path}`")
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, name="deploy", timeout_seconds=600)
+@task(cache_policy=NO_CACHE, persist_result=False, name="deploy", timeout_seconds=DEPLOYMENT)
 def deploy(recipe: str) -> str:
     """Try a candidate where there is one; make endpoints serve the current release and ask for a completion; roll back
     when none comes."""
@@ -158,7 +160,7 @@ def run_line(
             raise MetrolineError(f"{entry.address} was stopped after {limit:g} minutes", hint=hint) from None
     report_metrics(recipe)
     if outcome.get("release") == "ran" or deployment.is_pending(recipe):
-        patience = (deploy.timeout_seconds or 0) + delivery.seconds(recipe)
+        patience = DEPLOYMENT + delivery.seconds(recipe)
         outcome["deploy"] = deploy.with_options(timeout_seconds=patience)(recipe)
     else:
         deployment.check_last(recipe)

@@ -95,32 +95,28 @@ class Store:
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(prefix=".incoming.", dir=self.home / "metroline") as incoming:
             with bentoml.models.create(tag, labels=labels, _model_store=ModelStore(incoming)) as model:
-                known = self._large(tag)
-
-                def copy(source: str, target: str) -> None:
-                    same = known.get(sha256(Path(source))) if os.stat(source).st_size >= LARGE else None
-                    if same and sha256(same) == sha256(Path(source)):
-                        os.link(same, target)
-                    else:
-                        shutil.copy2(source, target)
-
-                shutil.copytree(bundle, model.path, dirs_exist_ok=True, copy_function=copy)
+                shutil.copytree(bundle, model.path, dirs_exist_ok=True)
             name, _, version = tag.partition(":")
             target = self.folder(tag)
             target.parent.mkdir(parents=True, exist_ok=True)
-            (Path(incoming) / name / version).rename(target)
+            made = Path(incoming) / name / version
+            self._share(made, tag)
+            made.rename(target)
         write_text(target.parent / "latest", version)  # BentoML's own pointer, for `bentoml models get speeches`
 
-    def _large(self, tag: str) -> dict[str, Path]:
-        """SHA-256 → the large file of another release of the recipe whose manifest says that it has it."""
-        found: dict[str, Path] = {}
+    def _share(self, made: Path, tag: str) -> None:
+        """Put links in place of large files that another release of the recipe has too, and has whole."""
+        known: dict[str, Path] = {}
         for other in self.releases(tag.partition(":")[0]):
             with suppress(MetrolineError):  # one that is damaged has nothing to share
                 files = read_object(self.folder(other) / manifest.NAME).get("files", {})
-                paths = {digest: self.folder(other) / name for name, digest in files.items()}
-                found |= {digest: path for digest, path in paths.items() if path.is_file()
-                          and path.stat().st_size >= LARGE}  # fmt: skip
-        return found
+                known |= {digest: self.folder(other) / name for name, digest in files.items()}
+        for path in [path for path in made.rglob("*") if path.is_file() and path.stat().st_size >= LARGE]:
+            digest = sha256(path)
+            same = known.get(digest)
+            if same and same.is_file() and sha256(same) == digest:
+                path.unlink()
+                os.link(same, path)
 
     def releases(self, name: str) -> list[str]:
         """Tags of a recipe in the store, oldest first."""

@@ -20,7 +20,7 @@ class Comparison:
     problem: str | None = None
     """Code of the error that it had instead of an answer; `busy`: it was not asked, and nothing is said."""
     equal: bool | None = None
-    """Alike: the same label, the same text, numbers that are near; None: the two cannot be compared."""
+    """Alike: the same label, numbers that are near, the same best passage; None: that is too much to ask."""
     difference: float | None = None
     """How far apart: the largest difference of scores, the relative distance of numbers."""
     ratio: float | None = None

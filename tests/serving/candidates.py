@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from base import manifest
 from base.delivery import Plan
 from base.files import read_json
 from pipelines.release.store import Pointers, Store
@@ -81,6 +82,12 @@ def edited(folder: Path) -> Iterator[onnx.GraphProto]:
     yield model.graph
     onnx.save(model, folder / "model.onnx")
     forward_bundles.reseal(folder)
+
+
+def resealed(folder: Path) -> None:
+    """Any bundle's manifest made true again."""
+    kept = read_json(folder / manifest.NAME)
+    manifest.write(folder, {name: kept[name] for name in kept if name not in ("format", "version", "files")})
 
 
 def plan(mode: str, **values: Any) -> Plan:

@@ -17,10 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from serving.engines.decode.adapters import Bank
 from serving.engines.decode.drift import Drift
+from serving.engines.decode.exchange import AGAIN, DecodeExchange, Heard
 from serving.engines.decode.grammar import Grammar, Grammars, Matcher
 from serving.engines.decode.graph import Graph
 from serving.engines.decode.metrics import EngineMetrics
@@ -61,7 +61,8 @@ class Engine(Steps):
         self._deadline = deadline
         self._grammars = Grammars(vocabulary, ends)
         self._compiler = ThreadPoolExecutor(1, "metroline-grammar")
-        self.exchanged: Callable[[Any], None] | None = None
+        self.vocabulary, self.context = vocabulary, graph.context
+        self.exchanged: Callable[[DecodeExchange], None] | None = None
         self._ended = False
         self._healthy = True
         self._thread = threading.Thread(target=self._supervise, name="metroline-engine", daemon=True)
@@ -103,6 +104,8 @@ class Engine(Steps):
             if refusal := self.refusal():
                 raise refusal
             stream = Stream(request, min(self._deadline, request.deadline or self._deadline))
+            if self.exchanged and not request.id.endswith(AGAIN):
+                stream.heard = Heard(request, self.exchanged)
             if request.grammar:
                 scheduler.compiling.add(stream)
                 self._compiler.submit(self._compile, stream, request.grammar)

@@ -9,6 +9,7 @@ It knows no model.
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal
 
@@ -32,6 +33,8 @@ class Stream:
         self.next_choice = 0  # the next one to begin
         self.completed = 0  # choices that are complete
         self.loop = asyncio.get_running_loop()
+        self.heard: Callable[[Event], None] | None = None
+        """Hears all events too."""
         self._finished = False
         self._events: deque[Event] = deque()
         self._arrival: asyncio.Future[None] | None = None  # somebody waits for the next event
@@ -75,6 +78,8 @@ class Stream:
         """Hand over an event; after a DoneEvent or ErrorEvent nothing more. Only from the event loop's thread."""
         if not self._finished:
             self._finished = isinstance(event, DoneEvent | ErrorEvent)
+            if self.heard:
+                self.heard(event)
             self._events.append(event)
             arrival, self._arrival = self._arrival, None
             if arrival and not arrival.done():

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data.index.passages import Passage, Passages
 from data.index.reranked import Pairs, ordered
 from data.index.store import Hit, Store, Way
+from serving.engines.exchange import FAULTS
 from serving.engines.forward.engine import ForwardEngine
+from serving.engines.retrieve.exchange import AGAIN, RetrieveExchange
 from serving.engines.retrieve.metrics import RetrieveEngineMetrics
 from serving.http.errors import ApiError, deadline_passed, queue_full, unavailable
 
@@ -61,7 +63,7 @@ class RetrieveEngine:
         self._embedder, self._prefix, self._store, self.passages = embedder, prefix, store, passages
         self._metrics, self._most, self._deadline, self._reranking = metrics, queue, deadline, reranking
         self._pool = ThreadPoolExecutor(threads, "metroline-search")
-        self.exchanged: Callable[[Any], None] | None = None
+        self.exchanged: Callable[[RetrieveExchange], None] | None = None
         self._inside = 0
         self._ended = False
 
@@ -119,13 +121,22 @@ class RetrieveEngine:
                 hits = await self._hits(query, vector, k, way, request_id)
         except TimeoutError:
             raise deadline_passed(self._deadline) from None
+        except ApiError as error:
+            if self.exchanged and error.code in FAULTS and not request_id.endswith(AGAIN):
+                loop = asyncio.get_running_loop()
+                self.exchanged(RetrieveExchange(request_id, query, k, way, (), loop, error.code))
+            raise
         except asyncio.CancelledError:
             self._metrics.cancelled()
             raise
         finally:
             self._count(-1)
         self._metrics.searched(way, time.monotonic() - started, hits[0].score if hits else None)
-        return self._found(hits)
+        found = self._found(hits)
+        if self.exchanged and not request_id.endswith(AGAIN):
+            texts = [each.passage.text for each in found]
+            self.exchanged(RetrieveExchange(request_id, query, k, way, texts, asyncio.get_running_loop()))
+        return found
 
     async def _hits(
         self, query: str, vector: "NDArray[np.float32] | None", k: int, way: Way, request_id: str

@@ -49,7 +49,8 @@ class Evidence:
         self._plan = plan
         self._lock = threading.Lock()
         self.outcomes: Counter[str] = Counter()
-        """equal, different, failed (the candidate alone), skipped (nothing is said), dropped (no time to compare)."""
+        """equal, different, answered (both, and being alike is no evidence), failed (the candidate alone), skipped
+        (nothing is said), dropped (no time to compare)."""
         self.differences = Mean(0.1)
         self._not_finite = 0
         self._errors, self._statuses = Sprt(*FAILING), Sprt(*FAILING)
@@ -62,7 +63,7 @@ class Evidence:
     @property
     def compared(self) -> int:
         """Requests of which something is known."""
-        return sum(self.outcomes[name] for name in ("equal", "different", "failed"))
+        return sum(self.outcomes[name] for name in ("equal", "different", "answered", "failed"))
 
     def compare(self, found: Comparison) -> str:
         """Count a comparison, seen from the live release. Returns its outcome."""
@@ -85,7 +86,7 @@ class Evidence:
         if found.difference is not None:
             self.differences.add(found.difference)
         if found.equal is None:
-            return "skipped"
+            return "answered"
         if self._agreement:
             self._agreement.add(not found.equal)
         return "equal" if found.equal else "different"

@@ -5,7 +5,7 @@ from typing import Any
 from serving.runtime.metrics import ModelMetrics
 
 APART = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-OUTCOMES = ("equal", "different", "failed", "skipped", "dropped")
+OUTCOMES = ("equal", "different", "answered", "failed", "skipped", "dropped")
 DECISIONS = ("promote", "rollback")
 
 

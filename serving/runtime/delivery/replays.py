@@ -10,7 +10,7 @@ from serving.engines.exchange import Comparison, Exchange
 
 WAITING = 64
 """Requests that may wait to be compared."""
-TIMING = 0.05
+TIMING = 0.1
 """Share of this thread's time in which requests are timed: each of these is answered several times by both releases."""
 
 log = logging.getLogger("metroline.delivery")

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from base import manifest
+from base.delivery import Plan
 from base.errors import MetrolineError
 from base.files import read_json, write_json
 from pipelines.paths import Paths
-from pipelines.release import store
+from pipelines.release import live, store
 from pipelines.release.live import rollback
 from pipelines.release.stage import release
 from pipelines.release.store import Pointers, Store
@@ -271,3 +273,68 @@ def test_a_really_exported_bundle_is_released(exported: Paths, tmp_path: Path, s
     live = pointers().live
     assert live is not None
     assert Store(store_home).check(live)["name"] == "mini"
+
+
+def test_a_candidate_stands_beside_what_is_live(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, recipe = tag(bundle("one")), small_line.recipe(release={"deploy": "canary", "requests": 7, "sticky": "key"})
+    release(recipe, bundle("one"))
+    assert pointers() == Pointers(live=first)  # there was nothing to try it beside
+    release(recipe, bundle("two"))
+    second, found = tag(bundle("two")), pointers()
+    assert (found.live, found.previous, found.candidate) == (first, None, second)
+    plan = Plan.of(found.plan or {})
+    assert (plan.mode, plan.share, plan.requests, plan.sticky) == ("canary", 0.1, 7, "key")
+    release(recipe, bundle("two"))
+    assert pointers() == found  # it goes on being tried
+    monkeypatch.setenv("METROLINE_DEPLOY", "shadow")
+    release(recipe, bundle("two"))
+    again = Plan.of(pointers().plan or {})
+    assert (again.mode, again.share) == ("shadow", 0.2)
+    assert again.id != plan.id
+    assert live.drop("mini") == second
+    assert pointers() == Pointers(live=first)
+    with pytest.raises(MetrolineError, match="mini has no candidate"):
+        live.promote("mini")
+    release(recipe, bundle("three"))
+    third = tag(bundle("three"))
+    with pytest.raises(MetrolineError, match="mini has no candidate"):  # of this plan
+        live.promote("mini", plan="other")
+    assert live.promote("mini") == third
+    assert pointers() == Pointers(live=third, previous=first)
+    monkeypatch.setenv("METROLINE_DEPLOY", "direct")
+    release(recipe, bundle("four"))
+    assert pointers() == Pointers(live=tag(bundle("four")), previous=third)
+
+
+def test_a_way_to_deploy_that_is_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(small_line.recipe(), bundle("one"))
+    monkeypatch.setenv("METROLINE_DEPLOY", "blue-green")
+    with pytest.raises(MetrolineError, match="METROLINE_DEPLOY='blue-green' is no way to deploy"):
+        release(small_line.recipe(), bundle("two"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"deploy": "blue"}, {"share": 0}, {"share": 1.5}, {"requests": 0}, {"minutes": 0}, {"differ": -1}, {"slower": 1}],
+)
+def test_bad_numbers_of_a_delivery(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=f"release.{next(iter(values))}"):
+        small_line.recipe(release=values)
+
+
+def test_large_files_that_releases_share_are_stored_once(bundle: Bundle, store_home: Path) -> None:
+    text = "weights" * (store.LARGE // 7 + 1)
+    release(small_line.recipe(), bundle(text))
+    (first,) = Store(store_home).releases("mini")
+    paths = bundle(text)
+    (paths.bundle / "serving.json").write_text('{"max_tokens": 2}')
+    manifest.write(paths.bundle, {key: value for key, value in read_json(paths.bundle / "manifest.json").items()
+                                  if key not in ("files", "version", "format")})  # fmt: skip
+    release(small_line.recipe(), paths)
+    graphs = [Store(store_home).folder(each) / "model.onnx" for each in (first, tag(paths))]
+    assert first != tag(paths)
+    assert graphs[0].samefile(graphs[1])
+    graphs[0].write_text("damaged")  # whoever writes into a release spoils both, and each says so
+    for each in (first, tag(paths)):
+        with pytest.raises(MetrolineError, match=r"model\.onnx is not the file that was exported"):
+            Store(store_home).check(each)

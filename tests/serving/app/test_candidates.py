@@ -12,7 +12,7 @@ import pytest
 
 from base.delivery import Plan
 from serving.app.run import Server, start
-from tests.serving import candidates
+from tests.serving import candidates, tiny_bundle
 from tests.serving.clients import metric
 from tests.serving.forward_bundles import row
 
@@ -91,3 +91,27 @@ def test_a_bad_candidate_is_rolled_back(tmp_path: Path, tried: Try, mode: str, k
              for each in ROWS[:20]]  # fmt: skip
     assert {each.headers["x-model-version"] for each in after} == {found["live"]}
     assert {each.status_code for each in after} == {200}
+
+
+def test_a_model_that_writes_text(tmp_path: Path, bundle: Path) -> None:
+    """A release of the same weights is promoted; one that thinks prompts unlikely is found though it may write what it
+    likes."""
+    script = tiny_bundle.bytes_of("?", tiny_bundle.byte_tokenizer())
+    for kind, decision in (("same", "promote"), ("other", "rollback")):
+        candidate = tiny_bundle.build(tmp_path / kind, int8=True, script=None if kind == "same" else script)
+        (candidate / "README.md").write_text(f"# {kind}\n")
+        candidates.resealed(candidate)
+        plan = candidates.plan("shadow", share=1.0, requests=40, slower=20.0)
+        candidates.released(tmp_path / f"home-{kind}", bundle, candidate, plan)
+        environment = {"BENTOML_HOME": str(tmp_path / f"home-{kind}"), "METROLINE_THREADS": "1"}
+        with start(models=["tiny"], port=0, log=tmp_path / "log", environment=environment, tied=True) as server:
+            server.wait_ready()
+            with httpx.Client(base_url=server.url, trust_env=False, timeout=20) as http:
+                for count in range(2000):
+                    body = {"prompt": f"the people of the {count} states", "max_tokens": 4, "temperature": 0}
+                    assert http.post("/v1/completions", json=body).status_code == 200
+                    found = http.get("/v1/models/tiny/delivery").json()
+                    if found["decision"]:
+                        break
+            assert found["decision"] == decision, found["tests"]
+            assert kind == "same" or "likelihood" in found["why"]
