@@ -4,6 +4,7 @@ and answers still look like the test split.
 It knows the engine's metrics and no task: labels, numbers and features are those of each model's own signature.
 """
 
+from serving.monitoring.candidate_panels import candidate
 from serving.monitoring.endpoint_panels import (
     RATE,
     M,
@@ -31,7 +32,8 @@ ITEMS = rate("metroline_batch_size_sum")
 
 def rows() -> dict[str, list[Panel]]:
     """Title of a row → its panels, in reading order."""
-    return {"Now": now(), "Traffic": traffic(), "Time": time(), "Load": load(), "Answers": answers(), "Drift": drift()}
+    return {"Now": now(), "Traffic": traffic(), "Time": time(), "Load": load(), "Answers": answers(), "Drift": drift(),
+            "Candidate": candidate()}  # fmt: skip
 
 
 def now() -> list[Panel]:

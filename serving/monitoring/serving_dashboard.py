@@ -3,6 +3,7 @@
 Lines and colours are at the numbers where alerts.yml fires. dashboards.py writes the JSON.
 """
 
+from serving.monitoring.candidate_panels import candidate
 from serving.monitoring.endpoint_panels import (
     RATE,
     M,
@@ -28,7 +29,7 @@ TOKENS_PER_SECOND = "suffix: tok/s"
 def rows() -> dict[str, list[Panel]]:
     """Title of a row → its panels, in reading order."""
     return {"Now": now(), "Traffic": traffic(), "Latency": latency(), "Load": load(), "Engine": engine(),
-            "Model": model()}  # fmt: skip
+            "Model": model(), "Candidate": candidate()}  # fmt: skip
 
 
 def now() -> list[Panel]:

@@ -32,6 +32,7 @@ FILES = ("counter", "histogram", "summary", "gauge_all", "gauge_livesum", "gauge
 REASONS = ("invalid", "too_large", "queue_full", "loading", "draining", "failed", "deadline", "unauthorized",
            "rate_limit")  # fmt: skip
 
+DECISIONS = ("promote", "rollback")
 
 _families: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 """Registry → name → what was registered there."""
@@ -66,9 +67,12 @@ class ModelMetrics:
             "Feedback by what it says of the answer: right, wrong, late, other",
             ("outcome",),
         )
+        self._decided = self.counter("delivery_decisions_total", "Of this version as a candidate", ("decision",))
         self._sampled = self.counter("samples_total", "Requests kept as samples, or dropped", ("outcome",))
         for reason in REASONS:  # so that rates are defined before the first one
             self._rejected.labels(**self._labels, reason=reason)
+        for decision in DECISIONS:
+            self._decided.labels(**self._labels, decision=decision)
         for each in (self._active, self._queued):
             each.set(0)
 
@@ -117,6 +121,10 @@ class ModelMetrics:
     def sampled(self, outcome: str) -> None:
         """A request was to be kept as a sample. `outcome`: kept or dropped."""
         self._sampled.labels(**self._labels, outcome=outcome).inc()
+
+    def decided(self, decision: str) -> None:
+        """What became of a candidate. `decision`: one of `DECISIONS`."""
+        self._decided.labels(**self._labels, decision=decision).inc()
 
     def completion(self, seconds: float) -> None:
         """A request for an answer was answered completely."""

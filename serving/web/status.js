@@ -30,13 +30,20 @@ function panel(points, [title, unit, names]) {
   return make("section", { className: "sheet panel" }, make("h2", { textContent: title }), make("p", { className: "now", textContent: text }), ...body);
 }
 
-function show({ every, models }) {
+function candidate({ candidate: version, mode, share, decision, why, outcomes, tests }) {
+  const state = decision ? `${decision}: ${why}` : `undecided, ${outcomes.compared} requests compared`;
+  const said = make("p", { className: "now", textContent: `${version}, ${mode} by ${format.format(100 * share)} %: ${state}` });
+  const rows = tests.map(({ test, found, says }) => make("p", { textContent: `${test}: ${says} (${found})` }));
+  return make("section", { className: "sheet panel" }, make("h2", { textContent: "Candidate" }), said, ...rows);
+}
+
+function show({ every, models, deliveries }) {
   const view = [];
   let points = 0;
   for (const [name, series] of Object.entries(models)) {
     points = Math.max(points, series.length);
     const unused = ({ 2: names }) => names.some((each) => series.some((point) => point[each])) || ["requests", "p50", "errors"].includes(names[0]);
-    view.push(make("h1", { textContent: name }), make("div", { className: "panels" }, ...PANELS.filter(unused).map((each) => panel(series, each))));
+    view.push(make("h1", { textContent: name }), make("div", { className: "panels" }, ...PANELS.filter(unused).map((each) => panel(series, each)), ...(deliveries[name] ? [candidate(deliveries[name])] : [])));
   }
   $("view-status").replaceChildren(...view);
   const minutes = Math.round((points * every) / 60);

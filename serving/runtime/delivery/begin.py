@@ -67,6 +67,7 @@ def _one(live: "LoadedModel", settings: Settings) -> Delivery | Refused | None:
         why = f"it cannot be loaded: {error if isinstance(error, MetrolineError) else type(error).__name__}"
         log.error("candidate not loaded", exc_info=None if isinstance(error, MetrolineError) else error,
                   extra={"fields": {"model": live.name, "candidate": path.name, "problem": why}})  # fmt: skip
+        live.metrics.decided("rollback")  # the candidate has none
         Board(folder, plan.id, settings.workers).write(Verdict("rollback", why))
         return Refused(live, path.name, plan, why)
     return delivery

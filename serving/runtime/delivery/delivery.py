@@ -160,7 +160,7 @@ class Delivery:
 
     def _settle(self, verdict: Verdict) -> None:
         self.verdict = verdict
-        self._metrics.decided(verdict.decision)
+        self.candidate.metrics.decided(verdict.decision)
         if verdict.decision == "rollback":
             self._metrics.share(self.plan.mode, 0.0)
         fields = {"model": self.live.name, "live": self.live.bundle.version, "candidate": self.candidate.bundle.version,

@@ -6,7 +6,6 @@ from serving.runtime.metrics import ModelMetrics
 
 APART = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 OUTCOMES = ("equal", "different", "answered", "failed", "skipped", "dropped")
-DECISIONS = ("promote", "rollback")
 
 
 class DeliveryMetrics:
@@ -21,12 +20,9 @@ class DeliveryMetrics:
         self._leaning = model.gauge(
             "delivery_evidence", "Each sequential test of a candidate: -1 good, 1 bad", "livemax", ("test",)
         )
-        self._decisions = model.counter("delivery_decisions_total", "What the rule decided", ("decision",))
         self._labels = model.labels
         for outcome in OUTCOMES:
             self._compared.labels(**self._labels, outcome=outcome)
-        for decision in DECISIONS:
-            self._decisions.labels(**self._labels, decision=decision)
 
     def share(self, mode: str, share: float) -> None:
         """It sees this share of requests."""
@@ -44,7 +40,3 @@ class DeliveryMetrics:
         for row in tests:
             value = says[row["says"]] if row["leaning"] is None or row["says"] == "bad" else row["leaning"]
             self._leaning.labels(**self._labels, test=row["test"]).set(value)
-
-    def decided(self, decision: str) -> None:
-        """The rule has decided."""
-        self._decisions.labels(**self._labels, decision=decision).inc()

@@ -315,7 +315,15 @@ def test_a_way_to_deploy_that_is_none(bundle: Bundle, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     "values",
-    [{"deploy": "blue"}, {"share": 0}, {"share": 1.5}, {"requests": 0}, {"minutes": 0}, {"differ": -1}, {"slower": 1}],
+    [
+        {"deploy": "blue"},
+        {"share": 0},
+        {"share": 1.5},
+        {"requests": 0},
+        {"minutes": 0},
+        {"differ": -0.1},
+        {"slower": 1},
+    ],
 )
 def test_bad_numbers_of_a_delivery(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=f"release.{next(iter(values))}"):
