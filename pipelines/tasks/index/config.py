@@ -68,6 +68,10 @@ class EvaluateConfig(_Section):
     sentences: int = Field(
         default=200, ge=2, description="most sentences that are asked for where there are no questions"
     )
+    questions: int | None = Field(
+        default=None, ge=2, description="most people's questions of the test split that are asked, drawn by `seed`: a "
+        "reranker takes its time; null: all",
+    )  # fmt: skip
     exact: int = Field(
         default=100, ge=1, description="most questions whose nearest chunks are compared with exact ones"
     )

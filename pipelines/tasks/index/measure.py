@@ -29,6 +29,9 @@ def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path, gi
     the embedder takes, and what `answers` raises."""
     index = Searched(checkpoint)
     asked = questions(prepared, "test")
+    if recipe.evaluate.questions and len(asked) > recipe.evaluate.questions:
+        drawn = np.random.default_rng(recipe.evaluate.seed).permutation(len(asked))[: recipe.evaluate.questions]
+        asked = [asked[place] for place in sorted(drawn.tolist())]
     people = list(asked)
     asked = asked or sentences(index.passages, recipe.evaluate.sentences, index.embedder)
     queries = embedded(index, asked)
