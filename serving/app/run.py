@@ -42,6 +42,8 @@ from serving.store import STORE
 
 ROOT = Path(__file__).resolve().parents[2]
 """Where `serving` can be imported from."""
+STARTING = 300.0
+"""Seconds in which `run` wants its models loaded: on a machine that is busy that takes a while."""
 QUIET = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -207,7 +209,7 @@ def run(bundles: Sequence[Path], models: Sequence[str], host: str, port: int, wo
     ends = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]
     before = {each: signal.signal(each, _interrupt) for each in ends}
     try:
-        server.wait_ready()
+        server.wait_ready(STARTING)
         with ExitStack() as note:
             if models:
                 signal.signal(RELOAD, lambda number, frame: server.reload())

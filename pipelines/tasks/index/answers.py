@@ -98,7 +98,7 @@ def _ask(
     command = python("serving.app.run", str(chat), *map(str, bundles), "--port", str(port))
     url, log = f"http://127.0.0.1:{port}", bundles[0].parent / "endpoint.log"
     with Served(command, url, log) as served, httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
-        served.start(wait=180)
+        served.start(wait=300)
 
         def ask(index_and_question: tuple[str, Question]) -> Answer:
             name, question = index_and_question

@@ -28,8 +28,8 @@ ELEMENTS = 5_000_000
 TOKENS = 2048
 """Tokens of texts in one batch, their padding among them, at most, unless it is of one item. Longer batches are no
 faster, and who comes next waits for them."""
-PROBES = 2
-"""Golden items of a shape with which the sizes are tried."""
+PROBES, SHAPES = 2, 3
+"""Golden items of a shape with which the sizes are tried; shapes of texts, from the shortest to the longest."""
 LENGTHS = "lengths"
 """The graph's input int64 [B] that says how many tokens of each text are no padding."""
 
@@ -85,8 +85,11 @@ class ForwardGraph:
 
     def room(self, item: Prepared) -> int:
         """Items like this one in one call, at most: the largest batch of no more than TOKENS tokens."""
-        fitting = [size for size in self.sizes if size * item.tokens <= TOKENS]
-        return fitting[-1] if fitting else self.sizes[0]
+        return self._fitting(item, self.sizes)[-1]
+
+    def _fitting(self, item: Prepared, sizes: Sequence[int]) -> Sequence[int]:
+        """Those of the sizes that give no more tokens than TOKENS; the smallest where none does."""
+        return [size for size in sizes if size * item.tokens <= TOKENS] or sizes[:1]
 
     def run(self, items: Sequence[Prepared]) -> list[tuple[Array, ...]]:
         """Outputs of each item, in order, boxes in pixels of its image. All of one shape, `largest` at most."""
@@ -99,10 +102,12 @@ class ForwardGraph:
         probes: dict[tuple[tuple[int, ...], ...], list[Prepared]] = {}
         for item in items:
             probes.setdefault(item.shape, []).append(item)
-        kept = set(self.tried)
-        for group in probes.values():
+        kept, shapes = set(self.tried), sorted(probes, key=lambda shape: probes[shape][0].tokens)
+        for place in sorted({round(part * (len(shapes) - 1) / max(1, SHAPES - 1)) for part in range(SHAPES)}):
+            group = probes[shapes[place]]
             for item in group[:PROBES]:
-                kept &= set(self._agreeing(item, [*_strangers(item, self._limits), *group]))
+                sizes = self._fitting(item, self.tried)
+                kept -= set(sizes) - set(self._agreeing(item, [*_strangers(item, self._limits), *group], sizes))
         if len(kept) > 1 and 1 in kept and not all(self._same_alone(item, min(kept - {1})) for item in items):
             kept -= {1}
         self.sizes = tuple(sorted(kept)) or (1,)
@@ -112,10 +117,10 @@ class ForwardGraph:
         row is another algorithm, and the two scores of two labels may agree by luck."""
         return _bits(self._call([item])[0]) == _bits(self._call([item] * size)[0])
 
-    def _agreeing(self, item: Prepared, others: Sequence[Prepared]) -> list[int]:
-        """The most sizes that give this item equal bits, among its like and at both ends of a batch of others."""
+    def _agreeing(self, item: Prepared, others: Sequence[Prepared], sizes: Sequence[int]) -> list[int]:
+        """The most of these sizes that give this item equal bits, among its like and at both ends of a batch of others."""
         found: dict[bytes, list[int]] = {}
-        for size in self.tried:
+        for size in sizes:
             alike = {_bits(row) for row in self._call([item] * size)}
             if size > 1:
                 between = [others[place % len(others)] for place in range(size - 2)]

@@ -1,4 +1,4 @@
-"""POST /v1/embeddings over real sockets: clients of OpenAI and LangChain, token ids, prefixes, cut vectors, limits."""
+"""POST /v1/embeddings over real sockets: clients of others, token ids, prefixes, cut vectors, batches, limits."""
 
 import base64
 import json
@@ -99,6 +99,30 @@ def test_langchain(served, folder):
     close(two.embed_query(TEXTS[0]), wanted / np.linalg.norm(wanted))
     with pytest.raises(openai.BadRequestError, match="more than 100"):
         made.embed_query("xyz " * 60)
+
+
+def test_llama_index(served, folder):
+    """LlamaIndex's client for endpoints that are like OpenAI's: `pip install llama-index-embeddings-openai-like`."""
+    openai_like = pytest.importorskip("llama_index.embeddings.openai_like")
+    made = openai_like.OpenAILikeEmbedding(
+        model_name="vector", api_base=f"{served.url}/v1", api_key="none", embed_batch_size=3
+    )
+    close(made.get_text_embedding_batch(TEXTS), [vector(folder, each) for each in TEXTS])
+    close(made.get_query_embedding(TEXTS[1]), vector(folder, TEXTS[1]))
+    with pytest.raises(openai.BadRequestError, match="more than 100"):
+        made.get_text_embedding("xyz " * 60)
+
+
+def test_a_vector_alone_and_among_texts_of_every_length(client):
+    """To the last bit, whoever shares its batch."""
+    lists = [
+        [("the people of " * 9)[: 1 + (7 * number) % 90] for number in range(start, start + 24)] for start in (0, 5)
+    ]
+    together = [vectors(post(client, model="vector", input=each)) for each in lists]
+    for texts_of, rows in zip(lists, together, strict=True):
+        for text, row in zip(texts_of[::5], rows[::5], strict=True):
+            np.testing.assert_array_equal(vectors(post(client, model="vector", input=text))[0], row)
+    np.testing.assert_array_equal(together[0][5:], together[1][:-5])
 
 
 def test_base64_and_the_default_model(client, folder):
