@@ -28,6 +28,7 @@ from data.signature import (
     Signature,
     TableInput,
     TextInput,
+    TranscriptOutput,
 )
 
 Array = npt.NDArray[Any]
@@ -57,7 +58,8 @@ def input_features(declared: Input, array: Array) -> dict[str, float]:
 
 def output_features(declared: Output, array: Array) -> dict[str, float]:
     """An output in a few numbers: the index of the likeliest label, each number, label areas, how many boxes there are
-    of each label, the mean forecast of each channel, a vector's length in space."""
+    of each label, a transcript's characters and how sure its frames are, the mean forecast of each channel, a vector's
+    length in space."""
     if isinstance(declared, LabelsOutput):
         return {declared.name: float(array.argmax())}
     if isinstance(declared, NumbersOutput):
@@ -65,6 +67,10 @@ def output_features(declared: Output, array: Array) -> dict[str, float]:
     if isinstance(declared, MaskOutput):
         areas = np.bincount(array.argmax(0).ravel(), minlength=len(array)) / array[0].size
         return {label: float(area) for label, area in zip(declared.labels[:MOST], areas, strict=False)}
+    if isinstance(declared, TranscriptOutput):
+        best = array.argmax(1)
+        new = (best != declared.blank) & np.concatenate([[True], best[1:] != best[:-1]])
+        return {"characters": float(new.sum()), "confidence": float(np.exp(array.max(1)).mean())}
     if isinstance(declared, BoxesOutput):
         rows = rows_of(declared, array)
         there = rows[rows[:, SCORE] >= declared.threshold, LABEL].astype(np.int64)

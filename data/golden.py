@@ -23,6 +23,7 @@ from base.errors import MetrolineError
 from base.files import read_json, write_json
 from data.boxes import apart as boxes_apart
 from data.boxes import rows_of
+from data.ctc import worded as transcribed
 from data.masks import shares
 from data.series import from_channels
 from data.signature import (
@@ -35,6 +36,7 @@ from data.signature import (
     SeriesOutput,
     Signature,
     TextOutput,
+    TranscriptOutput,
     VectorOutput,
 )
 
@@ -45,14 +47,17 @@ TOLERANCE = {"fp32": 1e-4}
 vector, how far it is from the wanted one, relative to that one's length; of boxes as `data.boxes.apart` says."""
 MASK = 0.02
 """Of a label's share of a cell of a mask: so many of its pixels may be another label's, at the borders."""
+BOX = 1e-3
+"""Of a box's side, relative to its size, and of its score: resizing may round a grey level otherwise elsewhere."""
 QUANTIZED = 0.15
 """The same for int8 and int4, which differ from the trained model by what the quality gate allowed."""
 AGAIN = "export the model again"
 KINDS = {b"\x89PNG": ("png", "image/png"), b"\xff\xd8\xff": ("jpg", "image/jpeg"), b"RIFF": ("wav", "audio/wav"),
          b"fLaC": ("flac", "audio/flac")}  # fmt: skip
 
-Answer = dict[str, float] | list[float]
-"""Of labels and numbers: by name; of a vector: the list; of boxes: the numbers of their rows."""
+Answer = dict[str, float] | list[float] | str
+"""Of labels and numbers: by name; of a vector: the list; of boxes: the numbers of their rows; of a
+transcript: the text."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def load(bundle: Path, signature: Signature) -> list[Item]:
     if not entries:
         raise MetrolineError(f"{path} holds no item", hint=AGAIN)
     scales = {
-        each.name: float(np.median(np.abs([number for one in outputs for number in _numbers(one[each.name])])))
+        each.name: float(np.median(np.abs([number for one in outputs for number in _numbers(one[each.name])] or [0.0])))
         for each in signature.outputs
     }
     return [Item(raw, one, scales) for raw, one in zip(inputs, outputs, strict=True)]
@@ -143,6 +148,8 @@ def answer(output: Output, value: Any) -> Answer:
             value = shares(output, value)
         except (KeyError, TypeError, ValueError, OSError):
             raise MetrolineError(f"{output.name}: the answer is no mask of {_some(output.labels)}") from None
+    if isinstance(output, TranscriptOutput):
+        return _text(output, value)
     if isinstance(output, BoxesOutput):
         try:
             value = rows_of(output, value)
@@ -194,11 +201,14 @@ def answers(signature: Signature, body: Any) -> dict[str, Any]:
 
 
 def _differ(output: Output, expected: Answer, found: Answer, scale: float, precision: str) -> str | None:
+    if isinstance(output, TranscriptOutput):
+        return None if expected == found else f"{str(found)[:100]!r}, expected {str(expected)[:100]!r}"
     tolerance = TOLERANCE.get(precision, QUANTIZED)
     wanted, given = np.array(_numbers(expected)), np.array(_numbers(found))
     if isinstance(output, BoxesOutput):
         distance = boxes_apart(rows_of(output, wanted), rows_of(output, given), output.threshold)
-        return None if distance <= tolerance else f"boxes are off by {distance:.2g} (± {tolerance:.2g})"
+        allowance = max(tolerance, BOX)
+        return None if distance <= allowance else f"boxes are off by {distance:.2g} (± {allowance:.2g})"
     if wanted.shape != given.shape:
         return f"{given.size} numbers, expected {wanted.size}"
     if isinstance(output, VectorOutput):
@@ -236,7 +246,20 @@ def _names(output: Output) -> tuple[str, ...] | None:
     return output.names if isinstance(output, NumbersOutput) else None
 
 
+def _text(output: TranscriptOutput, value: Any) -> str:
+    """A transcript: of frames [frames, symbols], or the answer's."""
+    text = value["text"] if isinstance(value, Mapping) and "text" in value else value
+    if isinstance(text, str):
+        return text
+    try:
+        return str(transcribed(output, np.asarray(value, np.float64).reshape(-1, len(output.alphabet)))["text"])
+    except (TypeError, ValueError):
+        raise MetrolineError(f"{output.name}: {str(value)[:100]!r} is no transcript") from None
+
+
 def _numbers(value: Answer) -> list[float]:
+    if isinstance(value, str):
+        return []
     return list(value.values()) if isinstance(value, dict) else value
 
 

@@ -19,29 +19,27 @@ LEAST = 1e-6
 
 class LogMel(nn.Module):
     """float32 [B, any number of samples from 1 up] → float32 [B, mels, frames]; what is longer than `samples` is cut,
-    what is shorter is silent behind."""
+    what is shorter is silent behind. `samples` 0: all of it, and as much silence as makes its end a frame."""
 
     waves: Tensor
     bands: Tensor
 
     def __init__(self, rate: int, samples: int, mels: int) -> None:
         super().__init__()
-        self.size, self.hop, self.samples = (
-            round(FRAME * rate),
-            max(1, round(HOP * rate)),
-            max(samples, round(FRAME * rate)),
-        )
+        self.size, self.hop = round(FRAME * rate), max(1, round(HOP * rate))
+        self.samples = max(samples, self.size) if samples else 0
         self.register_buffer("waves", _waves(self.size), persistent=False)
         self.register_buffer("bands", mel_bands(rate, self.size, mels), persistent=False)
 
     @property
     def frames(self) -> int:
-        """Frames that it makes."""
+        """Frames that it makes of `samples`."""
         return (self.samples - self.size) // self.hop + 1
 
     def forward(self, sound: Tensor) -> Tensor:
         """See the class."""
-        whole = functional.pad(sound, (0, self.samples))[:, : self.samples]
+        whole = functional.pad(sound, (0, self.samples or self.size))
+        whole = whole[:, : self.samples] if self.samples else whole
         parts = whole.unfold(1, self.size, self.hop) @ self.waves  # [B, frames, 2 · bins]
         cosine, sine = parts.chunk(2, 2)
         return ((cosine.square() + sine.square()) @ self.bands + LEAST).log().transpose(1, 2)

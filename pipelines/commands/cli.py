@@ -102,7 +102,17 @@ def init(
     ],
     target: Annotated[str | None, typer.Option(help="of a table: the column to predict, or to forecast")] = None,
     task: Annotated[
-        Literal["classification", "regression", "forecasting", "segmentation", "language-modelling", "index"] | None,
+        Literal[
+            "classification",
+            "regression",
+            "forecasting",
+            "segmentation",
+            "detection",
+            "transcription",
+            "language-modelling",
+            "index",
+        ]
+        | None,
         typer.Option(help="instead of what the data says; forecasting and index must be asked for"),
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="a column that is no input (may be repeated)")] = None,

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 OPSET = 20
 ANY = -1
 """In a signature's shape: any length."""
+FREE = {"audio": 4001}
+"""Kind of input → the length of an example where any is possible: of sound so many samples that several frames come
+out, since torch.export takes sizes of 1 as fixed."""
 
 
 def export(model: nn.Module, signature: Signature, example: Mapping[str, NDArray[Any]], path: Path) -> None:
@@ -71,7 +74,7 @@ def _example(signature: Signature, example: Mapping[str, NDArray[Any]]) -> tuple
 
 
 def _sizes(each: Input) -> list[int]:
-    return [5 if size == ANY else size for size in each.shape]
+    return [FREE.get(each.kind, 5) if size == ANY else size for size in each.shape]
 
 
 def _shapes(signature: Signature) -> tuple[dict[int, Any], ...]:

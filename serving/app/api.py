@@ -1,4 +1,5 @@
-"""The HTTP routes: OpenAI's completions, chat, embeddings and models, Cohere's rerank; search; playground and card.
+"""The HTTP routes: OpenAI's completions, chat, embeddings, transcriptions and models, Cohere's rerank; search; the
+playground and the card.
 
 Beside them BentoML answers /livez, /readyz and /metrics (`serving/app/service.py`).
 """
@@ -14,7 +15,7 @@ from serving.app.route_table import WEB
 from serving.http import openapi
 from serving.http.errors import ApiError, internal, unknown_route, wrong_method
 from serving.http.stream import ClientGoneError
-from serving.routes import delivery, described, feedback, inference_protocol, predict
+from serving.routes import delivery, described, feedback, inference_protocol, predict, transcriptions
 from serving.routes.chat import chat
 from serving.routes.chat_schema import ChatRequest
 from serving.routes.completion_schema import CompletionRequest
@@ -60,6 +61,11 @@ def build(runtime: Runtime) -> FastAPI:
     async def embeddings(request: Request) -> Response:
         """Make vectors of texts."""
         return await embed(runtime, request)
+
+    @app.post("/v1/audio/transcriptions", openapi_extra=transcriptions.BODY)
+    async def transcriptions_route(request: Request) -> Response:
+        """Write down what is said in a clip."""
+        return await transcriptions.transcribe(runtime, request)
 
     @app.post("/v1/rerank", openapi_extra=openapi.body(RerankRequest))
     @app.post("/v2/rerank", openapi_extra=openapi.body(RerankRequest))

@@ -47,6 +47,7 @@ DECODE = (Route("/v1/completions", answers=True), Route("/v1/chat/completions", 
 VERSIONS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 FORWARD = (
     Route("/v1/models/{model}/predict", answers=True), Route("/v1/embeddings", answers=True),
+    Route("/v1/audio/transcriptions", answers=True),
     Route("/v1/rerank", answers=True), Route("/v2/rerank", answers=True),
     Route("/v2"), Route("/v2/health/live", keyed=False), Route("/v2/health/ready", keyed=False),
     *(Route(path + more, answers=more == "/infer") for path in VERSIONS for more in ("", "/ready", "/infer")),

@@ -16,6 +16,7 @@ from data.signature import (
     Signature,
     TableInput,
     TextInput,
+    TranscriptOutput,
 )
 from serving.routes.predict_request import RAW, nested
 
@@ -95,6 +96,9 @@ def _answer(output: Output) -> Schema:
         return {"type": "array", "items": _object({"label": name, "score": {"type": "number"}})}
     if isinstance(output, NumbersOutput):
         return _object({name: {"type": "number"} for name in output.names})
+    if isinstance(output, TranscriptOutput):
+        word = _object({"text": {"type": "string"}, "timestamp": _NUMBERS})
+        return _object({"text": {"type": "string"}, "chunks": {"type": "array", "items": word}})
     if isinstance(output, BoxesOutput):
         box = _object({side: {"type": "number"} for side in SIDES})
         name = {"type": "string", "enum": list(output.labels)}

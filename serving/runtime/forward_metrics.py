@@ -8,7 +8,7 @@ Labels are bounded: labels, names and features are those of the signature and th
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.signature import BoxesOutput, LabelsOutput, MaskOutput, NumbersOutput, SeriesOutput
+from data.signature import BoxesOutput, LabelsOutput, MaskOutput, NumbersOutput, SeriesOutput, TranscriptOutput
 from serving.engines.forward.bundle import ForwardBundle
 from serving.engines.forward.metrics import Side
 from serving.runtime.metrics import STEP_SECONDS, ModelMetrics, observe_all
@@ -32,7 +32,8 @@ class ForwardMetrics(ModelMetrics):
         self._predictions = self.counter("predictions_total", "Answers, by label", ("output", "label"))
         self._values = self.histogram(
             "prediction_value",
-            "Answers that are numbers; of a forecast each channel's mean, of a mask each area, of boxes how many",
+            "Answers that are numbers; of a forecast each channel's mean, of a mask each area, of boxes how many, of a "
+            "transcript its characters and how sure its frames are",
             VALUES,
             ("output", "name"),
         )
@@ -50,6 +51,8 @@ class ForwardMetrics(ModelMetrics):
                 self._kept[output.name] = frozenset(output.names[:MOST])
             elif isinstance(output, MaskOutput | BoxesOutput):
                 self._kept[output.name] = frozenset(output.labels[:MOST])
+            elif isinstance(output, TranscriptOutput):
+                self._kept[output.name] = frozenset({"characters", "confidence"})
             elif isinstance(output, SeriesOutput):
                 self._kept[output.name] = frozenset(output.channels[:MOST])
 

@@ -8,7 +8,7 @@ import { passage } from "./sources.js";
 
 const SHOWN = 10; // labels; the others are folded
 const PLOTTED = 4; // numbers from which on they are drawn as a curve too
-const KINDS = { labels, numbers, vector, series: forecast, mask, boxes, passages };
+const KINDS = { labels, numbers, vector, series: forecast, mask, boxes, transcript, passages };
 const precise = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
 
 export function draw(outputs, answer, inputs = [], given = []) { // elements; given: the values of the inputs
@@ -53,6 +53,13 @@ function vector(output, values) {
   const length = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
   return [...plot([values], {}), make("p", { className: "hint", textContent: `${values.length} numbers, of length ${precise.format(length)}` }),
     make("details", {}, make("summary", { textContent: "Numbers" }), make("pre", { textContent: JSON.stringify(values) }))];
+}
+
+function transcript(output, { text, chunks }) { // each word says on hover when it is heard
+  if (!text) return [make("span", { className: "empty", textContent: "Nothing was said." })];
+  const words = chunks.flatMap((each, index) => [...(index ? [" "] : []), make("span", { className: "word", textContent: each.text,
+    title: `${each.timestamp[0].toFixed(2)} to ${each.timestamp[1].toFixed(2)} s` })]);
+  return [make("p", { className: "transcript" }, ...words)];
 }
 
 function passages(output, found) {

@@ -19,7 +19,7 @@ def look(data: Path, name: str) -> Found:
     """A classifier of the clips. Raises MetrolineError: as `classes`, and one that cannot be read."""
     own = own_files(data, "**/*", name=name, suffixes=AUDIO)
     counts = classes(data, own, "audio file")
-    rates, seconds = zip(*map(_looks, own.files), strict=True)
+    rates, seconds = zip(*map(looks, own.files), strict=True)
     longest = math.ceil(10 * max(seconds)) / 10
     rate = min(RATE, max(rates))
     usual = sorted(seconds)[int(0.95 * (len(seconds) - 1))]
@@ -38,7 +38,7 @@ def look(data: Path, name: str) -> Found:
     return Found(own, AUDIO, f"{said} → classification", "audio", values)
 
 
-def _looks(file: Path) -> tuple[int, float]:
+def looks(file: Path) -> tuple[int, float]:
     """Its rate and its seconds."""
     import soundfile
 

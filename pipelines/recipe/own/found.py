@@ -35,6 +35,8 @@ class Found:
             "table": "rows",
             "audio": "clips",
             "masks": "images with masks",
+            "boxes": "images with boxes",
+            "speech": "clips with texts",
             "pairs": "pairs of answers",
         }
         return f"{files.get(self.template, self.template)} of"

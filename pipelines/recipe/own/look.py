@@ -1,4 +1,4 @@
-"""What the user's own data is and which task it suits: text, documents, tables, series, images, masks or clips."""
+"""What the user's own data is and which task it suits: text, documents, tables, series, images, masks, boxes, clips."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,11 +10,14 @@ from base.errors import MetrolineError
 from data.fetch import own_files as own
 from data.folders import AUDIO, IMAGES
 from data.tables.config import SUFFIXES as ROWS
-from pipelines.recipe.own import audio, documents, images, masks, series, tables, text
+from pipelines.recipe.own import audio, boxes, documents, images, masks, series, speech, tables, text
 from pipelines.recipe.own.columns import first_row, rows_config
 from pipelines.recipe.own.found import Found
 
-TaskName = Literal["classification", "regression", "forecasting", "segmentation", "language-modelling", "index"]
+TaskName = Literal[
+    "classification", "regression", "forecasting", "segmentation", "detection", "transcription", "language-modelling",
+    "index",
+]  # fmt: skip
 EVERY = tuple(dict.fromkeys((*own.SUFFIXES, *ROWS, *IMAGES, *AUDIO)))
 
 WAYS = {
@@ -50,10 +53,10 @@ def look(
         if drop:
             raise MetrolineError("--task forecasting has no --drop: it sees the target alone")
         return series.look(data, name, target, encoding or "utf-8")
-    if task == "segmentation":
+    if task in (by_name := {"segmentation": masks, "detection": boxes, "transcription": speech}):
         if target is not None or drop or encoding:
-            raise MetrolineError("--task segmentation has no --target, no --drop and no --encoding")
-        return masks.look(data, name)
+            raise MetrolineError(f"--task {task} has no --target, no --drop and no --encoding")
+        return by_name[task].look(data, name)
     if target is not None:
         return tables.look(data, name, target, task, drop, encoding or "utf-8")
     if encoding:
@@ -67,12 +70,16 @@ def look(
         "table": _of(there, tuple(set(ROWS) - set(own.SUFFIXES))),
         "text file": _of(there, own.SUFFIXES),
     }
+    if task is None and kinds["audio file"] and not kinds["image"] and speech.has_texts(kinds["audio file"]):
+        return speech.look(data, name)
     media = [kind for kind in ("image", "audio file") if kinds[kind]]
     if len(media) == 1 and (task == "classification" or not (kinds["table"] or kinds["text file"])):
         if task == "regression":
             raise MetrolineError(f"{data}: a regression's target is a number, which the paths of files do not tell")
         if media == ["image"] and task is None and masks.has_masks([there.name(file) for file in kinds["image"]]):
             return masks.look(data, name)
+        if media == ["image"] and task is None and boxes.has_boxes(data):
+            return boxes.look(data, name)
         return (images if media == ["image"] else audio).look(data, name)
     if media:
         counts = ", ".join(f"{len(files):,} {kind}{'s' * (len(files) != 1)}" for kind, files in kinds.items() if files)

@@ -1,14 +1,39 @@
 """Augmented training clips: each a function of (seed, epoch, example), whatever batch or process it falls into."""
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.tasks.supervised.config import AudioData
 from pipelines.tasks.supervised.draws import uniform
 
 
+class Changes(Protocol):
+    """The keys of a recipe's `data` that say how clips are changed."""
+
+    @property
+    def rate(self) -> int:
+        """Samples per second."""
+
+    @property
+    def speed(self) -> float:
+        """Most relative change."""
+
+    @property
+    def shift(self) -> float:
+        """Most seconds."""
+
+    @property
+    def volume(self) -> float:
+        """Most decibels."""
+
+    @property
+    def noise(self) -> float:
+        """Most of it."""
+
+
 def augmented(
-    clips: NDArray[np.float32], data: AudioData, seed: int, epochs: NDArray[np.int64], examples: NDArray[np.int64]
+    clips: NDArray[np.float32], data: Changes, seed: int, epochs: NDArray[np.int64], examples: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Clips [B, samples] of these examples → as many, played faster or slower, later, louder or softer, with noise.
 

@@ -3,6 +3,7 @@
 Labels: [{"label", "score"}], the answer first, then by score. Numbers: {name: number}. Vectors: a list of numbers.
 Series, of which Hugging Face has no schema: {channel: {"mean": [...], "0.1": [...]}}, the next step first.
 Masks: [{"label", "score", "area", "mask"}]. Boxes: [{"label", "score", "box"}], in pixels of the image.
+Transcripts: {"text", "chunks"}, a chunk a word.
 Schemas: https://github.com/huggingface/huggingface.js/tree/main/packages/tasks/src/tasks
 """
 
@@ -11,10 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from data import boxes
+from data import boxes, ctc
 from data.masks import by_label
 from data.series import by_channel
-from data.signature import BoxesOutput, LabelsOutput, MaskOutput, NumbersOutput, Output, SeriesOutput, Signature
+from data.signature import (
+    BoxesOutput,
+    LabelsOutput,
+    MaskOutput,
+    NumbersOutput,
+    Output,
+    SeriesOutput,
+    Signature,
+    TranscriptOutput,
+)
 from serving.engines.forward.graph import Array
 from serving.http.errors import ApiError
 
@@ -40,6 +50,8 @@ def worded(output: Output, array: Array, top: int | None = None, threshold: floa
         return by_channel(output, array)
     if isinstance(output, MaskOutput):
         return by_label(output, array)
+    if isinstance(output, TranscriptOutput):
+        return ctc.worded(output, array)
     if isinstance(output, BoxesOutput):
         return boxes.worded(output, array, top, threshold)
     numbers = [float(number) for number in array.reshape(-1)]

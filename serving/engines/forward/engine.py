@@ -12,7 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from base.errors import BadItem
 from data.drift import output_features
-from data.signature import BoxesOutput, LabelsOutput, MaskOutput, NumbersOutput, SeriesOutput, Signature
+from data.signature import (
+    BoxesOutput,
+    LabelsOutput,
+    MaskOutput,
+    NumbersOutput,
+    SeriesOutput,
+    Signature,
+    TranscriptOutput,
+)
 from serving.engines.exchange import FAULTS
 from serving.engines.forward.answers import check_finite, chosen
 from serving.engines.forward.batcher import Batcher, BatchGraph, Job
@@ -183,9 +191,9 @@ class ForwardEngine:
             elif isinstance(output, NumbersOutput):
                 for name, value in zip(output.names, array.reshape(-1), strict=True):
                     self._metrics.number(output.name, name, float(value))
-            elif isinstance(output, MaskOutput | BoxesOutput):
-                for label, share in output_features(output, array).items():
-                    self._metrics.number(output.name, label, share)
+            elif isinstance(output, MaskOutput | BoxesOutput | TranscriptOutput):
+                for name, amount in output_features(output, array).items():
+                    self._metrics.number(output.name, name, amount)
             elif isinstance(output, SeriesOutput):
                 for name, value in zip(output.channels, array[..., 0].mean(0), strict=True):
                     self._metrics.number(output.name, name, float(value))

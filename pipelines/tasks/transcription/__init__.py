@@ -1,0 +1,1 @@
+"""Transcription: the words that are spoken in a clip."""
