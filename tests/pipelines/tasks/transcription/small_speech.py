@@ -66,7 +66,7 @@ def recipe(**changes: Any) -> Recipe:
         "split": {"method": "given", "given": {"test": "_[0-3][.]wav", "valid": "_[4-6][.]wav"}},
         "task": {"kind": "transcription", "blank": "last", "order": 3, "language": "en"},
         "model": {"kind": "conv-lstm", "channels": 8, "width": 24, "layers": 1, "dropout": 0.0},
-        "train": {"steps": 120, "batch": 16, "lr": 0.02, "evaluate_every": 60, "device": "cpu", "precision": "fp32",
+        "train": {"steps": 240, "batch": 16, "lr": 0.02, "evaluate_every": 120, "device": "cpu", "precision": "fp32",
                   "compile": "off"},
         "evaluate": {"group": "speaker"},
         "export": {"batch_sizes": [1, 2], "lengths": [1, 39, 4001], "golden": 3, "int8": False},
