@@ -29,6 +29,7 @@ PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "magnitude": "lor
 
 _SAYS = frozenset({
     "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "bias", "init_lora_weights", "base_sha256",
+    "base_quantized",
 })  # fmt: skip
 """Keys of PEFT's that are read."""
 _SAYS_NOTHING = frozenset({
@@ -73,6 +74,7 @@ def write(
         "task_type": None,
         "base_model_name_or_path": base,
         "base_sha256": base_sha256,
+        "base_quantized": "nf4" if form.quantized else None,
         "r": form.rank,
         "lora_alpha": form.alpha,
         "use_rslora": form.stabilized,
@@ -169,7 +171,9 @@ def _form(config: Mapping[str, Any], folder: Path, base_sha256: str) -> Form:
     if other is not None and other != base_sha256:
         theirs = f"{config.get('base_model_name_or_path')}, sha256 {str(other)[:12]}…"
         raise MetrolineError(f"{folder} is an adapter of other weights ({theirs}), not of these ({base_sha256[:12]}…)")
-    return Form(rank, float(alpha), bool(config.get("use_rslora")), bool(config.get("use_dora")))
+    if (packed := config.get("base_quantized")) not in (None, "nf4"):
+        raise MetrolineError(f"{path}: base_quantized is {packed}, only nf4 is known")
+    return Form(rank, float(alpha), bool(config.get("use_rslora")), bool(config.get("use_dora")), packed == "nf4")
 
 
 def _divided(stored: str, parts: Mapping[str, str]) -> tuple[str, str]:

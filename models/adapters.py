@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from base.errors import MetrolineError, nearest
+from kernels.nf4 import NF4, dequantize, nf4_linear, quantize
 
 PARTS = ("lora_a", "lora_b", "magnitude")
 """The names of an adapter's own weights."""
@@ -35,6 +36,8 @@ class Form:
     decomposed: bool = False
     """Each row of W + scaling · B A has a length of its own, which is trained too: DoRA (Liu et al. 2024,
     arXiv:2402.09353)."""
+    quantized: bool = False
+    """W is what its four bits in NF4 stand for: QLoRA (Dettmers et al. 2023, arXiv:2305.14314)."""
 
     def scaling(self) -> float:
         """The factor of B A."""
@@ -56,19 +59,39 @@ class Adapted(nn.Linear):
         self.weight, self.form, self.scaling = linear.weight, form, form.scaling()
         if linear.bias is not None:
             self.bias = linear.bias
+        dtype, device = linear.weight.dtype, linear.weight.device
+        if form.quantized:
+            packed = quantize(linear.weight)
+            self.weight, self.magnitudes, self.scales, self.mean = (
+                nn.Parameter(part, requires_grad=False) for part in packed[:4]
+            )
         self.requires_grad_(False)
-        new = self.weight.new_zeros if generator is not None else self.weight.new_empty
-        self.lora_a = nn.Parameter(new(form.rank, self.in_features))
-        self.lora_b = nn.Parameter(new(self.out_features, form.rank))
+        new = torch.zeros if generator is not None else torch.empty
+        self.lora_a = nn.Parameter(new(form.rank, self.in_features, dtype=dtype, device=device))
+        self.lora_b = nn.Parameter(new(self.out_features, form.rank, dtype=dtype, device=device))
         if generator is not None:
             bound = 1 / math.sqrt(self.in_features)  # of Kaiming's distribution with a = √5
             with torch.no_grad():
                 self.lora_a.copy_(torch.empty(self.lora_a.shape).uniform_(-bound, bound, generator=generator))
-        self.magnitude = nn.Parameter(torch.linalg.norm(self.weight, dim=1)) if form.decomposed else None
+        self.magnitude = None
+        if form.decomposed:
+            self.magnitude = nn.Parameter(torch.linalg.norm(self.base_weight(), dim=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return self.finish(F.linear(x, self.weight), F.linear(x, self.lora_a))
+        return self.finish(self.plain(x), F.linear(x, self.lora_a))
+
+    def packed(self) -> NF4:
+        """The frozen weight in four bits, where the form has it so."""
+        return NF4(self.weight, self.magnitudes, self.scales, self.mean, self.out_features, self.in_features)
+
+    def base_weight(self) -> Tensor:
+        """The frozen weight [N, K]; float32 out of four bits."""
+        return dequantize(self.packed()) if self.form.quantized else self.weight
+
+    def plain(self, x: Tensor) -> Tensor:
+        """x Wᵀ [..., N], without adapter and bias."""
+        return nf4_linear(x, self.packed()) if self.form.quantized else F.linear(x, self.weight)
 
     def finish(self, plain: Tensor, low: Tensor) -> Tensor:
         """x Wᵀ [..., N] and x Aᵀ [..., rank] → what the layer gives for x."""
@@ -85,13 +108,13 @@ class Adapted(nn.Linear):
 
     def _sum(self) -> Tensor:
         with torch.autocast(self.weight.device.type, enabled=False):  # which would round it to bfloat16
-            return torch.addmm(self.weight.float(), self.lora_b.float(), self.lora_a.float(), alpha=self.scaling)
+            return torch.addmm(self.base_weight().float(), self.lora_b.float(), self.lora_a.float(), alpha=self.scaling)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
         """A plain layer that computes the same. Raises ValueError for weights that are not float32: the sum would be
         rounded to what they are."""
-        if self.weight.dtype != torch.float32:
+        if self.base_weight().dtype != torch.float32:
             raise ValueError(f"an adapter is merged into float32 weights, not into {self.weight.dtype}")
         whole = self._sum()
         if self.magnitude is not None:
@@ -114,10 +137,18 @@ def project(x: Tensor, linears: Sequence[nn.Linear], gain: Tensor | None = None)
     for linear in linears:
         if isinstance(linear, Adapted):
             low = F.linear(x, linear.lora_a if gain is None else linear.lora_a * gain)
-            outputs.append(linear.finish(F.linear(scaled, linear.weight), low))
+            outputs.append(linear.finish(linear.plain(scaled), low))
         else:
             outputs.append(linear(scaled))
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+
+
+def hidden_numbers(network: nn.Module) -> int:
+    """How many numbers more the frozen weights stand for than their tensors have, being packed."""
+    layers = [layer for layer in adapted(network).values() if layer.form.quantized]
+    return sum(
+        layer.in_features * layer.out_features - sum(part.numel() for part in layer.packed()[:4]) for layer in layers
+    )
 
 
 def adapted(network: nn.Module) -> dict[str, Adapted]:

@@ -18,6 +18,7 @@ from kernels.attention import support
 IGNORE = -100  # the target of a token that does not count, as in torch.nn.functional.cross_entropy
 _CHUNK_ELEMENTS = 1 << 19  # logits held at once on a CPU: 2 MiB, what fits a core's second-level cache
 _CHUNK_ELEMENTS_GPU = 1 << 27
+_LEAST, _LEAST_LEARNING = 16, 128  # tokens at once; a head that learns is read and written as a whole for each chunk
 
 
 def linear_cross_entropy(
@@ -156,7 +157,7 @@ def _chunked(
     grad_features = torch.empty_like(features) if training else features.new_empty(0)
     grad_weight = torch.zeros_like(weight, dtype=torch.float32) if learns else features.new_empty(0)
     budget = _CHUNK_ELEMENTS if features.device.type == "cpu" else _CHUNK_ELEMENTS_GPU
-    step = max(16, budget // vocab)
+    step = max(_LEAST_LEARNING if learns else _LEAST, budget // vocab)
     rows = _rows
     if triton:
         from kernels.cross_entropy.triton_cross_entropy import rows

@@ -28,7 +28,7 @@ from kernels import (
     swiglu,
 )
 from kernels import positions as document_positions
-from models.adapters import project
+from models.adapters import hidden_numbers, project
 from models.common.dropout import dropout
 
 if TYPE_CHECKING:
@@ -332,4 +332,5 @@ class Decoder(nn.Module):
         looked_up += [] if self.config.tied else [self.embed_tokens.weight]
         attended = 6 * self.config.layers * self.config.heads * self.config.head_dim * sequence
         each = ((6 if weight.requires_grad else 4) * weight.numel() for weight in self.parameters())
-        return sum(each) - sum((6 if w.requires_grad else 4) * w.numel() for w in looked_up) + attended
+        packed = 4 * hidden_numbers(self)
+        return packed + sum(each) - sum((6 if w.requires_grad else 4) * w.numel() for w in looked_up) + attended

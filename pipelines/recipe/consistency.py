@@ -28,6 +28,8 @@ def problems(recipe: "Recipe") -> Iterator[str]:
     if recipe.train.adapter is not None and recipe.pretrained.freeze:
         yield "pretrained.freeze: train.adapter freezes the weights of others by itself"
     yield from _adapter_alone(recipe)
+    if (adapter := recipe.train.adapter) is not None and adapter.base == "nf4" and recipe.train.distributed == "fsdp":
+        yield "train.adapter.base: weights in four bits are not sharded; write distributed: ddp"
     yield from recipe.model.problems()
     yield from task(recipe).problems()
     if not recipe.split.test:

@@ -31,6 +31,9 @@ class AdapterConfig(BaseModel):
         allow_inf_nan=False,
         description="the change is scaled by alpha / rank; rslora: by alpha / √rank",
     )
+    base: Literal["float32", "nf4"] = Field(
+        default="float32", description="the adapted layers' frozen weights; nf4: in four bits (QLoRA)"
+    )
     targets: tuple[str, ...] = Field(
         default=("*",),
         min_length=1,

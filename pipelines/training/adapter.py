@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from base.errors import MetrolineError
 from models import adapter_files
-from models.adapters import Form, adapted, attach, merge, own, unused
+from models.adapters import Form, adapted, attach, hidden_numbers, merge, own, unused
 from pipelines.paths import Paths
 from pipelines.recipe.sections import RecipeSource
 from pipelines.tasks.interface import Published
@@ -33,7 +33,9 @@ def network_of(task: "Learner", config: "TrainConfig", generator: "torch.Generat
     """
     network, adapter = task.network(generator), config.adapter
     if adapter is not None:
-        form = Form(adapter.rank, adapter.alpha, adapter.kind == "rslora", adapter.kind == "dora")
+        form = Form(
+            adapter.rank, adapter.alpha, adapter.kind == "rslora", adapter.kind == "dora", adapter.base == "nf4"
+        )
         try:
             attach(network, form, adapter.targets, generator, task.outer)
             for layer in (*adapted(network), *fresh(task)):  # now, and not when the training is done
@@ -52,8 +54,9 @@ def fresh(task: "Learner") -> tuple[str, ...]:
 
 
 def added(network: "nn.Module") -> int:
-    """How many numbers the adapters hold, which are none of the merged network's."""
-    return sum(weight.numel() for layer in adapted(network).values() for weight in own(layer).values())
+    """How many numbers more than the merged network the adapted one has: the adapters', less those that are packed."""
+    held = sum(weight.numel() for layer in adapted(network).values() for weight in own(layer).values())
+    return held - hidden_numbers(network)
 
 
 def check_used(network: "nn.Module") -> None:

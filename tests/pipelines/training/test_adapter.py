@@ -48,9 +48,12 @@ def fit(paths: Paths) -> Paths:
     return paths
 
 
-@pytest.mark.parametrize("kind", ["lora", "rslora", "dora"])
-def test_what_is_written_is_the_base_with_the_adapter(kind: str, made: Path, tmp_path: Path) -> None:
-    paths = fit(tune(made, tmp_path / "project", {**ADAPTER, "kind": kind}, steps=8, lr=0.01))
+@pytest.mark.parametrize(
+    ("kind", "base"), [(kind, "float32") for kind in ("lora", "rslora", "dora")] + [("lora", "nf4")]
+)
+def test_what_is_written_is_the_base_with_the_adapter(kind: str, base: str, made: Path, tmp_path: Path) -> None:
+    adapter = {**ADAPTER, "kind": kind, "base": base}
+    paths = fit(tune(made, tmp_path / "project", adapter, steps=8, lr=0.01))
     first = Paths("first", paths.root).checkpoint
     folder = paths.checkpoint / "adapter"
     assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
@@ -58,21 +61,22 @@ def test_what_is_written_is_the_base_with_the_adapter(kind: str, made: Path, tmp
     config = read_json(folder / "adapter_config.json")
     assert config["base_sha256"] == base_hash
     assert config["base_model_name_or_path"] == "artifacts/first/checkpoint"
-    base, merged = load(first), load(paths.checkpoint)
-    before, after = base.state_dict(), merged.state_dict()
+    network, merged = load(first), load(paths.checkpoint)
+    before, after = network.state_dict(), merged.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {name for name in before if name.endswith("_proj.weight")}
-    adapter_files.read(folder, base, base_sha256=base_hash, published=lambda name: published(base.config, name))
+    adapter_files.read(folder, network, base_sha256=base_hash, published=lambda name: published(network.config, name))
     ids = torch.arange(40).reshape(2, 20)
     with torch.no_grad():
-        assert float((base(ids) - merged(ids)).abs().max()) <= 1e-4
+        assert float((network(ids) - merged(ids)).abs().max()) <= 1e-4
         assert float((load(first)(ids) - merged(ids)).abs().max()) > 1e-3
     for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json", "config.json"):
         assert (paths.checkpoint / name).read_bytes() == (first / name).read_bytes()
 
 
-def test_states_hold_the_adapter_alone(made: Path, tmp_path: Path) -> None:
-    paths = fit(tune(made, tmp_path / "project", ema=0.9))
+@pytest.mark.parametrize("base", ["float32", "nf4"])
+def test_states_hold_the_adapter_alone(base: str, made: Path, tmp_path: Path) -> None:
+    paths = fit(tune(made, tmp_path / "project", {**ADAPTER, "base": base}, ema=0.9))
     for path in (paths.training / "states").glob("*/*.safetensors"):
         names = {name.rpartition(".")[2] for name in load_file(path)}
         assert names == {"lora_a", "lora_b"}, path
@@ -122,10 +126,11 @@ def test_an_adapter_without_effect_stops_the_run(made: Path, tmp_path: Path, mon
         fit(paths)
 
 
-def test_stopping_after_every_step_changes_nothing(made: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("adapter", [{"kind": "dora"}, {"base": "nf4"}], ids=["dora", "nf4"])
+def test_stopping_after_every_step_changes_nothing(adapter: dict[str, str], made: Path, tmp_path: Path) -> None:
     options = {**LONG, "steps": 7, "save_every": 1}
-    whole = fit(tune(made, tmp_path / "whole", {**ADAPTER, "kind": "dora"}, **options))
-    pieces = tune(made, tmp_path / "pieces", {**ADAPTER, "kind": "dora"}, **options)
+    whole = fit(tune(made, tmp_path / "whole", {**ADAPTER, **adapter}, **options))
+    pieces = tune(made, tmp_path / "pieces", {**ADAPTER, **adapter}, **options)
     for number in range(1, 7):
         with killed_after(number):
             fit(pieces)
