@@ -4,7 +4,9 @@
     fill(network, Path("files"))                           # of model.safetensors
     save_pretrained(network, Path("folder"))
 
-Every tensor of a folder is used, or is one of those that belong to BERT's own heads and are left out. Safetensors only.
+A modern encoder, for which `transformers` has no class, is such a folder too: config.json has its keys below `model`,
+the weights have the names that they have here, and only Metroline reads it. Every tensor of a folder is used, or is one
+of those that belong to the heads of its pretraining and are left out. Safetensors only.
 """
 
 from pathlib import Path
@@ -63,18 +65,7 @@ def shaped(config: EncoderConfig, files: Path) -> EncoderConfig:
     not, a key of the recipe that says otherwise."""
     path = _folder(files) / "config.json"
     values = read_object(path, hint="fetch again")
-    if (kind := values.get("model_type")) != "bert":
-        raise MetrolineError(f"{path}: model_type is {kind!r}", hint="an encoder takes the weights of a BERT")
-    for key, allowed in FIXED.items():
-        if values.get(key, allowed[0]) not in allowed:
-            raise MetrolineError(f"{path}: {key} is {values[key]!r}, and the encoder knows {allowed[0]!r} alone")
-    if (name := values.get("hidden_act", "gelu")) not in ACTIVATIONS:
-        raise MetrolineError(f"{path}: hidden_act is {name!r}", hint=f"supported: {', '.join(ACTIVATIONS)}")
-    found: dict[str, Any] = {"places": "learned", "norm": "post", "activation": ACTIVATIONS[name]}
-    try:
-        found |= {ours: values[theirs] for ours, theirs in KEYS.items()}
-    except KeyError as error:
-        raise MetrolineError(f"{path} has no {error.args[0]}", hint="fetch again") from None
+    found = _shape(values["model"], path) if own(values) else _shape_of_bert(values, path)
     for key in sorted(config.model_fields_set & found.keys()):
         if (said := getattr(config, key)) != found[key]:
             raise MetrolineError(f"model.{key}: the recipe says {said}, the weights {found[key]}", hint="leave it out")
@@ -87,46 +78,86 @@ def shaped(config: EncoderConfig, files: Path) -> EncoderConfig:
     return made
 
 
+def own(values: dict[str, Any]) -> bool:
+    """Whether this config.json is of an encoder that only Metroline reads."""
+    return isinstance(values.get("model"), dict) and str(values.get("architectures")).startswith("['MetrolineEncoder")
+
+
+def is_bert(config: EncoderConfig) -> bool:
+    """Whether `transformers` has a class of this shape."""
+    return config.places == "learned" and config.norm == "post" and config.activation != "geglu"
+
+
+def _shape(model: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Of an encoder of ours."""
+    try:
+        return {key: model[key] for key in (*KEYS, "places", "norm", "activation")}
+    except KeyError as error:
+        raise MetrolineError(f"{path} has no model.{error.args[0]}", hint="copy it again") from None
+
+
+def _shape_of_bert(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    if (kind := values.get("model_type")) != "bert":
+        raise MetrolineError(f"{path}: model_type is {kind!r}", hint="an encoder takes the weights of a BERT")
+    for key, allowed in FIXED.items():
+        if values.get(key, allowed[0]) not in allowed:
+            raise MetrolineError(f"{path}: {key} is {values[key]!r}, and the encoder knows {allowed[0]!r} alone")
+    if (name := values.get("hidden_act", "gelu")) not in ACTIVATIONS:
+        raise MetrolineError(f"{path}: hidden_act is {name!r}", hint=f"supported: {', '.join(ACTIVATIONS)}")
+    found: dict[str, Any] = {"places": "learned", "norm": "post", "activation": ACTIVATIONS[name]}
+    try:
+        return found | {ours: values[theirs] for ours, theirs in KEYS.items()}
+    except KeyError as error:
+        raise MetrolineError(f"{path} has no {error.args[0]}", hint="fetch again") from None
+
+
 def fill(network: Encoder, files: Path) -> None:
     """Put a folder's weights into the network, all but its head. Raises MetrolineError: a file that is missing or
     damaged, a tensor that is missing, left over, of another shape or not finite."""
     folder = _folder(files)
-    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("head.")}
     paths = weight_files(folder)
-    prefix = "bert." if _prefixed(paths[0]) else ""
-    theirs = {prefix + _name(name): name for name in own}
-    wanted = {name: tuple(own[ours].shape) for name, ours in theirs.items()}
+    prefix = _prefix(paths[0])
+    theirs = names(network, prefix)
+    shapes = network.state_dict()
+    wanted = {name: tuple(shapes[ours].shape) for name, ours in theirs.items()}
     tensors = read_safetensors(paths, wanted, _besides(network.config, prefix))
     network.load_state_dict({ours: tensors[name] for name, ours in theirs.items()}, strict=False)
 
 
 def save_pretrained(network: Encoder, folder: Path) -> None:
-    """Write config.json and model.safetensors as `transformers.BertModel` reads them, without head and pooler. Raises
-    MetrolineError: an encoder that is no BERT."""
-    write(folder, tensors(network), described(network, "BertModel"))
+    """Write config.json and model.safetensors, without head and pooler: of a BERT as `transformers.BertModel` reads
+    them."""
+    write(folder, tensors(network), described(network, "Model"))
+
+
+def names(network: Encoder, prefix: str = "") -> dict[str, str]:
+    """Names in a folder → ours, of all weights but the head's. `prefix`: what theirs begin with, such as `bert.`"""
+    ours = [name for name in network.state_dict() if not name.startswith("head.")]
+    return {prefix + (_name(name) if is_bert(network.config) else name): name for name in ours}
 
 
 def tensors(network: Encoder, prefix: str = "") -> dict[str, torch.Tensor]:
-    """An encoder's weights, without its head, by BERT's names behind `prefix`. Raises MetrolineError: it is no BERT."""
-    config = network.config
-    if config.places != "learned" or config.norm != "post" or config.activation == "geglu":
-        raise MetrolineError("a modern encoder has no form that `transformers` reads as BERT")
-    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("head.")}
-    found = {prefix + _name(name): tensor for name, tensor in own.items()}
-    if network.types is None:  # BERT has at least one, which is added everywhere
+    """An encoder's weights, without its head, by their names in a folder."""
+    weights, config = network.state_dict(), network.config
+    found = {theirs: weights[ours] for theirs, ours in names(network, prefix).items()}
+    if is_bert(config) and network.types is None:  # BERT has at least one, which is added everywhere
         found[prefix + TOP["types.weight"]] = torch.zeros(1, config.width)
     return found
 
 
-def described(network: Encoder, architecture: str) -> dict[str, Any]:
-    """The contents of config.json."""
+def described(network: Encoder, head: str) -> dict[str, Any]:
+    """The contents of config.json. `head`: Model (none) or ForMaskedLM."""
     config = network.config
+    if not is_bert(config):
+        model = config.model_dump(mode="json") | {"vocabulary": network.embedding.num_embeddings}
+        places = {"max_position_embeddings": config.context, "vocab_size": model["vocabulary"]}
+        return {"architectures": [f"MetrolineEncoder{head}"], **places, "model": model}
     values = {theirs: getattr(config, ours) for ours, theirs in KEYS.items()}
     values |= {"vocab_size": network.embedding.num_embeddings, "type_vocab_size": config.types or 1}
     values |= {"intermediate_size": config.hidden or 4 * config.width, "pad_token_id": 0}
     values |= {"hidden_dropout_prob": config.dropout, "attention_probs_dropout_prob": 0.0}
     values["hidden_act"] = "gelu" if config.activation == "gelu" else "gelu_pytorch_tanh"
-    return {"architectures": [architecture], "model_type": "bert", **values}
+    return {"architectures": [f"Bert{head}"], "model_type": "bert", **values}
 
 
 def write(folder: Path, weights: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
@@ -145,15 +176,16 @@ def _folder(files: Path) -> Path:
     return found
 
 
-def _prefixed(path: Path) -> bool:
-    """Whether its names begin with `bert.`, as those of BERT with a head do."""
+def _prefix(path: Path) -> str:
+    """What the names of an encoder's weights begin with beside a head: `bert.` of BERT, `body.` of ours, or nothing."""
     from safetensors import safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return any(name.startswith("bert.") for name in file.keys())  # noqa: SIM118
+            first = {name.partition(".")[0] for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors raises several kinds
         raise MetrolineError(f"{path} is not a whole safetensors file: {error}", hint="copy it again") from None
+    return next((f"{name}." for name in ("bert", "body") if name in first), "")
 
 
 def _name(name: str) -> str:
@@ -165,8 +197,12 @@ def _name(name: str) -> str:
 
 
 def _besides(config: EncoderConfig, prefix: str) -> Shapes:
-    """What a BERT may have that the encoder leaves out: place numbers, the pooler, heads of its pretraining."""
+    """What a BERT may have that the encoder leaves out: place numbers, the pooler, heads of its pretraining; and ours
+    the head of its own."""
     width, vocabulary = config.width, config.vocabulary
+    if prefix == "body.":
+        head: Shapes = {"dense.weight": (width, width), "bias": (vocabulary,)}
+        return head | dict.fromkeys(("dense.bias", "norm.weight", "norm.bias"), (width,))
     transform = "cls.predictions.transform"
     return {
         f"{prefix}embeddings.position_ids": (1, config.context),

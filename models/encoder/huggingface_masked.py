@@ -1,4 +1,4 @@
-"""BERT with the head of its pretraining as a Hugging Face folder, which `transformers.BertForMaskedLM` loads.
+"""An encoder with the head of its pretraining as a folder, which of a BERT `transformers.BertForMaskedLM` loads.
 
     save(network, Path("folder"))
     network = load(Path("folder"))
@@ -11,12 +11,11 @@ from pathlib import Path
 import torch
 
 from models.decoder.weight_files import read_safetensors, weight_files
-from models.encoder.huggingface import described, shaped, tensors, write
+from models.encoder.huggingface import described, is_bert, shaped, tensors, write
 from models.encoder.masked import MaskedLanguageModel
 from models.encoder.model import Encoder
 from models.encoder.shape import EncoderConfig
 
-BODY = "bert."
 HEAD = {
     "dense.weight": "cls.predictions.transform.dense.weight",
     "dense.bias": "cls.predictions.transform.dense.bias",
@@ -28,25 +27,24 @@ HEAD = {
 
 
 def save(network: MaskedLanguageModel, folder: Path) -> None:
-    """Write config.json and model.safetensors. Raises MetrolineError: an encoder that is no BERT."""
-    own = network.state_dict()
-    head = {theirs: own[ours] for ours, theirs in HEAD.items()}
-    write(folder, tensors(network.body, BODY) | head, described(network.body, "BertForMaskedLM"))
+    """Write config.json and model.safetensors."""
+    write(folder, _named(network), described(network.body, "ForMaskedLM"))
 
 
 def load(folder: Path) -> MaskedLanguageModel:
     """A folder that `save` wrote, in evaluation mode. Raises MetrolineError: missing, damaged, of another shape."""
-    config = shaped(EncoderConfig(), folder)
-    network = MaskedLanguageModel(
-        Encoder(config, (config.context, config.vocabulary), 1, torch.Generator()), torch.Generator()
-    )
-    named = tensors(network.body, BODY)
-    known = {name: tuple(each.shape) for name, each in named.items()}
-    known |= {theirs: tuple(network.state_dict()[ours].shape) for ours, theirs in HEAD.items()}
-    found = read_safetensors(weight_files(folder), known)
+    config, generator = shaped(EncoderConfig(), folder), torch.Generator()
+    network = MaskedLanguageModel(Encoder(config, (config.context, config.vocabulary), 1, generator), generator)
+    mine = _named(network)
+    found = read_safetensors(weight_files(folder), {name: tuple(each.shape) for name, each in mine.items()})
     with torch.no_grad():
-        for name, mine in named.items():
-            mine.copy_(found[name])
-        for ours, theirs in HEAD.items():
-            network.state_dict()[ours].copy_(found[theirs])
+        for name, each in mine.items():
+            each.copy_(found[name])
     return network.eval()
+
+
+def _named(network: MaskedLanguageModel) -> dict[str, torch.Tensor]:
+    """All weights by their names in a folder."""
+    weights, bert = network.state_dict(), is_bert(network.body.config)
+    head = {theirs if bert else ours: weights[ours] for ours, theirs in HEAD.items()}
+    return tensors(network.body, "bert." if bert else "body.") | head

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from base.markdown import table
 from data.signature import FILE, Signature, TextInput, VectorOutput
+from pipelines.tasks import encoder_folder
 from pipelines.tasks.interface import Card
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def card(recipe: "Recipe", folder: Path, metrics: Mapping[str, Any], parity: Map
     """The parts of the card. `folder`: the bundle with the checkpoint's files."""
     signature = Signature.load(folder / FILE)
     return Card(
-        library="transformers",
+        library=encoder_folder.library(folder),
         architecture=f"{recipe.model.kind}, {recipe.model.pooling} pooling, vectors of length 1",
         data=DATA[recipe.data.kind],
         counts={"records": "pairs, or queries and documents", "bytes": "bytes of text"},
@@ -33,8 +34,7 @@ def card(recipe: "Recipe", folder: Path, metrics: Mapping[str, Any], parity: Map
         quality=_quality(metrics),
         limits=tuple(_limits(signature, parity)),
         more=(_inputs(signature),),
-        loading="\n\n`model.safetensors`, `config.json` and the tokenizer's files are a Hugging Face model; pooling "
-        "and normalisation are inside the exported graphs alone.",
+        loading=f"{encoder_folder.loading(folder)}; pooling and normalisation are inside the exported graphs alone.",
     )
 
 

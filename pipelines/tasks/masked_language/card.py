@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from base.files import read_json
 from base.markdown import table
 from data.signature import FILE, Signature, TextInput
+from pipelines.tasks import encoder_folder
 from pipelines.tasks.interface import Card
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ def card(
     (text,) = Signature.load(folder / FILE).inputs
     assert isinstance(text, TextInput)
     return Card(
-        library="transformers",
-        architecture=config["architectures"][0],
+        library=encoder_folder.library(folder),
+        architecture=str(config["architectures"][0]),
         data=f"Tokenizer: WordPiece, lower case, {config['vocab_size']:,} tokens, made from the train split only.\n"
         f"No document is in two splits. In training {100 * recipe.task.rate:g} % of a window's {units} are hidden, "
         "other ones in every epoch.",
@@ -35,8 +36,7 @@ def card(
         quality=_quality(recipe, metrics),
         limits=tuple(_limits(parity)),
         more=(_inputs(text), _samples(read_json(evaluation / "samples.json"))),
-        loading="\n\n`model.safetensors`, `config.json` and the tokenizer's files are a Hugging Face model "
-        "(`BertForMaskedLM`). Other recipes begin with it: "
+        loading=f"{encoder_folder.loading(folder)}. Other recipes begin with it: "
         f"`pretrained: {{source: {{kind: recipe, name: {recipe.name}}}}}`.",
     )
 

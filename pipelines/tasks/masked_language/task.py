@@ -41,8 +41,6 @@ class Task:
         elif recipe.train.sequence != recipe.model.context:
             said = f"{recipe.train.sequence}, and model.context is {recipe.model.context}"
             yield f"train.sequence: {said}; they must be the same, as places that no window reaches learn nothing"
-        elif recipe.model.places != "learned" or recipe.model.norm != "post" or recipe.model.activation == "geglu":
-            yield "model: it is saved as a BERT, which has places: learned, norm: post, and no geglu"
         if recipe.pretrained.source is not None:
             yield "pretrained.source: this task makes first weights, for others to begin with"
         if recipe.pretrained.freeze:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from base.markdown import table
 from data.signature import FILE, Signature, TextInput
+from pipelines.tasks import encoder_folder
 from pipelines.tasks.interface import Card
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def card(recipe: "Recipe", folder: Path, metrics: Mapping[str, Any], parity: Map
     """The parts of the card. `folder`: the bundle with the checkpoint's files."""
     signature = Signature.load(folder / FILE)
     return Card(
-        library="transformers",
+        library=encoder_folder.library(folder),
         architecture=f"{recipe.model.kind} over query and document together; the mean over the query's tokens of the "
         "cosine with the document's token that is most alike",
         data="Queries, documents, and which answers which; for each query the documents that BM25 finds are known. "
@@ -29,8 +30,8 @@ def card(recipe: "Recipe", folder: Path, metrics: Mapping[str, Any], parity: Map
         quality=_quality(recipe, metrics),
         limits=tuple(_limits(parity)),
         more=(_inputs(signature),),
-        loading="\n\n`model.safetensors`, `config.json` and the tokenizer's files are a Hugging Face model of the "
-        "body; how tokens are matched and what makes it a probability is inside the exported graphs alone.",
+        loading=f"{encoder_folder.loading(folder)}; that is the body: how tokens are matched and what makes it a "
+        "probability is inside the exported graphs alone.",
     )
 
 

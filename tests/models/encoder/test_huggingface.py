@@ -101,9 +101,22 @@ def test_tensors_that_are_missing_left_over_or_not_finite(tmp_path: Path) -> Non
         loaded(tmp_path)
 
 
-def test_a_modern_encoder_is_no_bert(tmp_path: Path) -> None:
-    with pytest.raises(MetrolineError, match="a modern encoder has no form"):
-        save_pretrained(small("modern"), tmp_path)
+def test_a_modern_encoder_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    save_pretrained(small("modern"), tmp_path)
+    network, again = small("modern"), loaded(tmp_path)
+    assert (again.config.places, again.config.norm, again.config.hidden) == ("rope", "pre", 48)
+    layout = Rows(ragged(*LENGTHS))
+    assert torch.equal(network.features(layout), again.features(layout))
+    with pytest.raises(MetrolineError, match=r"model\.norm: the recipe says post, the weights pre"):
+        shaped(Config(norm="post"), tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**values, "architectures": ["MetrolineSomethingElse"]}))
+    with pytest.raises(MetrolineError, match="model_type is None"):
+        shaped(Config(), tmp_path)
+    del values["model"]["layers"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(MetrolineError, match=r"config\.json has no model\.layers"):
+        shaped(Config(), tmp_path)
 
 
 @pytest.mark.peer
