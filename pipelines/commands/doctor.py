@@ -193,12 +193,21 @@ def repository(root: Path) -> Finding:
     )
 
 
+def remote(root: Path) -> Finding:
+    """Where `dvc push` and `dvc pull` go."""
+    from pipelines.commands.remote import look
+
+    good, detail, remedy = look(root)
+    return Finding("ok" if good else "optional", "remote", detail, remedy)
+
+
 def findings(root: Path) -> Iterator[Finding]:
     """Everything that is looked at, in order."""
     yield python()
     yield packages(root)
     yield writable(root)
     yield repository(root)
+    yield remote(root)
     yield disk(root)
     yield memory()
     yield accelerator()
