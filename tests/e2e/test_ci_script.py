@@ -9,7 +9,8 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / ".ci/run"
 PROGRAMS = (
-    "prometheus", "promtool", "prometheus-node-exporter", "prometheus-alertmanager", "amtool", "chromium", "g++", "npm",
+    "prometheus", "promtool", "prometheus-node-exporter", "prometheus-alertmanager", "amtool",
+    "chromium", "g++", "nginx", "npm",
 )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def test_installs_what_is_missing_and_leaves_no_service_running(machine):
     notes = [note for note in notes if not note.startswith("sudo")]
     assert status == 0, output
     assert notes[0].startswith("apt-get update")
-    assert notes[1].endswith("chromium g++ npm prometheus prometheus-alertmanager prometheus-node-exporter")
+    assert notes[1].endswith("chromium g++ nginx npm prometheus prometheus-alertmanager prometheus-node-exporter")
     assert notes[2:5] == [
         f"systemctl disable --now {service}"
         for service in ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager")
@@ -75,7 +76,7 @@ def test_a_service_that_was_there_before_is_not_stopped(machine):
     for program in PROGRAMS[:5]:
         stand_in(program)
     _, _, notes = run()
-    assert any(note.startswith("apt-get install") and note.endswith(" chromium g++ npm") for note in notes)
+    assert any(note.startswith("apt-get install") and note.endswith(" chromium g++ nginx npm") for note in notes)
     assert not any(note.startswith("systemctl") for note in notes)
 
 
