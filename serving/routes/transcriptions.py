@@ -6,7 +6,7 @@ For a bundle whose one input is a sound and whose one output a transcript.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request, Response
@@ -90,7 +90,7 @@ def hears(signature: Signature | None) -> bool:
 async def _form(request: Request, body: bytes) -> FormData:
     """The fields of a body that was read. Raises ApiError 400."""
 
-    async def once() -> AsyncIterator[bytes]:
+    async def once() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:
