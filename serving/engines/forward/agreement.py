@@ -5,13 +5,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.signature import LabelsOutput, MaskOutput, NumbersOutput, Output, Signature
+from data.boxes import LABEL, SCORE, overlaps
+from data.signature import BoxesOutput, LabelsOutput, MaskOutput, NumbersOutput, Output, Signature
 from serving.engines.forward.answers import chosen
 from serving.engines.forward.graph import Array
 
 NEAR = 0.1
 """Numbers and vectors are alike when their distance is at most this share of the longer one; of a mask, so many pixels
 may have another label."""
+
+NEAR_BOXES = 0.25
+"""Share of the boxes that only one of two answers may have."""
+SAME_BOX = 0.5
+"""Intersection over union from which on two boxes are of one thing."""
 
 Answer = tuple[Output, Array]
 
@@ -21,7 +27,8 @@ def agreement(
 ) -> tuple[bool, float]:
     """(whether they are alike, how far apart at most), over all outputs. An output that the other lacks is not alike.
 
-    Apart: of labels the largest difference of a score; of a mask the share of pixels with another label; of numbers the
+    Apart: of labels the largest difference of a score; of boxes, from the threshold on, the share that only one of the
+    two has; of a mask the share of pixels with another label; of numbers the
     distance by the longer one's length.
     """
     given = {output.name: (output, array) for output, array in zip(other.outputs, others, strict=True)}
@@ -45,6 +52,9 @@ def _one(first: Answer, second: Answer) -> tuple[bool, float]:
         names = np.array(output.labels)[array.argmax(0)], np.array(other.labels)[numbers.argmax(0)]
         apart = float((names[0] != names[1]).mean())
         return apart <= NEAR, apart
+    if isinstance(output, BoxesOutput) and isinstance(other, BoxesOutput):
+        apart = _boxes((output, array), (other, numbers))
+        return apart <= NEAR_BOXES, apart
     if isinstance(output, NumbersOutput) and isinstance(other, NumbersOutput) and output.names != other.names:
         if set(output.names) != set(other.names):
             return False, 1.0
@@ -55,3 +65,14 @@ def _one(first: Answer, second: Answer) -> tuple[bool, float]:
     longer = max(float(np.linalg.norm(a)), float(np.linalg.norm(b)))
     apart = float(np.linalg.norm(a - b)) / longer if longer else 0.0
     return apart <= NEAR, apart
+
+
+def _boxes(first: tuple[BoxesOutput, Array], second: tuple[BoxesOutput, Array]) -> float:
+    """The share of both answers' boxes that have no like of their label in the other."""
+    (output, rows), (other, others) = ((each, rows[rows[:, SCORE] >= each.threshold]) for each, rows in (first, second))
+    if not len(rows) + len(others):
+        return 0.0
+    names = np.array(output.labels)[rows[:, LABEL].astype(int)], np.array(other.labels)[others[:, LABEL].astype(int)]
+    alike = (overlaps(rows, others) >= SAME_BOX) & (names[0][:, None] == names[1][None])
+    met = int(alike.any(1).sum()) + int(alike.any(0).sum())
+    return 1 - met / (len(rows) + len(others))

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from data.signature import LabelsOutput, MaskOutput, NumbersOutput, Output, SeriesOutput, Signature, VectorOutput
+from data.signature import (
+    BoxesOutput,
+    LabelsOutput,
+    MaskOutput,
+    NumbersOutput,
+    Output,
+    SeriesOutput,
+    Signature,
+    VectorOutput,
+)
 from serving.engines.forward.agreement import agreement
 from tests.serving.forward_bundles import FLOWER
 
@@ -14,6 +23,11 @@ VECTOR = VectorOutput(name="out", shape=(2,))
 SERIES = SeriesOutput(name="out", channels=("x",))
 MASK = MaskOutput(name="out", labels=("sky", "sea"))
 SKY = np.stack([np.ones((4, 4)), np.zeros((4, 4))])
+BOXES = BoxesOutput(name="out", shape=(4, 6), labels=("cat", "dog"), iou=0.5, least=0.05, threshold=0.5)
+DOGS = BOXES.model_copy(update={"labels": ("dog", "cat")})
+CAT, DOG, FAINT = [0.1, 0.1, 0.5, 0.5, 0.9, 0], [0.6, 0.6, 0.9, 0.9, 0.8, 1], [0.0, 0.0, 0.2, 0.2, 0.3, 0]
+MOVED = [0.1, 0.1, 0.45, 0.5, 0.7, 0]
+NONE = [0.0] * 6
 HALF = SKY.copy()
 HALF[:, :2] = HALF[::-1, :2]
 
@@ -34,6 +48,10 @@ HALF[:, :2] = HALF[::-1, :2]
         (SERIES, [[[10.0]], [[11.0]]], SERIES, [[[10.0]], [[11.5]]], True, 0.033),
         (MASK, SKY, MASK, SKY, True, 0.0),
         (MASK, SKY, MASK, HALF, False, 0.5),
+        (BOXES, [CAT, DOG, NONE], BOXES, [DOG, MOVED, FAINT], True, 0.0),
+        (BOXES, [CAT, DOG, NONE], DOGS, [CAT, DOG, NONE], False, 1.0),
+        (BOXES, [CAT, DOG, NONE], BOXES, [CAT, NONE, NONE], False, 0.333),
+        (BOXES, [FAINT, NONE], BOXES, [NONE, NONE], True, 0.0),
         (ABC, [0.7, 0.2, 0.1], XY, [0.7, 0.2], False, 1.0),
     ],
 )
