@@ -118,7 +118,7 @@ class ForwardGraph:
         return _bits(self._call([item])[0]) == _bits(self._call([item] * size)[0])
 
     def _agreeing(self, item: Prepared, others: Sequence[Prepared], sizes: Sequence[int]) -> list[int]:
-        """The most of these sizes that give this item equal bits, among its like and at both ends of others."""
+        """The most of these sizes that give this item equal bits, among its like and at both ends of a batch."""
         found: dict[bytes, list[int]] = {}
         for size in sizes:
             alike = {_bits(row) for row in self._call([item] * size)}
