@@ -4,9 +4,10 @@ A sample is asked, drawn by a seed: questions whose answer the index has, and qu
 of it before. Shares and means come with 95 % intervals of that sample (Wilson's; of F1 a bootstrap).
 """
 
+import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,19 +156,16 @@ def _resolves(index: Searched, cited: dict[str, Any]) -> bool:
 def _grounded(index: Searched, given: Sequence[Answer]) -> Iterator[bool]:
     """Of each statement whether the passage that it cites has to do with it: by the reranker, or else by cosine, at
     least as much as the index asks of a question."""
-    alike: Callable[[str, str], float] = _cosine(index)
-    if index.reranker:
-        reranker = index.reranker
-        alike = lambda statement, text: reranker.scores(statement, [text])[0]  # noqa: E731
     for answer in given:
         for statement, text in zip(answer.statements, answer.cited, strict=True):
             if statement:
-                yield alike(statement, text) >= index.config["threshold"]
+                yield _alike(index, statement, text) >= index.config["threshold"]
 
 
-def _cosine(index: Searched) -> Callable[[str, str], float]:
-    embedder = index.embedder
-    return lambda statement, text: float(embedder.query(statement) @ embedder.document(text))
+def _alike(index: Searched, statement: str, text: str) -> float:
+    if index.reranker:
+        return index.reranker.scores(statement, [text])[0]
+    return float(index.embedder.query(statement) @ index.embedder.document(text))
 
 
 def _share(name: str, right: Sequence[bool]) -> dict[str, float]:
@@ -183,8 +181,6 @@ def _share(name: str, right: Sequence[bool]) -> dict[str, float]:
 
 
 def _lines(asked: Sequence[Question], given: Sequence[Answer]) -> Iterator[str]:
-    import json
-
     for question, answer in zip(asked, given, strict=True):
         row = {"question": question.text, "answers": question.answers, "document": question.document,
                "said": answer.text, "cited": [each["document"] for each in answer.citations],
