@@ -95,26 +95,39 @@ def worded(output: TranscriptOutput, frames: Frames) -> dict[str, Any]:
 def _words(output: TranscriptOutput, found: Reading) -> Iterable[dict[str, Any]]:
     word, places = "", list[int]()
     for symbol, at in [*zip(found.symbols, found.at, strict=True), (None, 0)]:
-        character = " " if symbol is None else output.alphabet[symbol]
-        if character.isspace() and word:
+        part = " " if symbol is None else output.alphabet[symbol]
+        if part.strip():
+            word += part.strip()
+            places.append(at)
+        if part.endswith(" ") and word:
             span = [round(places[0] * output.step, 3), round((places[-1] + 1) * output.step, 3)]
             yield {"text": word, "timestamp": span}
             word, places = "", []
-        elif not character.isspace():
-            word += character
-            places.append(at)
+
+
+def alphabet_of(texts: Iterable[str], words: bool) -> list[str]:
+    """What texts are spelt with, sorted: their characters, or their words with a space behind each."""
+    parts = {part for text in texts for part in (text.split() if words else text)}
+    return [f"{part} " if words else part for part in sorted(parts)]
+
+
+def spell(alphabet: Sequence[str], text: str) -> list[int]:
+    """A text as places in the alphabet. Raises KeyError: a part of it is not there."""
+    places = {part: place for place, part in enumerate(alphabet)}
+    words = any(len(part) > 1 for part in alphabet)
+    return [places[f"{part} " if words else part] for part in (text.split() if words else text)]
 
 
 def grams(texts: Iterable[str], alphabet: Sequence[str], blank: int, order: int, added: float = 0.1) -> dict[str, Any]:
-    """An n-gram of characters: of up to `order` - 1 characters before, the logarithms of what comes next, each count
+    """An n-gram of the alphabet's symbols: of up to `order` - 1 before, the logarithms of what comes next, each count
     raised by `added`. The beginning of a text is the empty string's."""
     counts: dict[str, npt.NDArray[np.float64]] = {}
-    places = {character: place for place, character in enumerate(alphabet) if place != blank}
     for text in texts:
-        for at, character in enumerate(text):
+        symbols = spell(alphabet, text)
+        for at, symbol in enumerate(symbols):
             for length in range(min(order - 1, at) + 1):
-                row = counts.setdefault(text[at - length : at], np.zeros(len(alphabet)))
-                row[places[character]] += 1
+                before = "".join(alphabet[each] for each in symbols[at - length : at])
+                counts.setdefault(before, np.zeros(len(alphabet)))[symbol] += 1
     smoothed = {before: row + added for before, row in sorted(counts.items())}
     for row in smoothed.values():
         row[blank] = 0.0

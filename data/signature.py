@@ -161,14 +161,15 @@ class TranscriptOutput(_Part):
     said, and when each word. Read as connectionist temporal classification (CTC) does, by `data.ctc`."""
 
     kind: Literal["transcript"] = "transcript"
-    alphabet: tuple[str, ...] = Field(min_length=2, description="what each column is: characters, and the blank")
+    alphabet: tuple[str, ...] = Field(min_length=2, description="what each column is: characters, or words "
+                                                       "with a space behind, and the blank")  # fmt: skip
     blank: int = Field(ge=0, description="the column that stands for no new character")
     step: float = Field(gt=0, description="seconds from one frame to the next")
     language: str = Field(default="", description="of the text, as ISO 639-1 has it; empty: not said")
     beam: int = Field(default=8, ge=1, description="readings that are followed at once; 1: the likeliest of each frame")
     weight: float = Field(default=0.0, ge=0, description="how much `grams` counts")
     grams: dict[str, tuple[float, ...]] = Field(
-        default={}, description="n-gram of train's texts: the characters before → logarithms of the probabilities of "
+        default={}, description="n-gram of train's texts: the symbols before → logarithms of the probabilities of "
                                 "each of the alphabet next; the longest that is there counts")  # fmt: skip
 
 

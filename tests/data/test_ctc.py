@@ -108,3 +108,23 @@ def test_a_long_silence_is_quick_and_empty() -> None:
     rows = np.full((30_000, 4), -12.0)
     rows[:, 0] = 0.0
     assert ctc.worded(output(), rows) == {"text": "", "chunks": []}
+
+
+def test_words_as_symbols() -> None:
+    """A word with a space behind is one symbol; the n-gram is of words then."""
+    alphabet = ["", *ctc.alphabet_of(["one two", "two"], words=True)]
+    assert alphabet == ["", "one ", "two "]
+    assert ctc.spell(alphabet, "two one") == [2, 1]
+    with pytest.raises(KeyError):
+        ctc.spell(alphabet, "three")
+    grams = ctc.grams(["one two", "one two one"], alphabet, 0, 2)
+    assert set(grams) == {"", "one ", "two "}
+    declared = TranscriptOutput(name="t", shape=(-1, 3), alphabet=tuple(alphabet), blank=0, step=0.02, grams=grams,
+                                weight=0.3)  # fmt: skip
+    rows = np.log(np.array([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.2, 0.1, 0.7], [0.2, 0.1, 0.7]]))
+    assert ctc.worded(declared, rows) == {
+        "text": "one two",
+        "chunks": [{"text": "one", "timestamp": [0.0, 0.02]}, {"text": "two", "timestamp": [0.04, 0.06]}],
+    }
+    assert ctc.alphabet_of(["ab a"], words=False) == [" ", "a", "b"]
+    assert ctc.spell(["", " ", "a", "b"], "ab a") == [2, 3, 1, 2]

@@ -16,12 +16,15 @@ class _Section(BaseModel):
 
 
 class TranscriptionConfig(_Section):
-    """Write down what is said, character by character, by connectionist temporal classification."""
+    """Write down what is said, by connectionist temporal classification."""
 
     kind: Literal["transcription"] = "transcription"
+    units: Literal["characters", "words"] = Field(
+        default="characters", description="what the network writes with; words: only those that train has"
+    )
     blank: Literal["first", "last"] = Field(default="first", description="where the blank stands in the alphabet")
     beam: int = Field(default=8, ge=1, le=64, description="readings that are followed at once; 1: the likeliest frames")
-    order: int = Field(default=0, ge=0, le=6, description="of the n-gram of characters fitted on train; 0: none")
+    order: int = Field(default=0, ge=0, le=6, description="of the n-gram of units fitted on train; 0: none")
     weight: float = Field(default=0.3, ge=0, description="how much the n-gram counts")
     language: str = Field(default="", pattern="^([a-z]{2,3})?$", description="of the texts, as ISO 639-1 has it")
 

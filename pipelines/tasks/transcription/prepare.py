@@ -10,7 +10,7 @@ from base.errors import MetrolineError
 from base.files import atomic_folder
 from base.progress import Progress
 from data import assign, leaks
-from data.ctc import grams
+from data.ctc import alphabet_of, grams, spell
 from data.fetch.fetched import fetched_members
 from data.records import RecordWriter, write_index
 from data.signature import AudioInput, Signature, TranscriptOutput
@@ -39,8 +39,8 @@ def prepare(recipe: "Recipe", raw: Path, out: Path) -> None:
     if empty := [split for split, some in parts.items() if not some]:
         raise MetrolineError(f"the {empty[0]} split has no clip", hint=f"{len(found)} were read; see section split")
     texts = [clip.text for clip in parts["train"]]
-    characters = sorted({*" ".join(texts), *([" "] if data.join else [])})
-    alphabet = ("", *characters) if task.blank == "first" else (*characters, "")
+    units = alphabet_of([*texts, *([" "] if data.join else [])], task.units == "words")
+    alphabet = ("", *units) if task.blank == "first" else (*units, "")
     with atomic_folder(out) as folder, Progress("prepare", len(found), "clips") as progress:
         writers, fit = [], _Bands(data.rate, data.mels)
         said: list[str] = []
@@ -50,8 +50,13 @@ def prepare(recipe: "Recipe", raw: Path, out: Path) -> None:
                 made = joined(declared, parts[split], data.join, split, getattr(data.join, split))
             with RecordWriter(folder, split, target="text") as writer:
                 for clip in made:
-                    if odd := sorted(set(clip.text) - set(alphabet)):
-                        raise MetrolineError(f"{clip.id}: train has no {odd[0]!r}", hint="no text of it could be right")
+                    try:
+                        spell(alphabet, clip.text)
+                    except KeyError as odd:
+                        raise MetrolineError(
+                            f"{clip.id}: train has no {str(odd.args[0]).strip()!r}",
+                            hint=f"no text with it could be right; task.units is {task.units}",
+                        ) from None
                     sound = samples(declared, clip)
                     writer.add(clip.id, {"input": clip.raw}, clip.text, clip.meta)
                     if split == "train":

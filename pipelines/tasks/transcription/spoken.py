@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from base.errors import MetrolineError
 from data.codecs import decode
+from data.ctc import spell
 from data.records import Records
 from data.signature import Signature, TranscriptOutput
 from pipelines.tasks.supervised.examples import some
@@ -41,11 +41,7 @@ class Spoken:
 
     def symbols(self, number: int) -> list[int]:
         """A clip's text as places in the alphabet."""
-        try:
-            return [self.output.alphabet.index(character) for character in self.texts[number]]
-        except ValueError:
-            where = self.records.id(int(self.places[number]))
-            raise MetrolineError(f"{where}: a character of {self.texts[number]!r} is not in the alphabet") from None
+        return spell(self.output.alphabet, self.texts[number])
 
 
 def together(sounds: list[Sound], more: int = 0) -> Sound:
