@@ -30,6 +30,11 @@ class MaskedLanguageModel(nn.Module):
         nn.init.zeros_(self.dense.bias)
         self.approximate = "tanh" if config.activation == "gelu_tanh" else "none"
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The encoder's blocks."""
+        return self.body.layers
+
     def forward(self, tokens: Tensor, hidden: Tensor, seed: Tensor | None = None) -> Tensor:
         """See the class. `hidden`: int64 [M], row · S + place. `seed`: of dropout."""
         layout: Layout = (Rows if torch.compiler.is_compiling() else Packed)(tokens)

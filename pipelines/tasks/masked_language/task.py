@@ -4,9 +4,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from data.text.wordpiece import NAMES
 from pipelines.recipe.export_section import ForwardExport
 from pipelines.tasks.interface import Card, Forward, Measured
 from pipelines.tasks.masked_language.config import EvaluateConfig, MaskedLanguageConfig, MaskedTextConfig
+
+MASK = NAMES["mask_token"]
 
 if TYPE_CHECKING:
     from data.signature import Signature
@@ -51,6 +54,8 @@ class Task:
             yield f"train.sequence: {recipe.train.sequence} tokens, [CLS] and [SEP] among them, are too few to hide any"
         if any(phase.sequence != recipe.train.sequence for phase in recipe.train.phases):
             yield f"train.phases: windows have one length, train.sequence ({recipe.train.sequence}); change the batch"
+        if wrong := next((text for text in recipe.evaluate.examples if text.count(MASK) != 1), None):
+            yield f"evaluate.examples: {wrong[:60]!r} has not one {MASK}, in place of the token to be found"
         if recipe.train.adapter is not None:
             yield "train.adapter: an encoder is pretrained whole"
         if recipe.train.isolate_documents:

@@ -20,8 +20,16 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium"),
 ]
-KINDS = ("flower", "price", "shapes", "mood", "vector", "birds", "grid", "sum", "ahead", "halves", "tiny")
-GIVEN = {"mood": "of the people", "vector": "people", "sum": "1 2", "grid": "1,2\n" * 24, "ahead": "1,2\n" * 24}
+KINDS = ("flower", "price", "shapes", "mood", "vector", "birds", "grid", "sum", "ahead", "halves", "things", "blank",
+         "tiny")  # fmt: skip
+GIVEN = {
+    "mood": "of the people",
+    "blank": "of the [MASK]",
+    "vector": "people",
+    "sum": "1 2",
+    "grid": "1,2\n" * 24,
+    "ahead": "1,2\n" * 24,
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +47,7 @@ def kinds(tmp_path_factory, bundle, serve):
         made.texts(root / "mood"), made.texts(root / "vector", "vector", made.VECTOR),
         more_bundles.sounds(root / "birds"), more_bundles.series(root / "grid"), more_bundles.vectors(root / "sum"),
         more_bundles.forecasts(root / "ahead"), more_bundles.masks(root / "halves"),
-        more_bundles.things(root / "things"),
+        more_bundles.things(root / "things"), made.texts(root / "blank", "blank", made.BLANK),
         bundle,
     )  # fmt: skip
 
@@ -188,6 +196,24 @@ def test_a_text(page, kinds):
     assert bars(page) == worded(said(kinds, "mood", {"inputs": text})[0])
     write(page, "#inputs textarea", "   ")
     assert page.run("document.getElementById('ask').disabled")
+
+
+def test_a_blank(page, kinds):
+    """The page says how a text is written, shows as many answers as the signature says, and what is refused."""
+    shown(page, kinds, "blank")
+    assert (
+        page.run("document.querySelector('#inputs textarea').placeholder") == "Write or paste a text with one [MASK]."
+    )
+    assert page.text("#inputs .hint") == "Up to 100 tokens with one [MASK]."
+    write(page, "#inputs textarea", "of the [MASK]")
+    ask(page)
+    wanted = said(kinds, "blank", {"inputs": "of the [MASK]"})[0]
+    assert len(wanted) == 1
+    assert bars(page) == worded(wanted)
+    write(page, "#inputs textarea", "of the people")
+    ask(page, "failed")
+    assert "no [MASK] in the text" in page.text("#predict-error")
+    page.complaints.clear()  # the browser reports the 400 as well
 
 
 def test_a_vector_is_a_plot(page, kinds):

@@ -224,6 +224,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "short windows": ({"train": {"sequence": 4}, "model": MODEL | {"context": 4}}, "train.sequence: 4 tokens"),
     "two lengths": ({"train": small_bert.TRAIN | {"phases": [{"steps": 5, "batch": 32, "sequence": 16}]}},
                     "train.phases: windows have one length"),
+    "an example without a blank": ({"evaluate": {"examples": ["the people"]}}, "'the people' has not one [MASK]"),
     "an adapter": ({"train": small_bert.TRAIN | {"adapter": {}}}, "train.adapter"),
     "a split by label": ({"split": {"method": "given", "per_class": {"train": 1}}}, "split.method: text is split by"),
     "a language model": ({"task": {"kind": "language-modelling"}, "model": {}, "evaluate": {}, "export": {}},
