@@ -38,8 +38,8 @@ function history(channel, inputs, given) { // numbers, null: a gap; none where t
   return [];
 }
 
-function quantiles(forecast) { // their names in the answer, rising
-  return Object.keys(forecast).filter((key) => key !== "mean").toSorted((a, b) => a - b);
+function quantiles(curves) { // their names in the answer, rising
+  return Object.keys(curves).filter((key) => key !== "mean").toSorted((a, b) => a - b);
 }
 
 function csv(output, value) {

@@ -31,8 +31,8 @@ function panel(points, [title, unit, names]) {
 }
 
 function candidate({ candidate: version, mode, share, decision, why, outcomes, tests }) {
-  const state = decision ? `${decision}: ${why}` : `undecided, ${outcomes.compared} requests compared`;
-  const said = make("p", { className: "now", textContent: `${version}, ${mode} by ${format.format(100 * share)} %: ${state}` });
+  const fate = decision ? `${decision}: ${why}` : `undecided, ${outcomes.compared} requests compared`;
+  const said = make("p", { className: "now", textContent: `${version}, ${mode} by ${format.format(100 * share)} %: ${fate}` });
   const rows = tests.map(({ test, found, says }) => make("p", { textContent: `${test}: ${says} (${found})` }));
   return make("section", { className: "sheet panel" }, make("h2", { textContent: "Candidate" }), said, ...rows);
 }

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from serving.engines.decode.adapters import NONE, Bank
+from serving.engines.decode.adapters import Bank
 from serving.engines.decode.drift import Drift
 from serving.engines.decode.exchange import AGAIN, DecodeExchange, Heard
 from serving.engines.decode.grammar import Grammar, Grammars, Matcher

@@ -69,10 +69,15 @@ def _one(first: Answer, second: Answer) -> tuple[bool, float]:
 
 def _boxes(first: tuple[BoxesOutput, Array], second: tuple[BoxesOutput, Array]) -> float:
     """The share of both answers' boxes that have no like of their label in the other."""
-    (output, rows), (other, others) = ((each, rows[rows[:, SCORE] >= each.threshold]) for each, rows in (first, second))
+    (output, rows), (other, others) = (_sure(*each) for each in (first, second))
     if not len(rows) + len(others):
         return 0.0
     names = np.array(output.labels)[rows[:, LABEL].astype(int)], np.array(other.labels)[others[:, LABEL].astype(int)]
-    alike = (overlaps(rows, others) >= SAME_BOX) & (names[0][:, None] == names[1][None])
+    alike = np.greater_equal(overlaps(rows, others), SAME_BOX) & (names[0][:, None] == names[1][None])
     met = int(alike.any(1).sum()) + int(alike.any(0).sum())
     return 1 - met / (len(rows) + len(others))
+
+
+def _sure(output: BoxesOutput, rows: Array) -> tuple[BoxesOutput, Array]:
+    """The boxes that are answered."""
+    return output, rows[np.greater_equal(rows[:, SCORE], output.threshold)]
