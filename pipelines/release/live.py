@@ -16,13 +16,15 @@ from pipelines.release.store import Pointers, Store
 def promote(name: str, root: Path = Path("."), plan: str | None = None) -> str:
     """Make the candidate of a recipe live, and live the previous one. Returns the tag that is live now.
 
-    `plan`: only a candidate of this plan. Raises MetrolineError: no candidate, or one that is no longer whole.
+    `plan`: only a candidate of this plan. Raises MetrolineError: no candidate, one that is no longer whole, or that
+    live adapters do not go with.
     """
     store = Store.of(root)
     with store.locked():
         pointers = _tried(name, store, plan)
         assert pointers.candidate
-        store.check(pointers.candidate)
+        found = store.check(pointers.candidate)
+        adapters.check(store, name, store.folder(pointers.candidate), found)
         store.point(name, Pointers(live=pointers.candidate, previous=pointers.live))
         return pointers.candidate
 

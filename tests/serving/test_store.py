@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from base.errors import MetrolineError
-from serving.store import home, resolve
+from serving.store import candidate, home, resolve
 
 
 @pytest.fixture
@@ -55,3 +55,36 @@ def test_bad_pointers(environment: dict[str, str], tmp_path: Path, pointer: obje
     point(tmp_path, pointer)
     with pytest.raises(MetrolineError, match=message):
         resolve("speeches", environment=environment)
+
+
+PLAN = {"id": "a1", "mode": "canary", "share": 0.1}
+
+
+def test_a_candidate_and_its_plan(environment: dict[str, str], tmp_path: Path) -> None:
+    assert candidate("speeches", environment) is None
+    point(tmp_path, {"live": "speeches:bbb222", "previous": None, "candidate": "speeches:aaa111", "plan": PLAN})
+    found = candidate("speeches", environment)
+    assert found
+    assert found[0] == tmp_path / "models/speeches/aaa111"
+    assert (found[1].mode, found[1].share, found[1].requests) == ("canary", 0.1, 500)
+
+
+@pytest.mark.parametrize(
+    ("tag", "plan", "message"),
+    [
+        ("speeches:aaa111", None, "the plan of speeches:aaa111 cannot be read"),
+        ("speeches:aaa111", [], "cannot be read"),
+        ("speeches:aaa111", {}, "cannot be read"),
+        ("speeches:aaa111", {**PLAN, "mode": "blue"}, "is no plan of a delivery"),
+        ("speeches:aaa111", {**PLAN, "share": 2}, "is no plan of a delivery"),
+        ("speeches:aaa111", {**PLAN, "share": "many"}, "cannot be read: TypeError"),
+        ("speeches:aaa111", {**PLAN, "id": "../x"}, "is no plan of a delivery"),
+        ("speeches:aaa111", {**PLAN, "more": 1}, "cannot be read: TypeError"),
+        ("speeches:ccc333", PLAN, "speeches:ccc333 is candidate, but not in"),
+        ("names:aaa111", PLAN, "which is no release of speeches"),
+    ],
+)
+def test_bad_candidates(environment: dict[str, str], tmp_path: Path, tag: str, plan: object, message: str) -> None:
+    point(tmp_path, {"live": "speeches:bbb222", "previous": None, "candidate": tag, "plan": plan})
+    with pytest.raises(MetrolineError, match=message):
+        candidate("speeches", environment)

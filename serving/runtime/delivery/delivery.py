@@ -100,10 +100,6 @@ class Delivery:
             "why": verdict.why if verdict else None,
         }  # fmt: skip
 
-    def end(self) -> None:
-        """Compare nothing more."""
-        self._replays.end()
-
     def _chosen(self, sticky: str) -> bool:
         drawn = int.from_bytes(blake2b(f"{self.plan.id} {sticky}".encode(), digest_size=8).digest(), "big")
         return drawn < self.plan.share * 2**64

@@ -24,9 +24,8 @@ class Replays:
     ) -> None:
         """`compare`: has the other release answer, perhaps timed; `done`: is told what came of it. In the thread."""
         self._compare, self._done = compare, done
-        self._waiting: queue.SimpleQueue[Exchange | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Exchange] = queue.SimpleQueue()
         self._next_timing = 0.0
-        self._ended = False
         self._thread = threading.Thread(target=self._work, name="metroline-delivery", daemon=True)
 
     def start(self) -> None:
@@ -35,7 +34,7 @@ class Replays:
 
     def offer(self, exchange: Exchange) -> bool:
         """Take a request to be compared. False: too many wait already."""
-        if self._ended or self._waiting.qsize() >= WAITING:
+        if self._waiting.qsize() >= WAITING:
             return False
         self._waiting.put(exchange)
         return True
@@ -54,11 +53,6 @@ class Replays:
             self._next_timing = now + (now - started) / TIMING
         self._done(exchange, found)
 
-    def end(self) -> None:
-        """Compare nothing more."""
-        self._ended = True
-        self._waiting.put(None)
-
     def _work(self) -> None:
-        while (exchange := self._waiting.get()) is not None and not self._ended:
-            self.run(exchange)
+        while True:
+            self.run(self._waiting.get())
