@@ -37,7 +37,7 @@ def live_adapters(store: Store, base: str) -> dict[str, Path]:
     """Name → bundle of the live adapters of a base."""
     found = {}
     for path in sorted((store.home / "metroline").glob("*.json")):
-        live = store.pointers(path.stem).live
+        live = None if path.stem.startswith(".") else store.pointers(path.stem).live
         if live and base_of(store.folder(live)) == base:
             found[path.stem] = store.folder(live)
     return found

@@ -26,6 +26,7 @@ from packaging.utils import canonicalize_name
 from base.errors import MetrolineError, exit_with
 from base.files import read_object
 from base.imports import OURS, closure, imports
+from pipelines.release.adapters import base_of
 from pipelines.release.store import Store
 
 FORBIDDEN = frozenset({"torch", "triton", "prefect", "dvc"})
@@ -74,6 +75,8 @@ def build_bento(name: str, root: Path = Path(".")) -> Built:
     if live is None:
         raise MetrolineError(f"nothing of {name} is released", hint=f"metroline run {name}")
     release = store.check(live)
+    if base := base_of(store.folder(live)):
+        raise MetrolineError(f"{name} is an adapter, which is no endpoint of its own", hint=f"build that of {base}")
     folder = store.home.resolve() / "bentos" / name / release["version"]
     containerfile = root.resolve() / "dist" / f"{name}.containerfile"
     there = (folder / "bento.yaml").is_file()

@@ -98,7 +98,7 @@ def build(runtime: Runtime) -> FastAPI:
 
     @app.get("/v1/models/{model}")
     async def model(model: str) -> dict[str, Any]:
-        """A served model, by its name or its name:version."""
+        """A served model, by its name or its name:version; an adapter as base:adapter."""
         await runtime.until_ready()
         return runtime.pick(model).describe()
 

@@ -78,7 +78,9 @@ class GenerationRequest(BaseModel):
 
     model_config = STRICT
 
-    model: str | None = Field(default=None, description="default: the first model that is served")
+    model: str | None = Field(
+        default=None, description="NAME, NAME:VERSION or BASE:ADAPTER; default: the first that is served"
+    )
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False, description="default 1")
     top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False, description="default 1")
     top_k: int | None = Field(default=None, ge=0, le=MOST, description="0 or absent: no limit")

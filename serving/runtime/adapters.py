@@ -52,7 +52,7 @@ def _attached(base: DecoderModel, bundle: AdapterBundle, row: int) -> AdapterMod
         raise MetrolineError(f"{bundle.name} does not fit the graph of {base.name}: {error}") from None
     shown = replace(
         base.bundle, name=f"{base.name}:{bundle.name}", version=bundle.version, created=bundle.created,
-        data_hash=bundle.data_hash, reference=None,
+        data_hash=bundle.data_hash, reference=None, path=bundle.path, files=bundle.files,
     )  # fmt: skip
     log.info("adapter loaded", extra={"fields": {"model": shown.name, "version": shown.version, "row": row}})
     key = f"{bundle.name}:{bundle.version}"

@@ -36,4 +36,8 @@ def load_all(paths: Sequence[Path], precision: str | None = None, trust: str = "
         if any(other.name == bundle.name for other in bundles[:i]):
             hint = "a request picks one by its name"
             raise MetrolineError(f"{bundle.path}: another bundle is named {bundle.name} too", hint=hint)
+    alone = [each for each in bundles if isinstance(each, AdapterBundle)]
+    if alone and len(alone) == len(bundles):
+        hint = f"metroline serve {alone[0].base}"
+        raise MetrolineError(f"{alone[0].name} is an adapter, which is served with its base", hint=hint)
     return bundles

@@ -146,7 +146,7 @@ def _add(note: Note, name: str, labels: dict[str, str], value: float) -> None:
         case "metroline_request_seconds_bucket":
             bound = float(labels["le"])
             note.buckets[bound] = note.buckets.get(bound, 0.0) + value
-        case "metroline_tokens_out_total":
+        case "metroline_tokens_out_total" | "metroline_adapter_tokens_out_total":
             note.tokens += value
         case "metroline_feedback_total":
             note.right += value * (labels["outcome"] == "right")

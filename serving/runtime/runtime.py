@@ -81,8 +81,6 @@ class Runtime:
 
         settings = self.settings
         bundles, adapters = divide(load_all(locate(), settings.precision, settings.trust))
-        if not bundles:
-            raise MetrolineError("an adapter is served with its base", hint=f"metroline serve {adapters[0].base}")
         share = settings.share(len(bundles))
         self.models = attach([load(bundle, share) for bundle in bundles], adapters)
         self.deliveries = begin(self.models, share)

@@ -45,6 +45,7 @@ def adapter(folder: Path, base: Path, name: str, matrices: dict[str, Matrices]) 
     said = {"base": NAME, "base_sha256": files["model.safetensors"],
             "layout": {file: files[file] for file in ("adapters.json", "adapters.safetensors")}}  # fmt: skip
     (folder / "adapter.json").write_text(json.dumps(said))
+    (folder / "README.md").write_text(f"# {name}\n")
     (folder / "serving.json").write_text(json.dumps({"name": name}))
     manifest.write(
         folder, {"name": name, "data_hash": "a" * 64, "model": {}, "metrics": {}, "parity": {}, "recipe": {}}

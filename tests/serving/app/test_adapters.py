@@ -38,6 +38,9 @@ def test_models_are_listed_with_their_parent(server, adapted) -> None:
         assert listed[name]["parent"] == "exported"
         assert listed[name]["version"] == read_json(folder / "manifest.json")["version"]
         assert get(server, f"/v1/models/{name}").json() == listed[name]
+        assert get(server, f"/card?model={name}").text == f"# {folder.name}\n"
+    assert get(server, "/status.json").status_code == 200
+    assert "BASE:ADAPTER" in get(server, "/openapi.json").text
 
 
 def test_each_answers_by_its_own_name(server) -> None:

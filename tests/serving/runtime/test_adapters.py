@@ -81,6 +81,8 @@ def test_files_that_are_not_as_exported_are_refused(adapted, tmp_path) -> None:
 
 
 def test_a_base_without_room_takes_none(adapted, bundle) -> None:
-    (adapter,) = divide(bundles.load_all([adapted[1]]))[1]
+    with pytest.raises(MetrolineError, match="served with its base"):
+        bundles.load_all([adapted[1]])
+    (adapter,) = divide(bundles.load_all(adapted[:2]))[1]
     (tiny,) = bundles.load_all([bundle])
     assert "not of tiny" in (adapter.problem(tiny) or "")
