@@ -106,12 +106,14 @@ class AdapterExport:
 
 
 def matrices(network: Decoder) -> dict[str, Matrices]:
-    """What the adapters of a network add, by layer. Raises MetrolineError for DoRA, which adds nothing to a product
-    but scales it."""
+    """What the adapters of a network add, by layer. Raises MetrolineError for DoRA, which scales products, and for
+    QLoRA, which was trained on other weights than the base is served with."""
     found = {}
     for name, layer in adapted(network).items():
         if layer.form.decomposed:
             raise MetrolineError("a DoRA adapter cannot be served beside others", hint="export: {merged: true}")
+        if layer.form.quantized:
+            raise MetrolineError("an adapter of a base in four bits is merged", hint="export: {merged: true}")
         found[name] = (layer.lora_a.detach().numpy().T, layer.scaling * layer.lora_b.detach().numpy().T)
     return found
 

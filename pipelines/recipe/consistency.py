@@ -50,6 +50,8 @@ def _adapter_alone(recipe: "Recipe") -> Iterator[str]:
         yield "export.merged: there is no train.adapter that could be released alone"
     elif adapter.kind == "dora":
         yield "export.merged: a DoRA adapter scales whole products, so it is always merged"
+    elif adapter.base == "nf4":
+        yield "export.merged: an adapter of a base in four bits was trained on other weights than are served"
     if not isinstance(recipe.pretrained.source, RecipeSource):
         yield "export.merged: an adapter is served over another recipe, so pretrained.source must be {kind: recipe}"
     if recipe.export.adapters:

@@ -174,6 +174,7 @@ def test_an_adapter_that_does_not_fit_is_not_exported(root: Path) -> None:
     [
         ({"train": TRAIN}, "no train.adapter"),
         ({"train": TRAIN | {"adapter": {"kind": "dora", "rank": 4, "alpha": 8}}}, "DoRA"),
+        ({"train": TRAIN | {"adapter": {"kind": "lora", "rank": 4, "alpha": 8, "base": "nf4"}}}, "in four bits"),
         ({"pretrained": small_chats.values()["pretrained"]}, "must be {kind: recipe}"),
         ({"export": EXPORT | {"merged": False, "adapters": 2}}, "no room for others"),
         ({"name": "0123456789ab"}, "version of the base"),
