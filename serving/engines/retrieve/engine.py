@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+AT_ONCE = 4
+"""Texts of one search that wait for the reranker or run: others get in between, and many searches have room."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A passage that was found."""
@@ -149,7 +153,7 @@ class RetrieveEngine:
         hits = await loop.run_in_executor(self._pool, search, vector, query, count, "hybrid")
         texts = [self.passages.passage(hit.number).embedded for hit in hits]
         pairs = Pairs(query, texts, self._reranking.cut, self._reranking.lengths)
-        answers = await engine.answer(pairs.items, request_id, window=min(len(pairs.items), engine.most))
+        answers = await engine.answer(pairs.items, request_id, window=min(AT_ONCE, len(pairs.items)))
         return ordered(hits, pairs.best([float(arrays[0][1]) for arrays in answers]))[:k]
 
     async def _embedded(

@@ -1,5 +1,7 @@
 """POST /v1/search and chats on an index with a reranker: its order, its threshold, an index without one."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,16 @@ def test_what_hybrid_search_finds_comes_in_the_rerankers_order(client, shelf):
     expected = pairs.best([float(reranker.score(question, [part])[0]) for question, part in pairs.items])
     np.testing.assert_array_equal([hit["score"] for hit in found["data"]], expected)
     assert expected == sorted(expected, reverse=True)
+
+
+def test_many_at_once_get_what_one_alone_gets(client):
+    """None is refused, though together they have more texts than wait at once."""
+    queries = [f"{QUERY} {number}" for number in range(48)]
+    alone = [search(client, model="shelf", query=each).json()["data"] for each in queries[::8]]
+    with ThreadPoolExecutor(48) as pool:
+        together = list(pool.map(lambda query: search(client, model="shelf", query=query), queries))
+    assert {each.status_code for each in together} == {200}
+    assert [each.json()["data"] for each in together[::8]] == alone
 
 
 def test_an_index_without_one_says_so(client):
