@@ -55,7 +55,8 @@ class Tokenizer:
         self.vocab_size: int = max(inner.get_vocab().values(), default=-1) + 1
         self.eos: int = eos
         unknown = getattr(inner.model, "unk_token", None)
-        self.unknown: int | None = inner.token_to_id(unknown or UNKNOWN)
+        own = isinstance(inner.model, models.WordPiece)  # a BPE may name any token here, such as that of the end
+        self.unknown: int | None = inner.token_to_id((own and unknown) or UNKNOWN)
         self.first, self.last = _frame(inner)
         """What its post-processor puts before a text, such as Llama's `<|begin_of_text|>`, and behind it, such as
         BERT's `[SEP]`; `encode` leaves both out."""

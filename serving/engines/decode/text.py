@@ -9,6 +9,7 @@ from pathlib import Path
 
 from base.errors import MetrolineError
 from data.text.spelling import Spelling
+from data.text.tokenizer import UNKNOWN as NAME
 from data.text.tokenizer import Tokenizer
 
 # Control characters other than white space: no text has them, and terminals and logs act on them.
@@ -30,7 +31,7 @@ class Vocabulary:
         tokenizer = Tokenizer.load(path)
         if tokenizer.vocab_size > size:
             raise MetrolineError(f"{path}: {tokenizer.vocab_size} tokens do not fit the model's vocabulary of {size}")
-        self._tokenizer, self.unknown = tokenizer, tokenizer.unknown
+        self._tokenizer, self.unknown = tokenizer, tokenizer.inner.token_to_id(NAME)
         self.first = tokenizer.first
         """Tokens before every text, where the tokenizer has some of its own."""
         inner = tokenizer.inner
