@@ -3,25 +3,28 @@ output, and a line for a terminal that says the same."""
 
 import base64
 import json
-import shutil
 import subprocess
 
-import httpx
-import numpy as np
 import pytest
 
 from serving.http.keys import KeyRing
 from tests.serving import forward_bundles
 from tests.serving.web import more_bundles
-from tests.serving.web.browser import CHROMIUM, Browser
+from tests.serving.web.predict_page import (
+    KINDS,
+    ask,
+    bars,
+    from_terminal,
+    needs_chromium,
+    needs_curl,
+    said,
+    shown,
+    worded,
+    write,
+)
 from tests.serving.web.reverse_proxy import below
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium"),
-]
-KINDS = ("flower", "price", "shapes", "mood", "vector", "birds", "grid", "sum", "ahead", "halves", "things", "blank",
-         "tiny")  # fmt: skip
+pytestmark = [pytest.mark.browser, needs_chromium]
 GIVEN = {
     "mood": "of the people",
     "blank": "of the [MASK]",
@@ -30,83 +33,6 @@ GIVEN = {
     "grid": "1,2\n" * 24,
     "ahead": "1,2\n" * 24,
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def kinds(tmp_path_factory, bundle, serve):
-    """One server with a model of every kind of input and output."""
-    root, made = tmp_path_factory.mktemp("kinds"), forward_bundles
-    return serve(
-        made.table(root / "flower"), made.table(root / "price", "price", made.PRICE), made.image(root / "shapes"),
-        made.texts(root / "mood"), made.texts(root / "vector", "vector", made.VECTOR),
-        more_bundles.sounds(root / "birds"), more_bundles.series(root / "grid"), more_bundles.vectors(root / "sum"),
-        more_bundles.forecasts(root / "ahead"), more_bundles.masks(root / "halves"),
-        more_bundles.things(root / "things"), made.texts(root / "blank", "blank", made.BLANK),
-        bundle,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def page(browser, kinds):
-    """Afterwards nothing complained, and nobody else was asked for anything."""
-    browser.requests.clear()
-    browser.complaints.clear()
-    yield browser
-    assert browser.complaints == []
-    assert all(url.startswith((f"{kinds.url}/", "data:", "blob:")) for url in browser.requests)
-
-
-def shown(page: Browser, server, model: str) -> None:
-    page.open(f"{server.url}/?model={model}")
-    page.until(lambda: page.state() == "idle")
-    assert page.run("document.getElementById('models').value") == model
-
-
-def write(page: Browser, selector: str, value: object, event: str = "input") -> None:
-    page.run(f"(e => {{ e.value = {json.dumps(value)}; e.dispatchEvent(new Event('{event}', {{bubbles: true}})) }})"
-             f"(document.querySelector({json.dumps(selector)}))")  # fmt: skip
-
-
-def ask(page: Browser, end: str = "done") -> None:
-    page.run("document.body.dataset.state = 'idle'")
-    page.click("#ask")
-    page.until(lambda: page.state() == end)
-
-
-def said(server, model: str, raw: bytes | dict, kind: str = "application/json"):
-    """What the endpoint answers to the same."""
-    content = raw if isinstance(raw, bytes) else json.dumps(raw)
-    answer = httpx.post(f"{server.url}/v1/models/{model}/predict", content=content, headers={"Content-Type": kind},
-                        timeout=20, trust_env=False)  # fmt: skip
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def bars(page: Browser) -> list[tuple[str, str]]:
-    found = page.run("[...document.querySelectorAll('.bars li')].map(e => [e.children[0].textContent, "
-                     "e.children[2].textContent])")  # fmt: skip
-    return [tuple(each) for each in found]
-
-
-def worded(labels) -> list[tuple[str, str]]:
-    return [(each["label"], f"{100 * each['score']:.1f} %") for each in labels]
-
-
-def from_terminal(page: Browser, folder) -> object:
-    """What the line for a terminal answers, run as it stands."""
-    command = page.run("document.getElementById('predict-curl').textContent")
-    done = subprocess.run(["sh", "-c", command.replace("curl ", "curl -s --noproxy '*' ")], cwd=folder,
-                          capture_output=True, text=True, timeout=30)  # fmt: skip
-    return json.loads(done.stdout)
-
-
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl: apt-get install curl")
 
 
 @needs_curl
@@ -267,133 +193,6 @@ def test_the_microphone(page, kinds):
     page.until(lambda: page.text(".hint").startswith(("2.9", "3.00 s.")))
 
 
-@needs_curl
-def test_a_series(page, kinds, tmp_path):
-    """CSV with a head in another order and a column of times; its curves; the answer with its units."""
-    shown(page, kinds, "grid")
-    rows = more_bundles.history(1, 30)
-    csv = "\n".join(["time,wind,load", *(f"{hour}:00,{wind},{load}" for hour, (load, wind) in enumerate(rows))])
-    write(page, "#inputs textarea", csv)
-    assert page.run("document.querySelectorAll('.chart path').length") == 2
-    assert page.run("document.querySelector('.chart .window') !== null")
-    ask(page)
-    wanted = said(kinds, "grid", {"inputs": rows})
-    numbers = page.run("[...document.querySelectorAll('.numbers div')].map(e => e.textContent)")
-    assert numbers == [f"{name}{wanted[name]:.6g} MW" for name in more_bundles.HOURS]
-    assert page.run("document.querySelectorAll('#answer path').length") == 1
-    assert from_terminal(page, tmp_path) == wanted
-
-
-def test_a_forecast(page, kinds):
-    """The end of the history, the mean behind it in a band; another channel by choice; all numbers as a table."""
-    shown(page, kinds, "ahead")
-    rows = more_bundles.history(1, 24)
-    write(page, "#inputs textarea", "\n".join(f"{load},{wind}" for load, wind in rows))
-    ask(page)
-    wanted = said(kinds, "ahead", {"inputs": rows})
-    assert wanted["load"]["mean"] == pytest.approx([load for load, _ in rows[-3:]], rel=1e-6)
-    drawn = "[...document.querySelectorAll('#answer path')].map(e => [e.getAttribute('class'), e.getAttribute('d')])"
-    (band, outline), (first, past), (second, mean) = page.run(drawn)
-    assert (band, first, second) == ("band curve-1", "curve curve-0", "curve curve-1")
-    assert (outline.count("L") + 1, past.count("L") + 1, mean.count("L") + 1) == (8, 24, 4)
-    assert past.split("L")[-1] == mean.removeprefix("M").split("L")[0]  # one begins where the other ends
-    assert page.text("#answer .hint").startswith("wind: the next 3 steps, 1h apart. The band holds what lies between")
-    write(page, "#answer select", "load", "change")
-    assert page.text("#answer .hint").startswith("load: ")
-    table = page.run("document.querySelector('#answer details pre').textContent").splitlines()
-    assert table[0] == "step,load mean,load 0.1,load 0.9,wind mean,wind 0.1,wind 0.9"
-    given = [float(cell) for cell in table[3].split(",")]
-    numbers = [wanted[channel][level][2] for channel in ("load", "wind") for level in ("mean", "0.1", "0.9")]
-    assert given == pytest.approx([3, *numbers], rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("csv", "problem"),
-    [
-        ("1,2\n3,4", "2 steps, and the model looks back 24."),
-        ("load,wind\n" + "1,2\n" * 23 + "1,abc", 'Step 24, wind: "abc" is no number.'),
-        ("1,2,3,4\n" * 24, "Step 1 has 4 columns; the channels are load, wind."),
-    ],
-)
-def test_a_series_that_is_none(page, kinds, csv, problem):
-    shown(page, kinds, "grid")
-    write(page, "#inputs textarea", csv)
-    assert page.text("#predict-error") == problem
-    assert page.run("document.getElementById('ask').disabled")
-    write(page, "#inputs textarea", "1,2\n" * 24)
-    assert page.run("document.getElementById('predict-error').hidden")
-
-
-@pytest.mark.parametrize(
-    ("csv", "channels", "rows"),
-    [
-        ("1\n2\n\n3", ["a"], [[1], [2], [3]]),
-        ("1, 2, 3", ["a"], [[1], [2], [3]]),
-        ("1;2,5\n3;NaN", ["a", "b"], [[1, 2.5], [3, None]]),
-        ("2024-01-01,1,2\n2024-01-02,,4", ["a", "b"], [[1, 2], [None, 4]]),
-        ('"b"\t"x"\t"a"\n1\t2\t3', ["a", "b"], [[3, 1]]),
-        ("when,a\nnoon,1e3", ["a"], [[1000]]),
-    ],
-)
-def test_steps_of_a_csv(page, kinds, csv, channels, rows):
-    shown(page, kinds, "grid")
-    assert page.run(f"import('./web/series.js').then(m => m.steps({json.dumps(csv)}, {json.dumps(channels)}))") == rows
-
-
-def test_a_mask_over_its_image(page, kinds, tmp_path):
-    """The second label is laid over the image in its colour; another one by a click; areas beside."""
-    shown(page, kinds, "halves")
-    pixels = np.zeros((20, 40, 3), np.uint8)
-    pixels[:, :10] = 255
-    (tmp_path / "half.png").write_bytes(forward_bundles.png(pixels))
-    page.choose(".drop input", tmp_path / "half.png")
-    page.until(lambda: page.run("document.querySelector('.drop img').naturalWidth") == 40)
-    ask(page)
-    page.until(lambda: page.run("document.querySelector('canvas.mask').dataset.painted") == "1")
-    wanted = said(kinds, "halves", (tmp_path / "half.png").read_bytes(), "image/png")
-    assert [each["area"] for each in wanted] == [0.75, 0.25]
-    rows = page.run("[...document.querySelectorAll('.areas li')].map(e => e.textContent)")
-    assert rows == ["dark75.0 %", "bright25.0 %"]
-    pixel = "[...document.querySelector('canvas.mask').getContext('2d').getImageData({}, 10, 1, 1).data]"
-    assert page.run("[document.querySelector('canvas.mask').width, document.querySelector('canvas.mask').height]") == [
-        40,
-        20,
-    ]
-    over, beside = page.run(pixel.format(4)), page.run(pixel.format(30))
-    assert over[2] < 150 < over[0]  # white under amber
-    assert beside == [0, 0, 0, 255]
-    page.click(".areas input")
-    page.until(lambda: page.run("document.querySelector('canvas.mask').dataset.painted") == "2")
-    assert page.run(pixel.format(30)) != [0, 0, 0, 255]
-    page.complaints.clear()  # this test reads the canvas more often than the page does
-
-
-def test_boxes_over_their_image(page, kinds, tmp_path):
-    """In pixels of the image, in the colour of its label, which a click takes away; with how many there are."""
-    shown(page, kinds, "things")
-    (tmp_path / "white.png").write_bytes(forward_bundles.png(np.full((20, 40, 3), 255, np.uint8)))
-    page.choose(".drop input", tmp_path / "white.png")
-    page.until(lambda: page.run("document.querySelector('.drop img').naturalWidth") == 40)
-    ask(page)
-    page.until(lambda: page.run("document.querySelector('canvas.mask').dataset.painted") == "2")
-    wanted = said(kinds, "things", (tmp_path / "white.png").read_bytes(), "image/png")
-    assert [(each["label"], each["box"]["xmin"], each["box"]["ymax"]) for each in wanted] == [
-        ("dog", 10, 10),
-        ("cat", 0, 20),
-    ]
-    rows = page.run("[...document.querySelectorAll('.areas li')].map(e => e.textContent)")
-    assert rows == ["cat1", "dog1"]
-    pixel = "[...document.querySelector('canvas.mask').getContext('2d').getImageData({}, {}, 1, 1).data]"
-    white = [255, 255, 255, 255]
-    dog = page.run(pixel.format(29, 6))  # its right side is at 30, with a line of one pixel
-    assert dog != white
-    assert page.run(pixel.format(20, 15)) == white
-    page.click(".areas li:last-child input")
-    page.until(lambda: page.run("document.querySelector('canvas.mask').dataset.painted") == "1")
-    assert page.run(pixel.format(29, 6)) == white
-    page.complaints.clear()  # this test reads the canvas more often than the page does
-
-
 def test_several_outputs(page, kinds):
     shown(page, kinds, "sum")
     write(page, "#inputs textarea", "[1, 2.5]")
@@ -431,7 +230,7 @@ def test_a_kind_that_the_page_does_not_know(page, kinds):
     assert page.run("window.tried.value()") == {"a": [1]}
     page.run("window.tried.element.querySelector('textarea').value = '{'")
     assert "board is no JSON" in page.run("(() => { try { window.tried.value() } catch (e) { return e.message } })()")
-    drawn = "import('./web/answers.js').then(m => m.draw([{kind: 'boxes'}], [1])[0].textContent)"
+    drawn = "import('./web/answers.js').then(m => m.draw([{kind: 'mesh'}], [1])[0].textContent)"
     assert page.run(drawn) == "[\n  1\n]"
 
 
