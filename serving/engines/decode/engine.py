@@ -104,7 +104,8 @@ class Engine(Steps):
             if refusal := self.refusal():
                 raise refusal
             stream = Stream(request, min(self._deadline, request.deadline or self._deadline))
-            if self.exchanged and not request.id.endswith(AGAIN):
+            own = request.id.endswith(AGAIN) or request.adapter.row  # another release has not the base's adapters
+            if self.exchanged and not own:
                 stream.heard = Heard(request, self.exchanged)
             if request.grammar:
                 scheduler.compiling.add(stream)

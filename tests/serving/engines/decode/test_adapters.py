@@ -59,6 +59,14 @@ def test_the_cache_of_one_adapter_is_of_no_use_to_another(adapted) -> None:
         assert made._metrics.named("prefix")[-1] == [found], adapter
 
 
+def test_only_the_base_s_own_requests_are_compared_with_another_release(adapted) -> None:
+    made, told = build(adapted, "int8", 2), []
+    made.exchanged = told.append
+    for adapter in (LOUD, NONE):
+        asyncio.run(generate(made, PROMPTS[0], adapter))
+    assert [each.request.adapter for each in told] == [NONE]
+
+
 def test_slots_know_whose_beginning_they_hold() -> None:
     slots = Slots(3, 64, 4, 192)
     prompt = tuple(range(10))
