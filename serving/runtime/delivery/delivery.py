@@ -54,11 +54,11 @@ class Delivery:
 
     def start(self) -> None:
         """Compare the live bundle's golden items, then what comes. Not on the event loop: it runs both models."""
+        self._metrics.share(self.plan.mode, self.plan.share)  # before what may take it back
         for exchange in self.live.golden():
             self._replays.run(exchange)
         live, candidate = self.live.engine, self.candidate.engine
         live.exchanged, candidate.exchanged = self._from_live, self._from_candidate
-        self._metrics.share(self.plan.mode, self.plan.share)
         self._replays.start()
         fields = {"model": self.live.name, "live": self.live.bundle.version, "candidate": self.candidate.bundle.version,
                   "mode": self.plan.mode, "share": self.plan.share, "golden": self._evidence.compared}  # fmt: skip
@@ -76,7 +76,7 @@ class Delivery:
 
     def answered(self, served: "LoadedModel", status: int) -> None:
         """A request was answered."""
-        if self.plan.mode == "canary" and self.verdict is None:
+        if self.plan.mode == "canary" and not self._rolled_back:
             self._evidence.answer(self._arm(served), status)
             if status >= 500:
                 self._decide()
@@ -107,11 +107,16 @@ class Delivery:
     def _over(self) -> bool:
         """It was rolled back, here or by another worker."""
         now = time.monotonic()
-        if self.verdict is None and self._board.shared and now - self._looked > LOOK:
+        if not self._rolled_back and self._board.shared and now - self._looked > LOOK:  # promoted here is not by all
             self._looked = now
             if self._board.decision() == "rollback":
                 with self._deciding:
                     self._settle(self._board.verdict() or Verdict("rollback", "another worker says so"))
+        return self._rolled_back
+
+    @property
+    def _rolled_back(self) -> bool:
+        """This worker knows that it is."""
         return self.verdict is not None and self.verdict.decision == "rollback"
 
     def _arm(self, served: "LoadedModel") -> str:
@@ -146,7 +151,7 @@ class Delivery:
     def _decide(self) -> None:
         """From any thread."""
         with self._deciding:
-            if self.verdict is not None and self.verdict.decision == "rollback":
+            if self._rolled_back:
                 return
             self._metrics.evidence(self._evidence.tests())
             verdict = self._evidence.verdict()
@@ -191,9 +196,12 @@ class Board:
         self._folder, self._plan, self._workers = folder or Path("."), plan, workers
 
     def write(self, verdict: Verdict) -> None:
-        """This worker's."""
-        if self.shared:
-            write_json(self._folder / f"delivery-{self._plan}-{os.getpid()}.json", asdict(verdict))
+        """This worker's. Where it cannot be written requests are answered all the same, and it holds in this one."""
+        try:
+            if self.shared:
+                write_json(self._folder / f"delivery-{self._plan}-{os.getpid()}.json", asdict(verdict))
+        except (MetrolineError, OSError) as error:
+            log.error("decision not written", extra={"fields": {"plan": self._plan, "problem": str(error)}})
 
     def verdicts(self) -> list[Verdict]:
         """All workers'."""
