@@ -8,7 +8,6 @@ who signs here is a process that nobody watches. Only signatures of the file's h
 """
 
 import base64
-import binascii
 import hashlib
 import os
 from collections.abc import Sequence
@@ -52,6 +51,8 @@ def new(path: Path) -> Path:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     beside = path.with_suffix(".pub")
+    if beside == path:
+        raise MetrolineError(f"{path} is what the public key is to be called", hint=f"as in {path.with_suffix('.key')}")
     if there := next((each for each in (path, beside) if each.exists()), None):
         raise MetrolineError(f"{there} is there already", hint="a key that is overwritten is lost")
     made, number = Ed25519PrivateKey.generate(), os.urandom(8)
@@ -84,10 +85,10 @@ def secret(path: Path) -> Secret:
 
 def public(said: str) -> Public:
     """A public key: its file, or the line in it that begins with RW. Raises MetrolineError: it is none."""
-    path = Path(said).expanduser()
     try:
+        path = Path(said).expanduser()
         text = path.read_text(encoding="utf-8") if path.is_file() else said
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: the home of a user that there is not
         text = ""
     blob = _decoded(text, 42, f"{said!r} is no public key of minisign, nor a file with one")
     return Public(blob[2:10], blob[10:])
@@ -153,7 +154,7 @@ def _decoded(text: str, size: int, wrong: str) -> bytes:
     lines = text.strip().splitlines()
     try:
         blob = base64.b64decode(lines[-1] if lines else "", validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; so is what it says of letters beyond ASCII
         blob = b""
     if len(blob) != size or blob[:2] != b"Ed":
         raise MetrolineError(wrong, hint=HINT)

@@ -10,8 +10,11 @@ from base.manifest import NAME
 
 
 def keys(said: str) -> list[minisign.Public]:
-    """Files or lines of public keys, separated by commas. Raises MetrolineError: one that is none."""
-    return [minisign.public(each) for part in said.split(",") if (each := part.strip())]
+    """Files or lines of public keys, separated by commas. Raises MetrolineError: one that is none, or only commas."""
+    found = [minisign.public(each) for part in said.split(",") if (each := part.strip())]
+    if said and not found:
+        raise MetrolineError(f"METROLINE_TRUST={said!r} names no key", hint="unset it, and any whole bundle is served")
+    return found
 
 
 def require(paths: Sequence[Path], said: str) -> None:

@@ -53,6 +53,12 @@ def test_the_program_reads_ours_and_we_read_its(signed, tmp_path):
     assert run("-V", "-p", "other.pub", "-m", "manifest.json").endswith("Trusted comment: ours\n")
 
 
+def test_a_secret_key_is_not_overwritten_by_its_public_one(tmp_path):
+    with pytest.raises(MetrolineError, match=r"team\.pub is what the public key is to be called"):
+        minisign.new(tmp_path / "team.pub")
+    assert not (tmp_path / "team.pub").exists()
+
+
 def test_another_file_key_or_comment_is_refused(signed):
     keys, beside = trusted(signed, "team.pub"), signed.with_name("manifest.json.minisig")
     text = beside.read_text()

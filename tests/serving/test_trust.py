@@ -38,5 +38,9 @@ def test_only_what_a_trusted_key_signed_is_served(copy, keys):
 
 
 def test_a_key_that_is_none_serves_nothing(copy):
-    with pytest.raises(MetrolineError, match=r"'nowhere\.pub' is no public key of minisign"):
-        load_all([copy], trust="nowhere.pub")
+    for trust in ("nowhere.pub", "~nobody-of-this-name/team.pub", "schlüssel.pub", "x" * 5000):
+        with pytest.raises(MetrolineError, match=r"is no public key of minisign"):
+            load_all([copy], trust=trust)
+    for trust in (",", " "):  # as a variable that was not filled in leaves it: not the same as no demand at all
+        with pytest.raises(MetrolineError, match=r"METROLINE_TRUST=.* names no key"):
+            load_all([copy], trust=trust)
