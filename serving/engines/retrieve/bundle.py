@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from base.errors import MetrolineError
+from base.manifest import REBUILD
 from data.signature import FILE
 from serving.bundle import Bundle, demand
 from serving.engines.forward.bundle import GOLDEN, ForwardBundle, ranks
@@ -51,6 +53,7 @@ class RetrieveBundle(Bundle):
     ) -> dict[str, Any]:
         """See Bundle."""
         demand(path, listed, FILE, GOLDEN, f"{EMBEDDER}/manifest.json", *DOCUMENTS)
+        _closed(path, listed)
         embedder = ForwardBundle.load(path / EMBEDDER)
         reranker = ForwardBundle.load(path / RERANKER) if f"{RERANKER}/manifest.json" in listed else None
         if reranker and not ranks(reranker.signature):
@@ -58,3 +61,12 @@ class RetrieveBundle(Bundle):
         return {"embedder": embedder, "precision": embedder.precision, "reranker": reranker,
                 "candidates": int(serving.get("candidates", 0)), "store": dict(serving["store"]),
                 "threshold": float(serving["threshold"])}  # fmt: skip
+
+
+def _closed(path: Path, listed: frozenset[str]) -> None:
+    """Raise MetrolineError for a file in the table's folder that the manifest does not list: of a table the store opens
+    the newest version that lies there, whoever wrote it."""
+    for each in sorted((path / TABLE).rglob("*")):
+        name = each.relative_to(path).as_posix()
+        if name not in listed and (each.is_symlink() or not each.is_dir()):
+            raise MetrolineError(f"{path}: the manifest does not list {name}", hint=REBUILD)

@@ -4,12 +4,16 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import lancedb
 import pytest
 
 from base import manifest
 from base.errors import MetrolineError
 from data.index import golden
 from data.index.documents import of_bytes
+from data.index.passages import Passages
+from data.index.store import StoreConfig
+from data.index.stores import opened
 from serving.http.settings import Settings
 from serving.routes.search_schema import LONGEST
 from serving.runtime import retrieve_model
@@ -133,6 +137,20 @@ def test_an_index_that_finds_something_else_is_not_served(library, tmp_path):
     manifest.write(folder, {key: values[key] for key in ("name", "data_hash")})
     with pytest.raises(MetrolineError, match=r"golden vector search for .* expected rules.html \[0, 3\)"):
         retrieve_model.load(load(folder), Settings())
+
+
+def test_an_index_whose_table_was_written_to_since_is_refused(library, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(library.bundle, folder)
+    retrieve_model.load(load(folder), Settings()).engine.abort()  # reading it writes nothing
+    load(folder)
+    lancedb.connect(str(folder / "table")).open_table("chunks").delete("number = 0")  # a version in files of its own
+    for name in json.loads((folder / "manifest.json").read_text())["files"]:
+        shutil.copy2(library.bundle / name, folder / name)  # whoever wrote to it puts back what is listed
+    whole = Passages(folder)
+    assert len(opened(folder / "table", StoreConfig())) < len(whole)  # the store opens the newest version
+    with pytest.raises(MetrolineError, match=r"the manifest does not list table/chunks\.lance/"):
+        load(folder)
 
 
 @pytest.mark.parametrize("name", ["documents.bin", "embedder/model.onnx", "embedder/manifest.json", "chunks.arrow"])
