@@ -203,24 +203,26 @@ class Board:
         except (MetrolineError, OSError) as error:
             log.error("decision not written", extra={"fields": {"plan": self._plan, "problem": str(error)}})
 
-    def verdicts(self) -> list[Verdict]:
-        """All workers'."""
-        found = []
+    def _found(self) -> dict[int, Verdict]:
+        """All workers', by process number."""
+        found = {}
         for path in sorted(self._folder.glob(f"delivery-{self._plan}-*.json")) if self.shared else ():
             try:
-                found.append(Verdict(**read_object(path)))
-            except (MetrolineError, TypeError):
+                found[int(path.stem.rpartition("-")[2])] = Verdict(**read_object(path))
+            except (MetrolineError, TypeError, ValueError):
                 continue
         return found
 
     def decision(self) -> str | None:
-        """rollback: one says so; promote: all do."""
-        decisions = [each.decision for each in self.verdicts()]
-        if "rollback" in decisions:
+        """rollback: one says so, and be it one that is gone; promote: all that there are do."""
+        found = self._found()
+        if any(each.decision == "rollback" for each in found.values()):
             return "rollback"
-        return "promote" if len(decisions) >= self._workers else None
+        import psutil
+
+        return "promote" if sum(map(psutil.pid_exists, found)) >= self._workers else None
 
     def verdict(self) -> Verdict | None:
         """The one that decides."""
         decision = self.decision()
-        return next((each for each in self.verdicts() if each.decision == decision), None)
+        return next((each for each in self._found().values() if each.decision == decision), None)

@@ -1,5 +1,7 @@
 """One worker's candidate beside what other workers have decided, in the folder that they share."""
 
+import os
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,6 +60,16 @@ def test_golden_items_that_roll_back_leave_no_share(tried: Delivery, monkeypatch
     monkeypatch.setattr(delivery, "NOTE", 1)
     tried.start()
     assert shares[-1] == 0.0
+
+
+def test_workers_that_are_gone_promote_nothing(tried: Delivery, tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    write_json(tmp_path / "shared" / f"delivery-{tried.plan.id}-{gone.pid}.json", asdict(GOOD))
+    tried._board.write(GOOD)
+    assert tried.state()["decision"] is None
+    write_json(tmp_path / "shared" / f"delivery-{tried.plan.id}-{os.getppid()}.json", asdict(GOOD))
+    assert tried.state()["decision"] == "promote"
 
 
 def test_a_decision_that_cannot_be_written_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
