@@ -105,7 +105,9 @@ class Store:
         write_text(target.parent / "latest", version)  # BentoML's own pointer, for `bentoml models get speeches`
 
     def _share(self, made: Path, tag: str) -> None:
-        """Put links in place of large files that another release of the recipe has too, and has whole."""
+        """Put links in place of large files that another release of the recipe has too, and has whole.
+
+        Where the file system has no links, or no more to this file, the copy stays."""
         known: dict[str, Path] = {}
         for other in self.releases(tag.partition(":")[0]):
             with suppress(MetrolineError):  # one that is damaged has nothing to share
@@ -115,8 +117,10 @@ class Store:
             digest = sha256(path)
             same = known.get(digest)
             if same and same.is_file() and sha256(same) == digest:
-                path.unlink()
-                os.link(same, path)
+                linked = path.with_name(f"{path.name}.link")
+                with suppress(OSError):
+                    os.link(same, linked)
+                    linked.replace(path)
 
     def releases(self, name: str) -> list[str]:
         """Tags of a recipe in the store, oldest first."""

@@ -1,5 +1,6 @@
 """Stage release, rollback and the model store: whole at any moment, also when killed or raced."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -346,3 +347,21 @@ def test_large_files_that_releases_share_are_stored_once(bundle: Bundle, store_h
     for each in (first, tag(paths)):
         with pytest.raises(MetrolineError, match=r"model\.onnx is not the file that was exported"):
             Store(store_home).check(each)
+
+
+def test_where_files_cannot_be_linked_they_are_copied(
+    bundle: Bundle, store_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: object, target: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # as FAT does, and some network file systems
+
+    monkeypatch.setattr(os, "link", refuse)
+    text = "weights" * (store.LARGE // 7 + 1)
+    release(small_line.recipe(), bundle(text))
+    paths = bundle(text)
+    (paths.bundle / "serving.json").write_text('{"max_tokens": 2}')
+    manifest.write(paths.bundle, {key: value for key, value in read_json(paths.bundle / "manifest.json").items()
+                                  if key not in ("files", "version", "format")})  # fmt: skip
+    release(small_line.recipe(), paths)
+    assert not (Store(store_home).folder(tag(paths)) / "model.onnx.link").exists()
+    Store(store_home).check(tag(paths))
