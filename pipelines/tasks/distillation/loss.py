@@ -29,7 +29,8 @@ def divergence(
 
     Args:
         features: [..., W]; head: [V, W]. targets: int64 [...], any tokens, as the text has them.
-        ids, log_q: [..., k], the teacher's likeliest tokens and their log-probabilities at the temperature.
+        ids, log_q: [..., k], the teacher's likeliest tokens and their log-probabilities at the temperature; where all
+            are minus infinity it was not asked (what opens every text nobody predicts), and nothing is learnt from it.
     """
     scaled = features / temperature
     every = torch.cat([ids.long(), targets[..., None]], -1)
@@ -43,6 +44,9 @@ def divergence(
         ratio = rest_q / rest_p
         by_log_z = q.sum(-1) - ratio * p.sum(-1)
         by_z = torch.cat([ratio[..., None] * p - q, by_log_z[..., None]], -1)
+        asked = log_q[..., 0].isfinite()
+        losses, by_log_z = torch.where(asked, losses, 0.0), torch.where(asked, by_log_z, 0.0)
+        by_z = torch.where(asked[..., None], by_z, 0.0)
     if not torch.is_grad_enabled():
         return losses.sum()
     weighted = linear_cross_entropy(scaled, head, targets, token_weights=by_log_z, reduction="sum")

@@ -66,3 +66,15 @@ def test_a_teacher_that_is_sure_costs_no_infinity():
         (gradient,) = torch.autograd.grad(found, features)
         assert float(found) == pytest.approx(wanted, abs=1e-3)
         assert torch.isfinite(gradient).all()
+
+
+def test_where_the_teacher_was_not_asked_nothing_is_learnt():
+    """Of what opens every text the teacher's file has minus infinity (a tokenizer with a beginning of text)."""
+    features, head, targets, ids, log_q, _ = drawn(4, 1.5)
+    wanted = divergence(features[:, 1:], head, targets[:, 1:], ids[:, 1:], log_q[:, 1:], 1.5)
+    log_q[:, 0], ids[:, 0] = -torch.inf, 0
+    found = divergence(features, head, targets, ids, log_q, 1.5)
+    torch.testing.assert_close(found, wanted)
+    gradients = torch.autograd.grad(found, (features, head))
+    for ours, theirs in zip(gradients, torch.autograd.grad(wanted, (features, head)), strict=True):
+        torch.testing.assert_close(ours, theirs)
