@@ -11,6 +11,7 @@ speeches-keys --from-file=keys.json=PATH` with the file that METROLINE_KEYS name
 
 import argparse
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ NAME = re.compile(r"[a-z]([-a-z0-9]{0,56}[a-z0-9])?", re.ASCII)
 IMAGE = re.compile(r"[a-z0-9][\w.:/@-]*", re.ASCII)
 QUANTITY = re.compile(r"[1-9]\d*(m|Ki|Mi|Gi)?", re.ASCII)
 Manifest = dict[str, Any]
+NUMBER = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$", re.ASCII)
+"""What kubectl reads as one: wider than PyYAML's, which leaves a version such as 123456e78901 without quotes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,18 @@ class Sizes:
     cpu: str = "1"
     memory: str = "2Gi"
     queue: int = 2
+
+
+class _Quoting(yaml.SafeDumper):
+    """Puts quotes around texts that kubectl would take for numbers."""
+
+
+_Quoting.add_implicit_resolver("tag:yaml.org,2002:float", NUMBER, [*"-+.0123456789"])
+
+
+def written(made: Sequence[Manifest]) -> str:
+    """Manifests as YAML."""
+    return str(yaml.dump_all(made, Dumper=_Quoting, sort_keys=False))
 
 
 def manifests(name: str, image: str, sizes: Sizes, version: str) -> list[Manifest]:
@@ -137,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise MetrolineError(f"nothing of {given.recipe} is released", hint=f"metroline run {given.recipe}")
     sizes = Sizes(given.replicas, given.most, given.cpu, given.memory, given.queue)
     made = manifests(given.recipe, given.image, sizes, live.partition(":")[2])
-    print(yaml.safe_dump_all(made, sort_keys=False), end="")
+    print(written(made), end="")
     return 0
 
 

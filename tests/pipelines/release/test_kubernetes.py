@@ -11,7 +11,7 @@ import yaml
 
 from base.errors import MetrolineError
 from pipelines.paths import Paths
-from pipelines.release.kubernetes import DRAIN, LEAVING, PORT, Sizes, main, manifests
+from pipelines.release.kubernetes import DRAIN, LEAVING, PORT, Sizes, main, manifests, written
 from pipelines.release.stage import release
 from pipelines.release.store import Store
 from serving.app.route_table import PROBES
@@ -52,6 +52,15 @@ def test_the_service_monitor() -> None:
     (endpoint,) = monitor["spec"]["endpoints"]
     assert endpoint["port"] == MADE["Service"]["spec"]["ports"][0]["name"]
     assert endpoint["path"] in PROBES
+
+
+@pytest.mark.parametrize("version", ["123456e78901", "012345678989", "123456789012", "c0ffee123456"])
+def test_a_version_that_looks_like_a_number_is_written_as_a_text(version: str) -> None:
+    """Go's YAML, which kubectl reads, takes 123456e78901 for a float, and a label has to be a text."""
+    text = written(manifests("mini", IMAGE, Sizes(), version))
+    assert next(yaml.safe_load_all(text)) == manifests("mini", IMAGE, Sizes(), version)[0]
+    (line,) = re.findall(r"app.kubernetes.io/version: (.*)", text)
+    assert line == (version if version[0] == "c" else f"'{version}'")
 
 
 def test_they_belong_together() -> None:
