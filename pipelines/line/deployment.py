@@ -6,9 +6,11 @@ endpoints of the recipe that run on this machine, or, where none runs, from one 
 `artifacts/RECIPE/deployed.json` which release was tried, and how it went.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from base.endpoints import endpoints
+from base.endpoints import Endpoint, endpoints
 from base.errors import MetrolineError
 from base.files import read_json, write_json
 from pipelines.line import delivery
@@ -62,20 +64,27 @@ def deploy(recipe: str, watch: line.Watch, root: Path = Path(".")) -> str:
             write_json(record, {"tag": tag, "problem": str(error)})
             raise
     running = endpoints(store.home, live_base(store, recipe))
-    try:
+    with _remembered(tag, running, record):
         for endpoint in running:
             watch(f"reloading {endpoint.url}")
             live.deploy(recipe, endpoint.url, root=root, reload=endpoint.reload, timeout=PATIENCE)
         if not running:
             _try_out(recipe, watch, root)
+    watch(f"{tag} is live and answers")
+    return tag
+
+
+@contextmanager
+def _remembered(tag: str, running: Sequence[Endpoint], record: Path) -> Iterator[None]:
+    """Write down that a release was tried inside, and how it went."""
+    try:
+        yield
     except MetrolineError as error:
         write_json(record, {"tag": tag, "problem": str(error)})
         for endpoint in running:  # one of several may have the new release already
             endpoint.reload()
         raise
     write_json(record, {"tag": tag})
-    watch(f"{tag} is live and answers")
-    return tag
 
 
 def _try_out(recipe: str, watch: line.Watch, root: Path) -> None:
@@ -111,9 +120,10 @@ def promote(recipe: str, root: Path = Path(".")) -> str:
     from pipelines.release import live
 
     store, tag = Store.of(root), live.promote(recipe, root)
-    for endpoint in endpoints(store.home, recipe):
-        live.deploy(recipe, endpoint.url, root=root, reload=endpoint.reload, timeout=PATIENCE)
-    write_json(Paths(recipe, root).deployed, {"tag": tag})
+    running = endpoints(store.home, recipe)
+    with _remembered(tag, running, Paths(recipe, root).deployed):
+        for endpoint in running:
+            live.deploy(recipe, endpoint.url, root=root, reload=endpoint.reload, timeout=PATIENCE)
     return tag
 
 

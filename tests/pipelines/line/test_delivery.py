@@ -13,7 +13,7 @@ import pytest
 
 from base.children import python
 from base.delivery import Plan
-from base.endpoints import endpoints
+from base.endpoints import Endpoint, endpoints
 from base.errors import MetrolineError
 from base.files import read_json, write_json
 from pipelines.line import delivery, deployment
@@ -153,3 +153,26 @@ def test_nobody_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         deployment.deploy("flower", lambda text: None, tmp_path)
     assert Store(tmp_path / "home").pointers("flower").candidate == tag
     assert deployment.is_pending("flower", tmp_path)
+
+
+def test_a_promotion_that_does_not_serve_is_taken_back_and_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand as in a run: the next run does not try the same release again."""
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "home"))
+    candidates.released(tmp_path / "home", forward_bundles.table(tmp_path / "live"))
+    live, tag = try_out(tmp_path, candidates.same(tmp_path / "same"), planned("canary", "hand3"))
+    reloaded = list[str]()
+
+    class Silent(Endpoint):
+        def reload(self) -> None:
+            reloaded.append(str(Store(tmp_path / "home").pointers("flower").live))
+
+    monkeypatch.setattr(deployment, "endpoints", lambda home, model: [Silent(1, model, "http://127.0.0.1:9")])
+    monkeypatch.setattr(deployment, "PATIENCE", 0.3)
+    with pytest.raises(MetrolineError, match=f"{tag} does not serve: .*; {live} is live again"):
+        deployment.promote("flower", tmp_path)
+    assert Store(tmp_path / "home").pointers("flower").live == reloaded[-1] == live
+    assert not deployment.is_pending("flower", tmp_path)
+    with pytest.raises(MetrolineError, match=f"{tag} does not serve"):
+        deployment.check_last("flower", tmp_path)
