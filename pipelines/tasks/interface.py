@@ -38,9 +38,9 @@ class Learner(Protocol):
 
     Random numbers may come from the global generators of PyTorch, NumPy and Python in `network`, `objective`, `batch`
     and `validation` and in what these return: the trainer seeds them by the recipe's seed, the step and the process.
-    A learner may also say what it is `Judged` by, and have `words: Words`, be `Published`, `Begins`, and have `fresh`:
-    names of layers that did not come with its first weights, which are trained whole where `train.adapter` freezes all
-    else. Its objective may be `Noting`.
+    A learner may also say what it is `Judged` by and `Validated` with, and have `words: Words`, be `Published`,
+    `Begins`, and have `fresh`: names of layers that did not come with its first weights, which are trained whole where
+    `train.adapter` freezes all else. Its objective may be `Noting`.
     """
 
     data_hash: str
@@ -84,6 +84,14 @@ class Judged(Protocol):
     def value(self, network: "nn.Module", device: "torch.device") -> float:
         """Of the whole validation split; the network is in evaluation mode. Every process calls it, and the first
         one's answer counts."""
+
+
+@runtime_checkable
+class Validated(Protocol):
+    """What a learner has whose validation also depends on keys of the recipe's `evaluate`. A change of them is another
+    run, since the best weights go by the validation."""
+
+    validated_by: Mapping[str, Any]
 
 
 @runtime_checkable

@@ -149,7 +149,7 @@ def identify(recipe: "Recipe", task: "Learner", began_with: Mapping[str, str] = 
     code, and PyTorch's version. `began_with`: the first weights' files and their SHA-256."""
     import torch
 
-    from pipelines.tasks.interface import Judged
+    from pipelines.tasks.interface import Judged, Validated
     from pipelines.training.state import fingerprint
 
     return fingerprint(
@@ -160,6 +160,7 @@ def identify(recipe: "Recipe", task: "Learner", began_with: Mapping[str, str] = 
             "data_section": recipe.data.model_dump(mode="json"),
             "first": {"files": dict(began_with), "freeze": recipe.pretrained.freeze},
             "judged": [task.metric, task.better] if isinstance(task, Judged) else [],
+            "validated_by": dict(task.validated_by) if isinstance(task, Validated) else {},
             "data": task.data_hash,
             "code": digest(files("train", recipe.task.kind, recipe.model.kind, ROOT), ROOT),
             "torch": torch.__version__,

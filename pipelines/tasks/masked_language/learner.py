@@ -59,6 +59,7 @@ class Learner:
         self.valid.verify()
         self.windows = Windows(self.train, self.width)
         self.data_hash, self.examples = self.train.data_hash, len(self.windows)
+        self.validated_by = recipe.evaluate.model_dump(include={"rate", "seed"})
         self.shifted = bool((np.diff(np.asarray(self.train.offsets)) > self.width + 2).any())
         if self.examples < recipe.train.batch:
             raise MetrolineError(
