@@ -10,7 +10,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / ".ci/run"
 PROGRAMS = (
     "prometheus", "promtool", "prometheus-node-exporter", "prometheus-alertmanager", "amtool",
-    "chromium", "g++", "nginx", "npm",
+    "chromium", "g++", "minisign", "nginx", "npm",
 )  # fmt: skip
 
 
@@ -54,10 +54,11 @@ def test_installs_what_is_missing_and_leaves_no_service_running(machine):
     notes = [note for note in notes if not note.startswith("sudo")]
     assert status == 0, output
     assert notes[0].startswith("apt-get update")
-    assert notes[1].endswith("chromium g++ nginx npm prometheus prometheus-alertmanager prometheus-node-exporter")
-    assert notes[2:5] == [
+    wanted = "chromium g++ minisign nginx npm prometheus prometheus-alertmanager prometheus-node-exporter"
+    assert notes[1].endswith(wanted)
+    assert notes[2:6] == [
         f"systemctl disable --now {service}"
-        for service in ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager")
+        for service in ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager", "nginx")
     ]
     assert [note for note in notes if note.startswith("make")] == ["make peers", "make lint", "make test"]
     assert notes[-1] == "CI=true MIRROR="
@@ -76,8 +77,10 @@ def test_a_service_that_was_there_before_is_not_stopped(machine):
     for program in PROGRAMS[:5]:
         stand_in(program)
     _, _, notes = run()
-    assert any(note.startswith("apt-get install") and note.endswith(" chromium g++ nginx npm") for note in notes)
-    assert not any(note.startswith("systemctl") for note in notes)
+    assert any(
+        note.startswith("apt-get install") and note.endswith(" chromium g++ minisign nginx npm") for note in notes
+    )
+    assert [note for note in notes if note.startswith("systemctl")] == ["systemctl disable --now nginx"]
 
 
 def test_the_mirror_beside_the_checkout(machine):

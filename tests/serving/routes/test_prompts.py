@@ -31,7 +31,7 @@ def served(tokenizer: Tokenizer, folder: Path, template: str | None = None, **fo
     if template:
         made = ChatTemplate(template, {"bos_token": "<|im_start|>"})
         chats = Chats(made, vocabulary.special, vocabulary.encode, bundle.form)
-    return SimpleNamespace(bundle=bundle, vocabulary=vocabulary, chats=chats)
+    return SimpleNamespace(bundle=bundle, vocabulary=vocabulary, chats=chats, adapter=None)
 
 
 def beginning(tokenizer: Tokenizer, token: str) -> Tokenizer:
