@@ -58,9 +58,10 @@ def lineage(tag: str, store: Store) -> dict[str, Any]:
     results = gates.check(every, gates.measured(bundle["metrics"], bundle["parity"]))
     primary = bundle["metrics"]["primary"]
     flat = gates.flatten(bundle["metrics"])
+    states = {pointers.candidate: "candidate", pointers.previous: "previous", pointers.live: "live"}
     return {
         "release": tag,
-        "state": "live" if pointers.live == tag else "previous" if pointers.previous == tag else "kept",
+        "state": states.get(tag, "kept"),
         "files": dict(sorted(bundle["files"].items())),
         "signed": signer(folder),
         "git_commit": bundle.get("git_commit"),

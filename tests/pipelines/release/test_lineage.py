@@ -13,7 +13,7 @@ from pipelines.paths import Paths
 from pipelines.recipe.load import load
 from pipelines.release.lineage import lineage, tag_of, text
 from pipelines.release.stage import release
-from pipelines.release.store import Store
+from pipelines.release.store import Pointers, Store
 
 ROOT = Path(__file__).resolve().parents[3]
 PRIMARY = {"metric": "test.accuracy", "better": "higher", "floor": "baselines.floor_accuracy"}
@@ -59,6 +59,8 @@ def test_by_name_version_and_its_beginning(store, tmp_path):
 def test_says_where_it_came_from(store, tmp_path):
     first, second = released(tmp_path, "one"), released(tmp_path, "two")
     assert [lineage(tag, store)["state"] for tag in (first, second)] == ["previous", "live"]
+    store.point("digits", Pointers(live=second, candidate=first))
+    assert [lineage(tag, store)["state"] for tag in (first, second)] == ["candidate", "live"]
     found = lineage(second, store)
     assert found["data"]["source"]["sha256"] == load("digits", ROOT).source.sha256
     assert [(each["gate"], each["passed"]) for each in found["gates"]] == [
