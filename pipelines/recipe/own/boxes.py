@@ -16,10 +16,14 @@ from pipelines.recipe.own.images import looks
 SIDE, MULTIPLE = 320, 32
 """Largest side that the network sees unless the recipe says more, and what both sides are multiples of."""
 
+MARKS = {".xml": b"<annotation", ".json": b'"annotations"'}
+"""What a file of boxes has in it."""
+
 
 def has_boxes(data: Path) -> bool:
-    """Whether an .xml or .json file lies in the folder, as annotations of images do."""
-    return data.is_dir() and any(has_suffix(path.name, SUFFIXES) for path in data.rglob("*"))
+    """Whether an .xml or .json file in the folder has annotations of images, and not something else about them."""
+    there = (path for path in data.rglob("*") if has_suffix(path.name, SUFFIXES) and path.is_file())
+    return data.is_dir() and any(MARKS[path.suffix.lower()] in path.read_bytes() for path in there)
 
 
 def look(data: Path, name: str) -> Found:

@@ -88,3 +88,13 @@ def test_coco_with_a_file_for_each_split(root: Path, tmp_path: Path) -> None:
 def test_what_is_no_folder_of_boxes(tmp_path: Path, files: dict[str, bytes], said: str) -> None:
     with pytest.raises(MetrolineError, match=said):
         look(write(tmp_path / "x", files), "x", None, "detection")
+
+
+def test_other_files_beside_images_in_folders_of_their_label_are_no_boxes(tmp_path: Path) -> None:
+    """Still classification, as without them."""
+    picture = next(content for name, content in small_boxes.files(1).items() if name.endswith(".png"))
+    files = {f"{label}/{number}.png": picture for label in ("cat", "dog") for number in range(3)}
+    found = look(write(tmp_path / "pets", files), "pets", None, None)
+    assert found.said.endswith("classification")
+    write(tmp_path / "pets", {"about.json": b'{"licence": "none"}', ".idea/workspace.xml": b"<project/>"})
+    assert look(tmp_path / "pets", "pets", None, None).said == found.said
