@@ -18,7 +18,10 @@ def card(recipe: "Recipe", folder: Path, evaluation: Path, metrics: Mapping[str,
     """The parts of the card. `folder`: the bundle with the checkpoint's files."""
     data, output = recipe.data, Signature.load(folder / FILE).outputs[0]
     assert isinstance(output, TranscriptOutput)
-    join, gram = data.join, f"an n-gram of {recipe.task.order} characters" if recipe.task.order else "no n-gram"
+    task, join = recipe.task, data.join
+    gram = f"an n-gram of {task.order} {task.units}" if task.order else "no n-gram"
+    units = " ".join(output.alphabet).split() if task.units == "words" else ["".join(output.alphabet)]
+    unknown = "cannot be written" if task.units == "words" else "may be wrong"
     made = (
         f"Clips were shared out first; an utterance is {join.fewest} to {join.most} clips of one split"
         + (f" and one {join.by}" if join.by else "")
@@ -37,7 +40,7 @@ def card(recipe: "Recipe", folder: Path, evaluation: Path, metrics: Mapping[str,
         parity="test clips, noise of several lengths in batches of several sizes, and the golden items' raw bytes",
         quality=_quality(metrics, evaluation),
         limits=(
-            f"It writes with the characters {''.join(output.alphabet)!r}; words that train has not may be wrong.",
+            f"It writes with the {task.units} {', '.join(map(repr, units))}; words that train has not {unknown}.",
             f"It hears {data.rate:,} samples a second, WAV and FLAC of {data.seconds:g} s at most; cut longer ones.",
             "Other voices, accents, microphones and noises than those of its data may be read wrong.",
             "Its architecture is Metroline's own; other libraries run the exported graphs.",

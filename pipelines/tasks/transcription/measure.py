@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
 SHOWN = 8
-"""Clips that samples.json has, the first ones and those that are wrong."""
+"""Clips that transcripts.json has, the first ones and those that are wrong."""
 
 
 def measure(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path) -> Measured:
