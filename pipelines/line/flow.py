@@ -119,7 +119,8 @@ def run_line(
         recipe: a recipe of pipelines/recipes/.
         force: stages to run though they are fresh, such as ["train"].
         pin: first pin the recipe's own files as they are now (`metroline init NAME --data PATH --update`).
-        minutes: that the run may take in all; none: only the stages have limits.
+        minutes: that its stages may take in all; none: they have only their own limits. What is released by then is
+            deployed all the same, which has limits of its own.
         reason: why it runs, for the run's name.
         how: a new release is deployed: direct, shadow or canary; None: as the recipe says.
 
