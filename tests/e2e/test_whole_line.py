@@ -34,7 +34,9 @@ def call(folder: Path, command: str, *, code: int = 0, **variables: str) -> "sub
 
 
 def live(folder: Path) -> dict[str, str]:
-    return json.loads((folder / ".metroline/bentoml/metroline/tiny.json").read_text())
+    pointers = json.loads((folder / ".metroline/bentoml/metroline/tiny.json").read_text())
+    assert (pointers.get("candidate"), pointers.get("plan")) == (None, None)
+    return {name: pointers[name] for name in ("live", "previous")}
 
 
 def free_port() -> int:
