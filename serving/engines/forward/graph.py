@@ -18,7 +18,7 @@ import onnxruntime as ort
 
 from base.errors import MetrolineError
 from data.boxes import finished
-from data.signature import Input, Signature
+from data.signature import Input, Signature, TextInput
 from serving.native import register
 
 SIZES = (1, 2, 4, 8, 16, 32)
@@ -30,6 +30,9 @@ TOKENS = 2048
 faster, and who comes next waits for them."""
 PROBES, SHAPES = 2, 3
 """Golden items of a shape with which the sizes are tried; shapes of texts, from the shortest to the longest."""
+SHORT, SHORT_PROBES = 8, 8
+"""Tokens to which golden texts are cut, since only of short ones are there batches of every size; items of that shape,
+which cost little, with which the sizes are tried."""
 LENGTHS = "lengths"
 """The graph's input int64 [B] that says how many tokens of each text are no padding."""
 
@@ -99,18 +102,28 @@ class ForwardGraph:
 
     def settle(self, items: Sequence[Prepared]) -> None:
         """Find the sizes that give each of these items the same bits, whoever its neighbours are."""
+        items = [*items, *filter(None, map(self._short, items))]
         probes: dict[tuple[tuple[int, ...], ...], list[Prepared]] = {}
         for item in items:
             probes.setdefault(item.shape, []).append(item)
         kept, shapes = set(self.tried), sorted(probes, key=lambda shape: probes[shape][0].tokens)
         for place in sorted({round(part * (len(shapes) - 1) / max(1, SHAPES - 1)) for part in range(SHAPES)}):
             group = probes[shapes[place]]
-            for item in group[:PROBES]:
+            for item in group[: SHORT_PROBES if 0 < group[0].tokens <= SHORT * len(self._names) else PROBES]:
                 sizes = self._fitting(item, self.tried)
                 kept -= set(sizes) - set(self._agreeing(item, [*_strangers(item, self._limits), *group], sizes))
         if len(kept) > 1 and 1 in kept and not all(self._same_alone(item, min(kept - {1})) for item in items):
             kept -= {1}
         self.sizes = tuple(sorted(kept)) or (1,)
+
+    def _short(self, item: Prepared) -> Prepared | None:
+        """An item with the beginnings of its texts; None: they may not be cut, or are as short."""
+        texts = [isinstance(each, TextInput) and each.shape in ((), (-1,)) for each in self._signature.inputs]
+        if not any(texts) or any(isinstance(each, TextInput) and each.mask for each in self._signature.inputs):
+            return None
+        arrays = tuple(array[:SHORT] if text else array for array, text in zip(item.arrays, texts, strict=True))
+        short = Prepared(item.decoded, arrays, min(item.length, SHORT))
+        return short if short.shape != item.shape else None
 
     def _same_alone(self, item: Prepared, size: int) -> bool:
         """Whether an item has equal bits alone and in a batch of the next size. All items are asked: a product of one
@@ -122,12 +135,11 @@ class ForwardGraph:
         found: dict[bytes, list[int]] = {}
         for size in sizes:
             alike = {_bits(row) for row in self._call([item] * size)}
-            if size > 1:
-                between = [others[place % len(others)] for place in range(size - 2)]
-                mixed = self._call([item, *between, item])
+            for known in (others, others[::-1])[: 2 if size == 4 else 1] if size > 2 else ():  # four: strangers or like
+                mixed = self._call([item, *(known[place % len(known)] for place in range(size - 2)), item])
                 alike |= {_bits(mixed[0]), _bits(mixed[-1])}
-                if size == 2:
-                    alike |= {_bits(self._call([item, other])[0]) for other in others[:2]}
+            if size == 2:
+                alike |= {_bits(self._call([item, other])[0]) for other in (*others[:2], *others[-2:])}
             if len(alike) == 1:
                 found.setdefault(alike.pop(), []).append(size)
         return max(found.values(), key=lambda sizes: (len(sizes), sizes[-1]))

@@ -75,6 +75,37 @@ def test_images(shapes):
     check(graph, items)
 
 
+def test_short_texts_where_all_golden_ones_are_long(mood, tmp_path):
+    """A graph whose short rows see each other, as products of few rows may: no golden item shows it."""
+    bundle, _ = prepared(mood, forward_bundles.text)
+    made = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 18]>
+        agraph (int64[B, S] text) => (float[B, 2] label)
+        <int64[1] one = {1}, int64[1] few = {9}, int64[1] first = {0}>
+        {
+            numbers = Cast<to: int = 1>(text)
+            own = ReduceSum<keepdims: int = 1>(numbers, one)
+            most = ReduceMax<keepdims: int = 1>(own, first)
+            length = Shape<start: int = 1>(text)
+            short = Less(length, few)
+            shown = Cast<to: int = 1>(short)
+            added = Mul(most, shown)
+            sum = Add(own, added)
+            label = Concat<axis: int = 1>(sum, own)
+        }
+    """)
+    path = tmp_path / "model.onnx"
+    onnx.save(made, path)
+    graph = ForwardGraph(path, bundle.typed, 1)
+    draw = np.random.default_rng(1)
+    texts = [(draw.integers(1, 100, size),) for size in [40] * 6 + [8] * 12]
+    items = [Prepared(each, each, each[0].size) for each in texts]
+    graph.settle(items[:6])
+    assert graph.room(items[-1]) == 1
+    same, alone = items[6:], [bits(graph, [item])[0] for item in items[6:]]
+    assert [bits(graph, same[at : at + 1])[0] for at in range(len(same))] == alone
+
+
 def test_texts_are_padded_by_their_own_length(mood):
     bundle, items = prepared(mood, forward_bundles.text)
     assert {item.arrays[0].shape for item in items} == {(8,), (24,), (48,)}
