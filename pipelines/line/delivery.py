@@ -65,10 +65,12 @@ def deliver(recipe: str, watch: line.Watch, root: Path = Path(".")) -> None:
         write_json(Paths(recipe, root).delivery, report)
         watch(f"{tag} is promoted: {why}")
         return
+    problem = f"{tag} was rolled back: {why}; {pointers.live} stays live"
     live.drop(recipe, root, plan.id)
+    write_json(Paths(recipe, root).deployed, {"tag": tag, "problem": problem})  # at once, or a run would try it again
     write_json(Paths(recipe, root).delivery, report)
     follow(str(pointers.live), running, store)
-    raise RolledBack(f"{tag} was rolled back: {why}; {pointers.live} stays live")
+    raise RolledBack(problem)
 
 
 def follow(tag: str, running: list[Endpoint], store: Store) -> None:

@@ -56,15 +56,10 @@ def deploy(recipe: str, watch: line.Watch, root: Path = Path(".")) -> str:
         # DVC took the output from its cache (an earlier state of the project); the store has to follow.
         watch(f"{tag} is not live yet: releasing it again")
         line.run_stage(f"release@{recipe}", watch, force=True)
-    record = Paths(recipe, root).deployed
     if store.pointers(recipe).candidate == tag:
-        try:
-            delivery.deliver(recipe, watch, root)
-        except delivery.RolledBack as error:
-            write_json(record, {"tag": tag, "problem": str(error)})
-            raise
+        delivery.deliver(recipe, watch, root)
     running = endpoints(store.home, live_base(store, recipe))
-    with _remembered(tag, running, record):
+    with _remembered(tag, running, Paths(recipe, root).deployed):
         for endpoint in running:
             watch(f"reloading {endpoint.url}")
             live.deploy(recipe, endpoint.url, root=root, reload=endpoint.reload, timeout=PATIENCE)

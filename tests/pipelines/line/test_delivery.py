@@ -155,24 +155,40 @@ def test_nobody_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert deployment.is_pending("flower", tmp_path)
 
 
-def test_a_promotion_that_does_not_serve_is_taken_back_and_remembered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By hand as in a run: the next run does not try the same release again."""
+@pytest.fixture
+def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An endpoint that takes signals and answers nothing; what was live at each of them."""
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "home"))
-    candidates.released(tmp_path / "home", forward_bundles.table(tmp_path / "live"))
-    live, tag = try_out(tmp_path, candidates.same(tmp_path / "same"), planned("canary", "hand3"))
     reloaded = list[str]()
 
     class Silent(Endpoint):
         def reload(self) -> None:
             reloaded.append(str(Store(tmp_path / "home").pointers("flower").live))
 
-    monkeypatch.setattr(deployment, "endpoints", lambda home, model: [Silent(1, model, "http://127.0.0.1:9")])
-    monkeypatch.setattr(deployment, "PATIENCE", 0.3)
+    for module in (delivery, deployment):
+        monkeypatch.setattr(module, "endpoints", lambda home, model: [Silent(1, model, "http://127.0.0.1:9")])
+        monkeypatch.setattr(module, "PATIENCE", 0.3)
+    candidates.released(tmp_path / "home", forward_bundles.table(tmp_path / "live"))
+    return reloaded
+
+
+def test_a_promotion_that_does_not_serve_is_taken_back_and_remembered(tmp_path: Path, silent: list[str]) -> None:
+    """By hand as in a run: the next run does not try the same release again."""
+    live, tag = try_out(tmp_path, candidates.same(tmp_path / "same"), planned("canary", "hand3"))
     with pytest.raises(MetrolineError, match=f"{tag} does not serve: .*; {live} is live again"):
         deployment.promote("flower", tmp_path)
-    assert Store(tmp_path / "home").pointers("flower").live == reloaded[-1] == live
+    assert Store(tmp_path / "home").pointers("flower").live == silent[-1] == live
     assert not deployment.is_pending("flower", tmp_path)
     with pytest.raises(MetrolineError, match=f"{tag} does not serve"):
+        deployment.check_last("flower", tmp_path)
+
+
+def test_rolled_back_it_is_not_tried_again_though_no_endpoint_follows(tmp_path: Path, silent: list[str]) -> None:
+    """Released again without --deploy it would be live at once."""
+    live, tag = try_out(tmp_path, candidates.same(tmp_path / "same"), planned("canary", "silent"))
+    with pytest.raises(MetrolineError, match=f"{live} is live, but http://127.0.0.1:9 does not serve it"):
+        deployment.deploy("flower", lambda text: None, tmp_path)
+    assert Store(tmp_path / "home").pointers("flower") == Pointers(live, None)
+    assert not deployment.is_pending("flower", tmp_path)
+    with pytest.raises(MetrolineError, match=f"{tag} was rolled back: .* does not take it; {live} stays live"):
         deployment.check_last("flower", tmp_path)
