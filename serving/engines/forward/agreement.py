@@ -2,17 +2,27 @@
 another place is another label."""
 
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 
 import numpy as np
 
 from data.boxes import LABEL, SCORE, overlaps
-from data.signature import BoxesOutput, LabelsOutput, MaskOutput, NumbersOutput, Output, Signature
+from data.ctc import worded
+from data.signature import (
+    BoxesOutput,
+    LabelsOutput,
+    MaskOutput,
+    NumbersOutput,
+    Output,
+    Signature,
+    TranscriptOutput,
+)
 from serving.engines.forward.answers import chosen
 from serving.engines.forward.graph import Array
 
 NEAR = 0.1
-"""Numbers and vectors are alike when their distance is at most this share of the longer one; of a mask, so many pixels
-may have another label."""
+"""Numbers and vectors are alike when their distance is at most this share of the longer one; of a mask so many pixels
+may have another label, of a transcript so many words be others."""
 
 NEAR_BOXES = 0.25
 """Share of the boxes that only one of two answers may have."""
@@ -28,8 +38,8 @@ def agreement(
     """(whether they are alike, how far apart at most), over all outputs. An output that the other lacks is not alike.
 
     Apart: of labels the largest difference of a score; of boxes, from the threshold on, the share that only one of the
-    two has; of a mask the share of pixels with another label; of numbers the
-    distance by the longer one's length.
+    two has; of transcripts that of words; of a mask the share of pixels with another label; of numbers the distance by
+    the longer one's length.
     """
     given = {output.name: (output, array) for output, array in zip(other.outputs, others, strict=True)}
     found = [
@@ -46,6 +56,10 @@ def _one(first: Answer, second: Answer) -> tuple[bool, float]:
         own = dict(zip(output.labels, array.reshape(-1).tolist(), strict=True))
         apart = max(abs(own.get(label, 0.0) - scores.get(label, 0.0)) for label in {*own, *scores})
         return output.labels[chosen(output, array)] == other.labels[chosen(other, numbers)], apart
+    if isinstance(output, TranscriptOutput) and isinstance(other, TranscriptOutput):
+        one, two = worded(output, array)["text"].split(), worded(other, numbers)["text"].split()
+        apart = 1 - SequenceMatcher(None, one, two, autojunk=False).ratio()
+        return apart <= NEAR, apart
     if isinstance(output, MaskOutput) and isinstance(other, MaskOutput):
         if array.shape[1:] != numbers.shape[1:]:
             return False, 1.0

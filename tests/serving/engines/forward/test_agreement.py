@@ -11,6 +11,7 @@ from data.signature import (
     Output,
     SeriesOutput,
     Signature,
+    TranscriptOutput,
     VectorOutput,
 )
 from serving.engines.forward.agreement import agreement
@@ -28,6 +29,10 @@ DOGS = BOXES.model_copy(update={"labels": ("dog", "cat")})
 CAT, DOG, FAINT = [0.1, 0.1, 0.5, 0.5, 0.9, 0], [0.6, 0.6, 0.9, 0.9, 0.8, 1], [0.0, 0.0, 0.2, 0.2, 0.3, 0]
 MOVED = [0.1, 0.1, 0.45, 0.5, 0.7, 0]
 NONE = [0.0] * 6
+HEARD = TranscriptOutput(name="out", shape=(-1, 3), alphabet=("", "a ", "b "), blank=0, step=0.02, beam=1)
+TURNED = HEARD.model_copy(update={"alphabet": ("b ", "a ", ""), "blank": 2})
+SURE = np.log(np.eye(3) + 1e-9)
+AB, AA = SURE[[1, 0, 2, 0]], SURE[[1, 0, 1]]
 HALF = SKY.copy()
 HALF[:, :2] = HALF[::-1, :2]
 
@@ -38,6 +43,9 @@ HALF[:, :2] = HALF[::-1, :2]
         (ABC, [0.7, 0.2, 0.1], ABC, [0.5, 0.4, 0.1], True, 0.2),
         (ABC, [0.7, 0.2, 0.1], CBA, [0.1, 0.2, 0.7], True, 0.0),
         (ABC, [0.7, 0.2, 0.1], CBA, [0.7, 0.2, 0.1], False, 0.6),
+        (HEARD, AB, HEARD, AB[:3], True, 0.0),
+        (HEARD, AB, TURNED, AB[:, ::-1], True, 0.0),
+        (HEARD, AB, HEARD, AA, False, 0.5),
         (ABC, [0.7, 0.2, 0.1], LabelsOutput(name="out", labels=("a", "z")), [0.9, 0.1], True, 0.2),
         (XY, [3.0, 4.0], YX, [4.0, 3.0], True, 0.0),
         (XY, [3.0, 4.0], XY, [4.0, 3.0], False, 0.283),
