@@ -106,7 +106,7 @@ def test_from_an_alert_to_a_run_and_no_further(root: Path, server: str, watched:
     assert run["name"] == "one: MetrolineDrift: Prompts are strange."
     assert "alert" in run["tags"]
     assert (runs(root, "fetch"), runs(root, "train")) == (1, 1)
-    assert (root / "raw/one").is_dir()
+    assert (root / "raw/one").is_file()
 
     second = send(watched, "one").json()["models"]["one"]
     run = until(lambda: ended(server, second["run"]), 60, "end of the run")
