@@ -124,7 +124,7 @@ class Store:
 
     def releases(self, name: str) -> list[str]:
         """Tags of a recipe in the store, oldest first."""
-        folders = [path for path in (self.home / "models" / name).glob("*") if (path / "model.yaml").is_file()]
+        folders = [path for path in (self.home / "models" / name).glob("[!.]*") if (path / "model.yaml").is_file()]
         folders.sort(key=lambda path: ((path / "model.yaml").stat().st_mtime_ns, path.name))
         return [f"{name}:{path.name}" for path in folders]
 
@@ -135,6 +135,8 @@ class Store:
         spare = [tag for tag in self.releases(name) if tag not in kept]
         room = max(0, keep - len(kept - {None}))
         old = spare[: len(spare) - room]
+        for left in (self.home / "models" / name).glob(".*.removed"):  # by a process that was killed
+            shutil.rmtree(left)
         for tag in old:
             folder = self.folder(tag)
             gone = folder.with_name(f".{folder.name}.removed")

@@ -331,6 +331,17 @@ def test_bad_numbers_of_a_delivery(values: dict[str, object]) -> None:
         small_line.recipe(release=values)
 
 
+def test_a_release_that_was_being_removed_is_none_and_goes_with_the_next(bundle: Bundle, store_home: Path) -> None:
+    paths = bundle()
+    release(small_line.recipe(), paths)
+    left = Store(store_home).folder(tag(paths)).with_name(".0123456789ab.removed")
+    left.mkdir()
+    (left / "model.yaml").touch()
+    assert Store(store_home).releases("mini") == [tag(paths)]
+    release(small_line.recipe(), bundle("two"))
+    assert not left.exists()
+
+
 def test_large_files_that_releases_share_are_stored_once(bundle: Bundle, store_home: Path) -> None:
     text = "weights" * (store.LARGE // 7 + 1)
     release(small_line.recipe(), bundle(text))
