@@ -59,7 +59,7 @@ def with_adapter(network: Decoder, rank: int, targets: list[str], seed: int) -> 
     attach(other, Form(rank, 2.0 * rank), targets, generator)
     with torch.no_grad():
         for layer in adapted(other).values():
-            layer.lora_b.normal_(0, 0.05, generator=generator)
+            layer.lora_b.normal_(0, 0.07, generator=generator)
     matrices = {
         name: (layer.lora_a.detach().numpy().T, layer.scaling * layer.lora_b.detach().numpy().T)
         for name, layer in adapted(other).items()
