@@ -18,7 +18,6 @@ class ReinforcementConfig(BaseModel):
     prompt_end: str = Field(default="=", min_length=1, description="what a document's prompt ends with, at its first")
     group: int = Field(default=8, ge=2, description="answers drawn a prompt, which are compared with each other")
     answer_tokens: int = Field(default=16, ge=1, description="tokens of an answer at most, its end included")
-    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="of what is drawn")
     clip: float = Field(default=0.2, gt=0, lt=1, description="how far the ratio to the drawing policy counts")
     kl: float = Field(
         default=0.0, ge=0, allow_inf_nan=False, description="cost of leaving the first weights; 0: no reference is held"

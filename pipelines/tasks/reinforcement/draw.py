@@ -18,25 +18,24 @@ class Drawn(NamedTuple):
     tokens: list[int]
     """Up to and with its end; without where the limit or the context came first."""
     log_p: list[float]
-    """Of each token under the model, at temperature 1."""
+    """Of each token under the model."""
 
 
 @torch.inference_mode()
 def draw(
-    model: Decoder, asked: Sequence[Sequence[int]], ends: Collection[int], *, limit: int, temperature: float,
+    model: Decoder, asked: Sequence[Sequence[int]], ends: Collection[int], *, limit: int,
     seeds: Sequence[int] | None, batch: int,
 ) -> list[Drawn]:  # fmt: skip
     """An answer of at most `limit` tokens to each prompt. `seeds`: one for each; None: the likeliest tokens."""
     found: list[Drawn] = []
     for at in range(0, len(asked), batch):
         part = slice(at, at + batch)
-        found += _together(model, asked[part], ends, limit, temperature, None if seeds is None else seeds[part])
+        found += _together(model, asked[part], ends, limit, None if seeds is None else seeds[part])
     return found
 
 
 def _together(
-    model: Decoder, asked: Sequence[Sequence[int]], ends: Collection[int], limit: int, temperature: float,
-    seeds: Sequence[int] | None,
+    model: Decoder, asked: Sequence[Sequence[int]], ends: Collection[int], limit: int, seeds: Sequence[int] | None,
 ) -> list[Drawn]:  # fmt: skip
     device = model.embed_tokens.weight.device
     lengths = torch.tensor([len(prompt) for prompt in asked])
@@ -50,9 +49,7 @@ def _together(
     while any(going):
         logits, cache = model.forward_cached(fresh.to(device), cache, lengths.to(device), logits_at=at.to(device))
         logits = logits.float().cpu()
-        chosen = (
-            logits.argmax(-1) if generators is None else (logits / temperature + _noise(logits, generators)).argmax(-1)
-        )
+        chosen = logits.argmax(-1) if generators is None else (logits + _noise(logits, generators)).argmax(-1)
         log_p = torch.log_softmax(logits, -1).gather(1, chosen[:, None])[:, 0].tolist()
         for row, token in enumerate(chosen.tolist()):
             if going[row]:

@@ -48,8 +48,8 @@ def evaluate(recipe: "Recipe", checkpoint: Path, prepared: Path, folder: Path, f
     with Progress("evaluate", 2 * len(asked), "answers") as progress:
         for name, network in (("now", model), ("before", base)):
             said[name] = [each.tokens for each in draw(
-                network, [prompt.tokens for prompt in asked], {test.eos}, limit=task.answer_tokens, temperature=1.0,
-                seeds=None, batch=config.batch)]  # fmt: skip
+                network, [prompt.tokens for prompt in asked], {test.eos}, limit=task.answer_tokens, seeds=None,
+                batch=config.batch)]  # fmt: skip
             ended[name] = np.array([tokens[-1:] == [test.eos] for tokens in said[name]], np.float64)
             got[name] = np.array([
                 reward(prompt.text, tokenizer.decode(tokens), prompt.answer) if end else 0.0

@@ -89,7 +89,7 @@ class Rewarded(LanguageModelling):
         network.eval()
         with torch.autocast(device.type, enabled=False):
             drawn = draw(network, [prompt.tokens for prompt in asked], {self.train.eos}, limit=config.answer_tokens,
-                         temperature=config.temperature, seeds=seeds, batch=TOGETHER)  # fmt: skip
+                         seeds=seeds, batch=TOGETHER)  # fmt: skip
         network.train()
         rewards = torch.tensor([self._rewarded(prompt, each) for prompt, each in zip(asked, drawn, strict=True)])
         tokens, targets = rows([prompt.tokens for prompt in asked], [each.tokens for each in drawn], self.train.eos)
@@ -133,7 +133,7 @@ class Rewarded(LanguageModelling):
         """The mean reward of the likeliest answers to the validation split."""
         assert isinstance(network, Decoder)
         said = draw(network, [each.tokens for each in self.held_out], {self.train.eos}, limit=self.task.answer_tokens,
-                    temperature=1.0, seeds=None, batch=TOGETHER)  # fmt: skip
+                    seeds=None, batch=TOGETHER)  # fmt: skip
         return float(np.mean([self._rewarded(*pair) for pair in zip(self.held_out, said, strict=True)]))
 
     def describe(self, epochs: NDArray[np.int64], examples: NDArray[np.int64]) -> str:

@@ -65,7 +65,7 @@ def test_prompts_end_where_the_recipe_says(made):
 def test_an_answer_does_not_depend_on_its_neighbours(made):
     network = made.network(torch.Generator()).eval()
     asked, seeds = [each.tokens for each in made.asked[:12]], list(range(12))
-    options = {"limit": 6, "temperature": 1.0, "batch": 64}
+    options = {"limit": 6, "batch": 64}
     together = draw(network, asked, {0}, seeds=seeds, **options)
     for row in (0, 5, 11):
         (alone,) = draw(network, asked[row : row + 1], {0}, seeds=seeds[row : row + 1], **options)
@@ -76,9 +76,9 @@ def test_an_answer_does_not_depend_on_its_neighbours(made):
 def test_draws_are_as_often_as_they_are_likely(made):
     """Of one prompt's first token, 2,000 times."""
     network, asked = made.network(torch.Generator()).eval(), made.asked[0].tokens
-    drawn = draw(network, [asked] * 2000, {0}, limit=1, temperature=0.7, seeds=list(range(2000)), batch=500)
+    drawn = draw(network, [asked] * 2000, {0}, limit=1, seeds=list(range(2000)), batch=500)
     with torch.no_grad():
-        p = torch.softmax(network(torch.tensor([asked]))[0, -1] / 0.7, -1)
+        p = torch.softmax(network(torch.tensor([asked]))[0, -1], -1)
     counts = torch.bincount(torch.tensor([each.tokens[0] for each in drawn]), minlength=len(p))
     assert float((counts / 2000 - p).abs().max()) < 0.04
     assert drawn[0].log_p[0] == pytest.approx(
@@ -202,7 +202,7 @@ def test_sections_that_contradict_each_other(sections, message):
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"reward": "arithmetics"}, "did you mean.*arithmetic"), ({"group": 1}, "group"), ({"clip": 0}, "clip"),
-    ({"kl": -1}, "kl"), ({"temperature": 0}, "temperature"), ({"prompt_end": ""}, "prompt_end"),
+    ({"kl": -1}, "kl"), ({"prompt_end": ""}, "prompt_end"),
 ])  # fmt: skip
 def test_settings_that_mean_nothing(values, message):
     with pytest.raises(ValidationError, match=message):
