@@ -24,4 +24,4 @@ def require(paths: Sequence[Path], said: str) -> None:
         try:
             minisign.verify(path / NAME, trusted)
         except MetrolineError as error:
-            raise MetrolineError(f"METROLINE_TRUST: {error}", hint=error.hint) from None
+            raise MetrolineError(f"METROLINE_TRUST: {error}") from None

@@ -90,6 +90,7 @@ def enter() -> Path:
     "A table:  metroline init prices --data flats.csv --target price\n\n"
     "A series:  metroline init sales --data sales.csv --task forecasting --target amount\n\n"
     "Images:  metroline init pets --data ~/pets      (with ~/pets/cat/1.png, ~/pets/dog/1.png, ...)\n\n"
+    "Boxes, masks, speech:  the same, with an .xml or COCO's .json, a mask, a .txt beside each image or clip\n\n"
     "Documents, to be searched and cited:  metroline init papers --data ~/papers --task index\n\n"
     "Chats, for a model to learn:  metroline init helpdesk --from smollm2 --data chats.jsonl\n\n"
     "The data changed:  metroline init letters --data ~/letters --update && metroline run letters",

@@ -27,10 +27,16 @@ MEANING = {
     "beta": "how it falls with targets",
 }
 TIMES = (1, 4, 16)
+TRUSTED = 0.05
+"""How far off the foretold loss may be for larger runs to be foretold at all."""
 
 
 def scale(name: str, texts: list[str], root: Path, console: Console) -> None:
     """Sweep, and print the law. Raises MetrolineError: bad settings, and what a run raises."""
+    if not texts:
+        raise MetrolineError(
+            "nothing varies", hint='as --set "train.steps=choice(100, 200, 400)", and the model\'s size'
+        )
     recipe, settings = load(name, root), space.parse(texts)
     space.check(settings, name, space.read(name, root))
     if only_imports(recipe):
@@ -44,7 +50,11 @@ def scale(name: str, texts: list[str], root: Path, console: Console) -> None:
     held = found.held
     said = f"the largest run, which was not fitted: {held.loss:.4f}, foretold {found.foretold:.4f} ({found.off:+.1%})"
     console.print(said, highlight=False)
-    for times in TIMES:
+    if abs(found.off) > TRUSTED:
+        console.print(
+            f"[yellow]a law that is off by more than {TRUSTED:.0%} foretells nothing: take more or longer runs[/]"
+        )
+    for times in TIMES if abs(found.off) <= TRUSTED else ():
         parameters, targets = found.law.best(times * held.flops)
         loss = found.law.loss(parameters, targets)
         what = f"the best of {times:>2} x its operations: {parameters:,.0f} parameters, {targets:,.0f} targets"

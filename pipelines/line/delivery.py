@@ -106,7 +106,7 @@ def _decided(
     tag: str, plan: Plan, running: Sequence[Endpoint], watch: line.Watch, store: Store
 ) -> tuple[Decision, str]:  # fmt: skip
     """What the endpoints decide, and why. Raises MetrolineError: it is no candidate any more."""
-    recipe, said = tag.partition(":")[0], 0.0
+    recipe, said, told = tag.partition(":")[0], 0.0, ""
     while True:
         now = store.pointers(recipe)
         if now.candidate != tag or (now.plan or {}).get("id") != plan.id:
@@ -119,20 +119,20 @@ def _decided(
             return "rollback", str(states[decisions.index("rollback")]["why"])
         if all(each == "promote" for each in decisions):
             return "promote", str(states[0]["why"])
-        evidence = "; ".join(map(_words, states))
+        evidence = "; ".join(_words(state, plan.requests) for state in states)
         if time.time() > plan.began + 60 * plan.minutes:
             return "rollback", f"not decided after {plan.minutes:g} minutes ({evidence})"
-        if time.monotonic() - said > SAY:
-            said = time.monotonic()
+        if time.monotonic() - said > SAY and evidence != told:
+            said, told = time.monotonic(), evidence
             watch(evidence)
         time.sleep(LOOK)
 
 
-def _words(state: dict[str, Any]) -> str:
+def _words(state: dict[str, Any], wanted: int) -> str:
     if not state:
         return "an endpoint does not answer"
     tests = (f"{each['test']} {each['says']} ({each['found']})" for each in state["tests"])
-    return f"{state['outcomes']['compared']} compared: {', '.join(tests) or 'nothing yet'}"
+    return f"{state['outcomes']['compared']} of {wanted} compared: {', '.join(tests) or 'nothing yet'}"
 
 
 def _state(endpoint: Endpoint, recipe: str) -> dict[str, Any]:

@@ -42,4 +42,4 @@ def test_memory_is_that_of_the_whole_tree() -> None:
         alone, whole = index_size.memory(child.pid), index_size.memory(os.getpid())
         child.communicate(b"\n")
     assert most < alone < 2 * most
-    assert whole - before == pytest.approx(alone, rel=0.2)
+    assert whole - before > 0.5 * alone

@@ -24,7 +24,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tuned = tuned.replace("tokenizer: {kind: bpe, vocabulary: 512}", "tokenizer: {kind: pretrained}")
     begin, end = tuned.index("model:"), tuned.index("task:")
     (folder / "pipelines/recipes/tuned.yaml").write_text(tuned[:begin] + "model: {}\n" + tuned[end:])
-    (folder / "params.yaml").write_text("bases: {tuned: tiny}\nreleases: {}\nrecipes: [tiny, tuned]\n")
+    (folder / "params.yaml").write_text(
+        "bases: {tuned: tiny}\nreleases: {}\nrerankers: {}\nchats: {}\nrecipes: [tiny, tuned]\n"
+    )
     match_git(folder)
     monkeypatch.chdir(folder)
     return folder

@@ -28,7 +28,7 @@ def draw(name: str, law: Law, runs: Sequence[Run], held: Run, path: Path) -> Non
     label = f"{_short(held.parameters)}, not fitted: {held.loss:.3f}, foretold {foretold:.3f}"
     axes.plot([held.targets], [held.loss], "*", color="crimson", markersize=13, label=label)
     axes.set(
-        xscale="log", xlabel="targets learnt from", ylabel="loss on valid, nats",
+        xscale="log", yscale="log", xlabel="targets learnt from", ylabel="loss on valid, nats",
         title=f"{name}: {law.e:.3g} + {law.a:.3g} / N^{law.alpha:.2f} + {law.b:.3g} / D^{law.beta:.2f}",
     )  # fmt: skip
     axes.grid(alpha=0.3, which="both")
@@ -37,4 +37,4 @@ def draw(name: str, law: Law, runs: Sequence[Run], held: Run, path: Path) -> Non
 
 
 def _short(number: int) -> str:
-    return f"{number / 1e6:.2f} M" if number >= 1e6 else f"{number / 1e3:.0f} k"
+    return f"{number / 1e6:.2f} M" if number >= 1e6 else f"{number / 1e3:.1f} k"

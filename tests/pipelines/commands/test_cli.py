@@ -15,9 +15,10 @@ import pytest
 import typer
 
 from base.processes import next_free_port
+from base.served import is_ready
 from pipelines.commands import cli
 from pipelines.line import stages
-from pipelines.line.endpoint import is_ready, served
+from pipelines.line.endpoint import served
 from pipelines.recipe.load import load as load_recipe
 from pipelines.recipe.schema import Recipe
 from tests.pipelines.line.scratch_project import (
