@@ -59,7 +59,7 @@ http {{
         proxy_set_header X-Forwarded-Proto $scheme;
         proxy_buffering off; # tokens as they come
         proxy_read_timeout 600s;
-        proxy_next_upstream error timeout; # of a POST only what no endpoint has had
+        proxy_next_upstream error timeout http_503; # one that leaves; of a POST only what no endpoint has had
         location / {{ proxy_pass http://endpoints; }}
         location = /metrics {{ return 404; }} # Prometheus asks each endpoint itself
     }}
