@@ -3,7 +3,7 @@
     python -m benchmarks.contention
 
 Recipe `speeches`, a few steps at a time, quiet and beside busy processes by turns, as the line starts it
-(pipelines/line/environment.py: threads that wait sleep) and as OpenMP does by default (they spin). Each setting's
+(pipelines/line/environment.py: threads that wait soon sleep) and as OpenMP does by default (they spin). Each setting's
 median counts. With half of the cores gone, twice the quiet time is what there is to have.
 """
 
