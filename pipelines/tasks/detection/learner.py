@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from base.errors import MetrolineError
 from pipelines.tasks.detection.boxed import Boxed, augmented, together
 from pipelines.tasks.detection.loss import Loss
 from pipelines.tasks.detection.network import Answers, Detector, build
 from pipelines.tasks.detection.scores import average_precision, best_threshold, primary
 from pipelines.tasks.interface import Batch, Words
+from pipelines.tasks.learning import enough, training_flops
 from pipelines.tasks.supervised.network import save
 
 if TYPE_CHECKING:
@@ -38,11 +37,7 @@ class Detects:
         self.data_hash, self.examples = self.train.records.data_hash, len(self.train)
         self.metric, self.better = recipe.evaluate.primary, primary(recipe).better
         self._flops = 0.0
-        if self.examples < recipe.train.batch:
-            raise MetrolineError(
-                f"the train split has {self.examples:,} images, less than one batch ({recipe.train.batch})",
-                hint="take more data, or a smaller train.batch",
-            )
+        enough(self.examples, recipe.train.batch, "images")
 
     def network(self, generator: torch.Generator) -> Detector:
         """The network with its first weights."""
@@ -52,11 +47,7 @@ class Detects:
     def objective(self, network: nn.Module) -> Loss:
         """See `Loss`."""
         assert isinstance(network, Detector)
-        training = network.training
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network.eval()(torch.from_numpy(self.train.inputs[:1]).to(next(network.parameters()).device))
-        network.train(training)
-        self._flops = 3.0 * counter.get_total_flops()  # backward takes twice as many
+        self._flops = training_flops(network, torch.from_numpy(self.train.inputs[:1]))
         return Loss(network)
 
     def batch(

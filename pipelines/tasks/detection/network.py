@@ -10,7 +10,7 @@ from base.errors import MetrolineError
 from data.signature import BoxesOutput, ImageInput
 from models.common.entries import ImageEntry
 from models.common.nms import nms
-from pipelines.tasks.supervised.begin import module_of
+from pipelines.tasks.supervised.begin import body_of
 from pipelines.tasks.supervised.network import fill, signature_of
 
 if TYPE_CHECKING:
@@ -66,14 +66,8 @@ def build(model: "BaseModel", index: dict[str, Any], generator: torch.Generator)
     declared, output = signature_of(index).inputs[0], signature_of(index).outputs[0]
     assert isinstance(declared, ImageInput)
     assert isinstance(output, BoxesOutput)
-    module = module_of(model.kind)  # type: ignore[attr-defined]
-    if not hasattr(module, "detector"):
-        raise MetrolineError(f"model.kind: {model.kind} gives no boxes")  # type: ignore[attr-defined]
     shape = (declared.channels, declared.height, declared.width)
-    try:
-        body = module.detector(model, shape, len(output.labels), generator)
-    except ValueError as error:
-        raise MetrolineError(" ".join(str(error).split())) from None
+    body = body_of(model, "detector", "gives no boxes", shape, len(output.labels), generator)
     network = Detector(ImageEntry(index["fitted"]), body, declared.height, declared.width)
     if (places := len(network.middles) * len(output.labels)) < output.shape[0]:
         raise MetrolineError(f"task.most: {output.shape[0]} boxes, but the network has {places} places for some")

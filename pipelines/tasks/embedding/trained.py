@@ -14,6 +14,7 @@ from pipelines.tasks.embedding.imported import Embedder, read, save
 from pipelines.tasks.embedding.objective import Objective
 from pipelines.tasks.embedding.sides import AnsweredSides, ScoredSides, Sides
 from pipelines.tasks.interface import Batch
+from pipelines.tasks.learning import enough
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -32,11 +33,7 @@ class Trained:
         self.sides, self.metric = sides, sides.metric
         self.data_hash, self.examples = sides.data_hash, len(sides)
         self.active, self.width = 0, 0
-        if self.examples < recipe.train.batch:
-            raise MetrolineError(
-                f"the train split has {self.examples:,} examples, less than one batch ({recipe.train.batch})",
-                hint="take more data, or a smaller train.batch",
-            )
+        enough(self.examples, recipe.train.batch, "examples")
         if not sides.judged:
             raise MetrolineError("the validation split is empty", hint="embeddings are judged on it: see split.valid")
 

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from base.errors import MetrolineError
 from pipelines.tasks.forecasting.calibrate import calibrate
 from pipelines.tasks.forecasting.network import Answers, Forecaster, build
 from pipelines.tasks.forecasting.scores import scores
 from pipelines.tasks.forecasting.windows import Windows
 from pipelines.tasks.interface import Batch, Words
+from pipelines.tasks.learning import enough, training_flops
 from pipelines.tasks.supervised.network import save
 
 if TYPE_CHECKING:
@@ -67,11 +66,7 @@ class Forecasts:
         self.data_hash, self.examples = str(self.train.index["data_hash"]), len(self.train)
         self.metric = recipe.evaluate.primary
         self._flops = 0.0
-        if self.examples < recipe.train.batch:
-            raise MetrolineError(
-                f"the train split has {self.examples:,} windows, less than one batch ({recipe.train.batch})",
-                hint="take a longer series, or a smaller train.batch",
-            )
+        enough(self.examples, recipe.train.batch, "windows", more="a longer series")
 
     def network(self, generator: torch.Generator) -> Forecaster:
         """The network with its first weights."""
@@ -81,10 +76,7 @@ class Forecasts:
     def objective(self, network: nn.Module) -> Loss:
         """See `Loss`."""
         assert isinstance(network, Forecaster)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            example = torch.from_numpy(self.train.inputs(np.zeros(1, np.int64)))
-            network(example.to(network.offsets.device))
-        self._flops = 3.0 * counter.get_total_flops()  # backward takes twice as many
+        self._flops = training_flops(network, torch.from_numpy(self.train.inputs(np.zeros(1, np.int64))))
         return Loss(network, self.train.output.quantiles)
 
     def batch(

@@ -19,6 +19,7 @@ from models.encoder.masked import MaskedLanguageModel
 from models.encoder.network import build
 from pipelines.tasks.interface import Batch, Words
 from pipelines.tasks.language_modelling.shift import epoch_shift
+from pipelines.tasks.learning import enough
 from pipelines.tasks.masked_language.batches import Hidden, hidden
 from pipelines.tasks.masked_language.held_out import held_out, width
 from pipelines.tasks.masked_language.masking import Masking
@@ -61,12 +62,7 @@ class Learner:
         self.data_hash, self.examples = self.train.data_hash, len(self.windows)
         self.validated_by = recipe.evaluate.model_dump(include={"rate", "seed"})
         self.shifted = bool((np.diff(np.asarray(self.train.offsets)) > self.width + 2).any())
-        if self.examples < recipe.train.batch:
-            raise MetrolineError(
-                f"the train split has {self.examples:,} windows of {self.width} tokens, less than one batch "
-                f"({recipe.train.batch})",
-                hint="take more data, or a smaller train.batch",
-            )
+        enough(self.examples, recipe.train.batch, f"windows of {self.width} tokens")
         self.active, self.head = 0, 0  # weights that work on each token, and on each hidden one
 
     def network(self, generator: torch.Generator) -> MaskedLanguageModel:

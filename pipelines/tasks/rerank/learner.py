@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from base.errors import MetrolineError
 from pipelines.tasks.interface import Batch
+from pipelines.tasks.learning import enough
 from pipelines.tasks.rerank.calibrate import calibrate
 from pipelines.tasks.rerank.network import Reranker, read, save
 from pipelines.tasks.retrieval.collection import Collection, Query, Tokens
@@ -55,11 +56,7 @@ class Learner:
         self.train = _examples(self.collection.queries("train"))
         self.valid = _examples(self.collection.queries("valid"))
         self.examples = len(self.train)
-        if self.examples < recipe.train.batch:
-            raise MetrolineError(
-                f"the train split has {self.examples:,} answers, less than one batch ({recipe.train.batch})",
-                hint="take more data, or a smaller train.batch",
-            )
+        enough(self.examples, recipe.train.batch, "answers")
         if query := next((each for each, _ in (*self.train, *self.valid) if not self._others(each)), None):
             raise MetrolineError(f"all documents answer {query.text[:60]!r}", hint="it learns from some that do not")
         self.active = 0

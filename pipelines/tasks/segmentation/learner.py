@@ -9,10 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
-from base.errors import MetrolineError
 from pipelines.tasks.interface import Batch, Words
+from pipelines.tasks.learning import enough, training_flops
 from pipelines.tasks.segmentation.network import Segmenter, build
 from pipelines.tasks.segmentation.pairs import Pairs, augmented
 from pipelines.tasks.segmentation.scores import primary, scores, subject
@@ -53,11 +52,7 @@ class Segments:
         self.metric = recipe.evaluate.primary
         self.better = primary(recipe).better
         self._flops = 0.0
-        if self.examples < recipe.train.batch:
-            raise MetrolineError(
-                f"the train split has {self.examples:,} images, less than one batch ({recipe.train.batch})",
-                hint="take more data, or a smaller train.batch",
-            )
+        enough(self.examples, recipe.train.batch, "images")
 
     def network(self, generator: torch.Generator) -> Segmenter:
         """The network with its first weights."""
@@ -69,11 +64,7 @@ class Segments:
         assert isinstance(network, Segmenter)
         side = self.recipe.data.crop
         example = self.train.inputs[:1, :side, :side] if side else self.train.inputs[:1]
-        training = network.training
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network.eval()(torch.from_numpy(np.ascontiguousarray(example)).to(next(network.parameters()).device))
-        network.train(training)
-        self._flops = 3.0 * counter.get_total_flops()  # backward takes twice as many
+        self._flops = training_flops(network, torch.from_numpy(np.ascontiguousarray(example)))
         return Loss(network)
 
     def batch(

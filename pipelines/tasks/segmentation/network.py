@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from base.errors import MetrolineError
 from data.signature import ImageInput, MaskOutput
 from models.common.entries import ImageEntry
-from pipelines.tasks.supervised.begin import module_of
+from pipelines.tasks.supervised.begin import body_of
 from pipelines.tasks.supervised.network import fill, signature_of
 
 if TYPE_CHECKING:
@@ -47,14 +46,8 @@ def build(model: "BaseModel", index: dict[str, Any], generator: torch.Generator)
     declared, output = signature_of(index).inputs[0], signature_of(index).outputs[0]
     assert isinstance(declared, ImageInput)
     assert isinstance(output, MaskOutput)
-    module = module_of(model.kind)  # type: ignore[attr-defined]
-    if not hasattr(module, "segmenter"):
-        raise MetrolineError(f"model.kind: {model.kind} gives no label to each pixel")  # type: ignore[attr-defined]
     shape = (declared.channels, declared.height, declared.width)
-    try:
-        body = module.segmenter(model, shape, len(output.labels), generator)
-    except ValueError as error:
-        raise MetrolineError(" ".join(str(error).split())) from None
+    body = body_of(model, "segmenter", "gives no label to each pixel", shape, len(output.labels), generator)
     return Segmenter(ImageEntry(index["fitted"]), body)
 
 

@@ -1,4 +1,4 @@
-"""Training that begins with the weights of others: how they enter the network.
+"""The body of a network, and training that begins with the weights of others: how they enter it.
 
 A model's module may define two functions. `first(body, files)` puts the weights in the folder `files` into the network
 that `build` made, all but its new `head`. `shaped(config, files)`, where the files say what the network looks like,
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 def module_of(kind: str) -> Any:
     """The module that makes the network of a kind of model."""
     return importlib.import_module(kinds.network_of(kind))
+
+
+def body_of(model: "BaseModel", made_by: str, lacks: str, *given: Any) -> "nn.Module":
+    """What a function of the model's module makes of the model and what it is given. Raises MetrolineError: the module
+    has no such function, so that a model of its kind `lacks` what the task wants; a model that cannot take this."""
+    module = module_of(model.kind)  # type: ignore[attr-defined]
+    if not hasattr(module, made_by):
+        raise MetrolineError(f"model.kind: {model.kind} {lacks}")  # type: ignore[attr-defined]
+    try:
+        made: nn.Module = getattr(module, made_by)(model, *given)
+    except ValueError as error:
+        raise MetrolineError(" ".join(str(error).split())) from None
+    return made
 
 
 def shaped(model: "BaseModel", first: Path | None) -> "BaseModel":

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from base.errors import MetrolineError
 from data.signature import LabelsOutput
 from pipelines.tasks.interface import Batch
+from pipelines.tasks.learning import enough, training_flops
 from pipelines.tasks.supervised import metrics, threshold
 from pipelines.tasks.supervised.augment import augmented
 from pipelines.tasks.supervised.begin import begin, shaped
@@ -59,11 +59,7 @@ class Supervised:
         self.train, self.valid = of_training(prepared)
         self.train.records.verify()
         self.valid.records.verify()
-        if len(self.train) < recipe.train.batch:
-            raise MetrolineError(
-                f"the train split has {len(self.train):,} examples, less than one batch ({recipe.train.batch})",
-                hint="take more data, or a smaller train.batch",
-            )
+        enough(len(self.train), recipe.train.batch, "examples")
         self.data_hash, self.examples = self.train.records.data_hash, len(self.train)
         self._flops, self.once = 0.0, once(recipe)
         self._given: dict[Examples, NDArray[np.float32]] = {}
@@ -93,9 +89,7 @@ class Supervised:
         if self.once:
             self._given = {each: features(network, each.inputs) for each in (self.train, self.valid)}
             whole = Head(network)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            whole.eval()(torch.from_numpy(self._inputs(self.train)[:1]).to(network.center.device))
-        self._flops = 3.0 * counter.get_total_flops()  # backward takes twice as many
+        self._flops = training_flops(whole, torch.from_numpy(self._inputs(self.train)[:1]))
         return Loss(whole, self.recipe.train.label_smoothing)
 
     def _inputs(self, examples: Examples) -> NDArray[Any]:

@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
-from base.errors import MetrolineError
 from data.ctc import worded
 from pipelines.tasks.interface import Batch, Words
+from pipelines.tasks.learning import enough, training_flops
 from pipelines.tasks.supervised import augment_sound
 from pipelines.tasks.supervised.network import save
 from pipelines.tasks.transcription.network import Answers, Recogniser, build
@@ -60,11 +59,7 @@ class Transcribes:
         self.data_hash, self.examples = self.train.records.data_hash, len(self.train)
         self.metric, self.better = recipe.evaluate.primary, primary(recipe).better
         self._flops = 0.0
-        if self.examples < recipe.train.batch:
-            raise MetrolineError(
-                f"the train split has {self.examples:,} clips, less than one batch ({recipe.train.batch})",
-                hint="take more data, or a smaller train.batch",
-            )
+        enough(self.examples, recipe.train.batch, "clips")
 
     def network(self, generator: torch.Generator) -> Recogniser:
         """The network with its first weights."""
@@ -74,11 +69,8 @@ class Transcribes:
     def objective(self, network: nn.Module) -> Loss:
         """See `Loss`."""
         assert isinstance(network, Recogniser)
-        second, training = torch.zeros(1, self.recipe.data.rate), network.training
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network.eval()(second.to(next(network.parameters()).device))
-        network.train(training)
-        self._flops = 3.0 * counter.get_total_flops() / self.recipe.data.rate  # a sample; backward takes twice as many
+        rate = self.recipe.data.rate
+        self._flops = training_flops(network, torch.zeros(1, rate)) / rate  # of a sample
         return Loss(network, self.train.output.blank)
 
     def batch(

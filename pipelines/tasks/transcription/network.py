@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from base.errors import MetrolineError
 from data.signature import AudioInput, TranscriptOutput
 from models.common.sound import SoundEntry
-from pipelines.tasks.supervised.begin import module_of
+from pipelines.tasks.supervised.begin import body_of
 from pipelines.tasks.supervised.network import fill, signature_of
 
 if TYPE_CHECKING:
@@ -46,14 +45,9 @@ def build(model: "BaseModel", index: dict[str, Any], generator: torch.Generator)
     declared, output = signature_of(index).inputs[0], signature_of(index).outputs[0]
     assert isinstance(declared, AudioInput)
     assert isinstance(output, TranscriptOutput)
-    module = module_of(model.kind)  # type: ignore[attr-defined]
-    if not hasattr(module, "recogniser"):
-        raise MetrolineError(f"model.kind: {model.kind} writes no text of sounds")  # type: ignore[attr-defined]
     fitted = index["fitted"]
-    try:
-        body = module.recogniser(model, len(fitted["mean"]), len(output.alphabet), generator)
-    except ValueError as error:
-        raise MetrolineError(" ".join(str(error).split())) from None
+    sizes = len(fitted["mean"]), len(output.alphabet)
+    body = body_of(model, "recogniser", "writes no text of sounds", *sizes, generator)
     return Recogniser(SoundEntry(declared.rate, fitted), body)
 
 
