@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,15 @@ def prefect_server(root: Path, home: Path | None = None) -> Iterator[str]:
 def alive(pid: int) -> bool:
     """Running, not merely unburied."""
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def until(find: Callable[[], Any], seconds: float, what: str) -> Any:
+    """What is found, as soon as there is something."""
+    deadline = time.monotonic() + seconds
+    while not (found := find()):
+        assert time.monotonic() < deadline, f"no {what} after {seconds} s"
+        time.sleep(0.3)
+    return found
 
 
 def wait_for(path: Path, seconds: float = 20) -> str:

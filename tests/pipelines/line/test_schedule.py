@@ -3,8 +3,7 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tests.pipelines.line.scratch_project import (
     metroline,
     prefect_server,
     runs,
+    until,
     wait_for,
 )
 
@@ -39,14 +39,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(root: Path) -> Iterator[str]:
     with prefect_server(root) as url:
         yield url
-
-
-def until(find: Callable[[], Any], seconds: float, what: str) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := find()):
-        assert time.monotonic() < deadline, f"no {what} after {seconds} s"
-        time.sleep(0.3)
-    return found
 
 
 def flow_runs(url: str, *types: str) -> list[dict[str, Any]]:

@@ -3,8 +3,7 @@
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.pipelines.line.scratch_project import (
     make_project,
     prefect_server,
     runs,
+    until,
     wait_for,
 )
 from tests.pipelines.line.watch.test_receiver import alert, notification
@@ -42,14 +42,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(root: Path, prefect_home: Path) -> Iterator[str]:
     with prefect_server(root, prefect_home) as url:
         yield url
-
-
-def until(find: Callable[[], Any], seconds: float, what: str) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := find()):
-        assert time.monotonic() < deadline, f"no {what} after {seconds} s"
-        time.sleep(0.3)
-    return found
 
 
 def flow_run(url: str, run: str) -> dict[str, Any]:

@@ -1,13 +1,11 @@
 """A fetched folder of images with discs and squares of one colour, and boxes around them in Pascal VOC's XML."""
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from base.files import sha256, write_json
 from pipelines.recipe.schema import Recipe
 
 SIZE = 64
@@ -57,17 +55,6 @@ def files(count: int = 40) -> dict[str, bytes]:
             boxes += [("disc", 9, 9, 9, 9), ("square", 70, 5, 90, 20), boxes[0]]
         found |= {f"images/{number}.png": png(image), f"boxes/{number}.xml": voc(f"{number}.png", boxes, *size)}
     return found
-
-
-def write_raw(raw: Path, files: dict[str, bytes]) -> None:
-    """As fetch leaves them."""
-    entries = {}
-    for name, content in files.items():
-        path = raw / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        entries[name] = {"bytes": len(content), "sha256": sha256(path)}
-    write_json(raw / "source.json", {"kind": "file", "address": "", "files": entries})
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -26,6 +26,7 @@ from pipelines.tasks.detection.network import Answers, build, load
 from pipelines.training.stage import train
 from serving.app.run import start
 from tests.pipelines.tasks.detection import small_boxes
+from tests.pipelines.tasks.raw_files import write_raw
 
 pytest.importorskip("pycocotools")
 
@@ -34,7 +35,7 @@ pytest.importorskip("pycocotools")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """Trained, evaluated, exported."""
     made, paths = small_boxes.recipe(), Paths("shapes", tmp_path_factory.mktemp("shapes"))
-    small_boxes.write_raw(paths.raw, small_boxes.files())
+    write_raw(paths.raw, small_boxes.files())
     kinds.task("detection")(made).prepare(paths.raw, paths.prepared, None)
     train(made, paths)
     evaluate(made, paths)
@@ -231,7 +232,7 @@ WHOLE = small_boxes.voc("3.png", [("disc", 1, 1, 9, 9)], 96, 80)
 def test_what_is_no_image_with_boxes(
     tmp_path: Path, more: dict[str, bytes], changes: dict[str, Any], problem: str
 ) -> None:
-    small_boxes.write_raw(tmp_path / "raw", FILES | more)
+    write_raw(tmp_path / "raw", FILES | more)
     made = small_boxes.recipe()
     data = made.data.model_copy(update=changes.get("data", {}))
     made = made.model_copy(
@@ -249,7 +250,7 @@ def test_what_is_no_image_with_boxes(
 def test_lists_say_the_split(tmp_path: Path) -> None:
     """What is in none of them is left out; the lists name images without their endings, as VOC's do."""
     lists = {"sets/train.txt": b"10\n11\n12 1\n", "sets/val.txt": b"13\n", "sets/test.txt": b"0\n3\n"}
-    small_boxes.write_raw(tmp_path / "raw", FILES | lists)
+    write_raw(tmp_path / "raw", FILES | lists)
     made = small_boxes.recipe(
         data={"kind": "image-boxes", "labels": small_boxes.LABELS, "lists": "sets/*"},
         split={"method": "given", "by": "list", "given": {"train": "train", "valid": "val", "test": "test"}},

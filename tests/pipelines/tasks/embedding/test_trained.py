@@ -19,11 +19,11 @@ from pipelines.recipe.consistency import problems
 from pipelines.recipe.schema import Recipe
 from pipelines.tasks.embedding.sides import AnsweredSides
 from pipelines.tasks.embedding.trained import Trained
-from pipelines.training.loop import Trainer
 from pipelines.training.stage import train
 from tests.pipelines.tasks.embedding import test_line
 from tests.pipelines.tasks.retrieval import small_collection
 from tests.pipelines.tasks.supervised import small_texts
+from tests.pipelines.training.stopped import train_with_a_stop
 
 Line = tuple[Recipe, Paths]
 TRAIN: dict[str, Any] = {"steps": 40, "batch": 16, "lr": 0.003, "evaluate_every": 20, "device": "cpu",
@@ -111,18 +111,7 @@ def test_a_stop_changes_no_bit(line: Line, tmp_path: Path) -> None:
     made = recipe(train=TRAIN | {"steps": 6, "save_every": 3})
     whole, parts = prepared(tmp_path / "whole", made), prepared(tmp_path / "parts", made)
     train(made, whole)
-    real = Trainer.step
-
-    def stop(trainer: Trainer) -> None:
-        if trainer.counters.step == 4:
-            trainer.stop.number = 15
-        real(trainer)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "step", stop)
-        with pytest.raises(SystemExit):
-            train(made, parts)
-    train(made, parts)
+    train_with_a_stop(made, parts)
     assert sha256(whole.checkpoint / "model.safetensors") == sha256(parts.checkpoint / "model.safetensors")
 
 

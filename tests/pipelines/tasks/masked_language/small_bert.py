@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from base.files import sha256, write_json
 from pipelines.paths import Paths
 from pipelines.recipe import kinds
 from pipelines.recipe.schema import Recipe
+from tests.pipelines.tasks.raw_files import write_raw
 
 SPEECHES = Path(__file__).resolve().parents[4] / "data/examples/speeches"
 TRAIN = {"steps": 120, "batch": 16, "sequence": 32, "optimizer": "muon", "lr": 0.02, "adam_lr": 0.006,
@@ -38,11 +38,6 @@ def recipe(**changes: Any) -> Recipe:
 def prepared(root: Path, made: Recipe) -> Paths:
     """Raw files as fetched, and prepared."""
     paths = Paths(made.name, root)
-    files = paths.raw / "files"
-    files.mkdir(parents=True)
-    for path in sorted(SPEECHES.glob("*.txt")):
-        (files / path.name).write_bytes(path.read_bytes())
-    found = {path.name: {"sha256": sha256(path)} for path in sorted(files.iterdir())}
-    write_json(paths.raw / "source.json", {"kind": "file", "files": found})
+    write_raw(paths.raw, {path.name: path.read_bytes() for path in sorted(SPEECHES.glob("*.txt"))})
     kinds.task("masked-language")(made).prepare(paths.raw, paths.prepared, None)
     return paths

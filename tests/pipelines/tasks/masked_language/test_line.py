@@ -22,7 +22,6 @@ from pipelines.recipe.consistency import problems
 from pipelines.recipe.schema import Recipe
 from pipelines.tasks.embedding.imported import Imported
 from pipelines.tasks.masked_language.learner import Learner
-from pipelines.training.loop import Trainer
 from pipelines.training.stage import identify, train
 from serving.engines.forward.answers import all_worded
 from serving.engines.forward.graph import ForwardGraph
@@ -31,6 +30,7 @@ from serving.runtime.bundles import load
 from tests.pipelines.tasks.embedding import test_line as alike
 from tests.pipelines.tasks.masked_language import small_bert
 from tests.pipelines.tasks.supervised import small_texts
+from tests.pipelines.training.stopped import train_with_a_stop
 
 Line = tuple[Recipe, Paths]
 
@@ -164,18 +164,7 @@ def test_training_twice_and_after_a_stop_gives_equal_bytes(line: Line, tmp_path:
     made = small_bert.recipe(train=small_bert.TRAIN | {"steps": 6, "save_every": 3})
     whole, parts = (small_bert.prepared(tmp_path / name, made) for name in ("whole", "parts"))
     train(made, whole)
-    real = Trainer.step
-
-    def stop(trainer: Trainer) -> None:
-        if trainer.counters.step == 4:
-            trainer.stop.number = 15
-        real(trainer)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "step", stop)
-        with pytest.raises(SystemExit):
-            train(made, parts)
-    train(made, parts)
+    train_with_a_stop(made, parts)
     for name in ("model.safetensors", "tokenizer.json"):
         assert sha256(whole.checkpoint / name) == sha256(parts.checkpoint / name)
 

@@ -24,6 +24,7 @@ from pipelines.training.stage import train
 from serving.runtime.reranker import Reranker
 from tests.pipelines.tasks.retrieval import small_collection
 from tests.pipelines.tasks.supervised import small_texts
+from tests.pipelines.training.stopped import train_with_a_stop
 from tests.serving import forward_bundles
 
 Line = tuple[Recipe, Paths]
@@ -139,20 +140,8 @@ def test_training_twice_and_after_a_stop_gives_equal_bytes(line: Line, tmp_path:
     made = recipe(train={**line[0].train.model_dump(exclude_unset=True), "steps": 6, "save_every": 3})
     whole, parts = prepared(tmp_path / "whole", made), prepared(tmp_path / "parts", made)
     train(made, whole)
-    from pipelines.training.loop import Trainer
 
-    real = Trainer.step
-
-    def stop(trainer: Trainer) -> None:
-        if trainer.counters.step == 4:
-            trainer.stop.number = 15
-        real(trainer)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "step", stop)
-        with pytest.raises(SystemExit):
-            train(made, parts)
-    train(made, parts)
+    train_with_a_stop(made, parts)
     assert sha256(whole.checkpoint / "model.safetensors") == sha256(parts.checkpoint / "model.safetensors")
 
 

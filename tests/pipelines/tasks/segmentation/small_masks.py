@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from base.files import sha256, write_json
 from pipelines.recipe.schema import Recipe
+from tests.pipelines.tasks import raw_files
 
 
 def png(grey: np.ndarray) -> bytes:
@@ -33,13 +33,7 @@ def write_raw(raw: Path, count: int = 24, **more: bytes) -> None:
         image, mask = pair(dice, (48, 40) if number == 5 else (32, 32))
         files |= {f"image/{number}.png": png(image), f"mask/{number}.png": png(mask)}
     files |= {name.replace("__", "/").replace("_png", ".png"): content for name, content in more.items()}
-    entries = {}
-    for name, content in files.items():
-        path = raw / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        entries[name] = {"bytes": len(content), "sha256": sha256(path)}
-    write_json(raw / "source.json", {"kind": "file", "address": "", "files": entries})
+    raw_files.write_raw(raw, files)
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from base.files import sha256, write_json
 from pipelines.paths import Paths
 from pipelines.recipe.schema import Recipe
+from tests.pipelines.tasks import raw_files
 
 torch.set_num_threads(1)
 
@@ -30,15 +30,11 @@ def png(label: str, generator: np.random.Generator, size: tuple[int, int]) -> by
 
 def write_raw(raw: Path, count: int = 120) -> None:
     """A fetched folder of them; every fifth image has another size."""
-    generator, names = np.random.default_rng(3), {}
+    generator, files = np.random.default_rng(3), {}
     for number in range(count):
         label = "lying" if number % 2 else "standing"
-        name = f"{label}/{number}.png"
-        path = raw / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(label, generator, (20, 23) if number % 5 == 0 else (12, 12)))
-        names[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    write_json(raw / "source.json", {"kind": "file", "address": "", "files": names})
+        files[f"{label}/{number}.png"] = png(label, generator, (20, 23) if number % 5 == 0 else (12, 12))
+    raw_files.write_raw(raw, files)
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from base.files import sha256, write_json
 from pipelines.recipe.schema import Recipe
+from tests.pipelines.tasks import raw_files
 from tests.pipelines.tasks.supervised import small_images
 
 SPEAKERS = ("ada", "bob", "eve", "zoe")
@@ -32,16 +32,13 @@ def wav(samples: np.ndarray, rate: int) -> bytes:
 
 
 def write_raw(raw: Path, count: int = 120) -> None:
-    dice, names = np.random.default_rng(5), {}
+    dice, files = np.random.default_rng(5), {}
     for number in range(count):
         label, speaker = ("low", "high")[number % 2], SPEAKERS[number // 2 % 4]
-        name = f"{label}_{speaker}_{number}.wav"
         hertz = {"low": 300, "high": 900}[label] * float(dice.uniform(0.9, 1.1))
-        path = raw / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(tone(hertz, float(dice.uniform(0.1, 0.5)), 8000 if number % 7 else 16_000))
-        names[name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    write_json(raw / "source.json", {"kind": "file", "address": "", "files": names})
+        sound = tone(hertz, float(dice.uniform(0.1, 0.5)), 8000 if number % 7 else 16_000)
+        files[f"{label}_{speaker}_{number}.wav"] = sound
+    raw_files.write_raw(raw, files)
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -1,13 +1,11 @@
 """A fetched folder of clips in which each letter is a tone: words of a language that two speakers have."""
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
-from base.files import sha256, write_json
 from pipelines.recipe.schema import Recipe
 
 RATE = 4000
@@ -40,17 +38,6 @@ def files(takes: int = 12) -> dict[str, bytes]:
         f"clips/{name}_{speaker}_{take}.wav": wav(spoken(text, dice, speaker))
         for name, text in WORDS.items() for speaker in SPEAKERS for take in range(takes)
     }  # fmt: skip
-
-
-def write_raw(raw: Path, files: dict[str, bytes]) -> None:
-    """As fetch leaves them."""
-    entries = {}
-    for name, content in files.items():
-        path = raw / "files" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        entries[name] = {"bytes": len(content), "sha256": sha256(path)}
-    write_json(raw / "source.json", {"kind": "file", "address": "", "files": entries})
 
 
 def recipe(**changes: Any) -> Recipe:

@@ -23,6 +23,7 @@ from pipelines.tasks.transcription.network import build
 from pipelines.tasks.transcription.spoken import Spoken
 from pipelines.training.stage import train
 from serving.app.run import start
+from tests.pipelines.tasks.raw_files import write_raw
 from tests.pipelines.tasks.transcription import small_speech
 
 
@@ -30,7 +31,7 @@ from tests.pipelines.tasks.transcription import small_speech
 def line(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """Trained, evaluated, exported."""
     made, paths = small_speech.recipe(), Paths("tones", tmp_path_factory.mktemp("tones"))
-    small_speech.write_raw(paths.raw, small_speech.files())
+    write_raw(paths.raw, small_speech.files())
     kinds.task("transcription")(made).prepare(paths.raw, paths.prepared, None)
     train(made, paths)
     evaluate(made, paths)
@@ -205,7 +206,7 @@ ONE = small_speech.wav(np.zeros(400, np.float32))
 def test_what_is_no_clip_with_a_text(
     tmp_path: Path, more: dict[str, bytes], data: dict[str, Any], problem: str
 ) -> None:
-    small_speech.write_raw(tmp_path / "raw", FILES | more)
+    write_raw(tmp_path / "raw", FILES | more)
     made = small_speech.recipe(split={"method": "given", "given": {"test": "_0[.]wav", "valid": "_1[.]wav"}})
     join = made.data.join.model_copy(update={"most": 2})
     made = made.model_copy(update={"data": made.data.model_copy(update={"join": join} | data)})
@@ -224,7 +225,7 @@ def test_texts_beside_their_clips(tmp_path: Path) -> None:
     for number in range(6):
         files[f"{number}.wav"] = small_speech.wav(np.full(400 + number, 0.1, np.float32))
         files[f"{number}.txt"] = "\ufeffAb  ba\n".encode()
-    small_speech.write_raw(tmp_path / "raw", files)
+    write_raw(tmp_path / "raw", files)
     made = small_speech.recipe(
         data={"kind": "speech", "rate": 4000, "mels": 8},
         split={"method": "given", "given": {"test": "0", "valid": "1"}},
