@@ -15,13 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from base.adapters import FILE, mismatch
 from base.delivery import Plan
 from base.errors import MetrolineError
 
 log = logging.getLogger("metroline.store")
-
-ADAPTER = "adapter.json"
-"""The file that makes a bundle one of an adapter."""
 
 STORE = "METROLINE_STORE"
 """Variable with the store, for the processes of a server: there BENTOML_HOME is a folder that BentoML can write to."""
@@ -104,22 +102,15 @@ def adapters(base: Path, environment: Mapping[str, str] = os.environ) -> list[Pa
             folder = resolve(pointer.stem, environment=environment)
         except MetrolineError:
             continue  # nothing of it is live
-        said = _read(folder / ADAPTER)
+        said = _read(folder / FILE)
         if not said or said.get("base") != manifest.get("name"):
             continue
-        if fits(said, manifest):
+        if mismatch(said, manifest.get("files", {})) is None:
             found.append(folder)
         else:
             log.error("adapter not served: it was made for another release of its base",
                       extra={"fields": {"adapter": pointer.stem, "base": manifest.get("name")}})  # fmt: skip
     return found
-
-
-def fits(adapter: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
-    """Whether an adapter, by its adapter.json, was made for the bundle with this manifest."""
-    files = manifest.get("files", {})
-    wanted = {"model.safetensors": adapter.get("base_sha256"), **adapter.get("layout", {})}
-    return all(files.get(name) == sha256 for name, sha256 in wanted.items())
 
 
 def _read(path: Path) -> dict[str, Any]:

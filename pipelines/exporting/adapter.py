@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from base import manifest
+from base import adapters, manifest
 from base.errors import MetrolineError
 from base.files import write_json
 from base.forms import FORMS
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from pipelines.recipe.export_section import DecodeExport
     from pipelines.recipe.schema import Recipe
     from pipelines.tasks.interface import Decode
-
-SAYS = "adapter.json"
 
 
 class AdapterExport:
@@ -101,7 +99,7 @@ class AdapterExport:
         shutil.copytree(self._paths.adapter, folder / self._paths.adapter.name)
         said = {"base": self._base, "base_sha256": sha256, "rank": max(a.shape[1] for a, _ in found.values()),
                 "layout": {name: files[name] for name in (FILE, ARRAYS)}}  # fmt: skip
-        write_json(folder / SAYS, said)
+        write_json(folder / adapters.FILE, said)
         return results
 
 

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from base.adapters import FILE, mismatch
 from base.errors import MetrolineError
 from base.files import read_json
 from pipelines.release.store import Store
-
-FILE = "adapter.json"
 
 
 def base_of(bundle: Path) -> str | None:
@@ -74,11 +73,12 @@ def check(store: Store, name: str, bundle: Path, manifest: Mapping[str, Any]) ->
 
 
 def _problem(adapter: Path, base: Mapping[str, Any]) -> str | None:
-    said, files = read_json(adapter / FILE), base["files"]
-    if files.get("model.safetensors") != said["base_sha256"]:
-        return f"it was trained on other weights ({said['base_sha256'][:12]}…)"
-    if any(files.get(name) != sha256 for name, sha256 in said["layout"].items()):
-        return "it was made for another export of the same weights"
+    said = read_json(adapter / FILE)
+    match mismatch(said, base["files"]):
+        case "weights":
+            return f"it was trained on other weights ({said['base_sha256'][:12]}…)"
+        case "export":
+            return "it was made for another export of the same weights"
     return None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from base import adapters
 from base.errors import MetrolineError
 from data.signature import FILE, Signature
 from serving.bundle import Bundle
@@ -10,7 +11,6 @@ from serving.engines.decode.adapter_bundle import AdapterBundle
 from serving.engines.decode.bundle import DecoderBundle
 from serving.engines.forward.bundle import ForwardBundle
 from serving.engines.retrieve.bundle import RetrieveBundle
-from serving.store import ADAPTER
 from serving.trust import require
 
 KINDS: dict[str, type[Bundle]] = {"decode": DecoderBundle, "forward": ForwardBundle, "retrieve": RetrieveBundle}
@@ -20,7 +20,7 @@ KINDS: dict[str, type[Bundle]] = {"decode": DecoderBundle, "forward": ForwardBun
 def load(path: Path, precision: str | None = None) -> Bundle:
     """Verify the bundle at `path` and read what its engine needs. Raises MetrolineError, as `Bundle.load` does."""
     engine = Signature.load(path / FILE).engine if (path / FILE).is_file() else "decode"
-    kind = AdapterBundle if (path / ADAPTER).is_file() else KINDS[engine]
+    kind = AdapterBundle if (path / adapters.FILE).is_file() else KINDS[engine]
     bundle = kind.load(path, precision)
     if bundle.engine != engine:  # signature.json lies there, and the manifest does not list it
         raise MetrolineError(f"{path}: the manifest does not list {FILE}", hint="export the model again")

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from base.adapters import FILE, mismatch
 from base.errors import MetrolineError
 from base.files import read_object
 from base.manifest import REBUILD
 from serving.bundle import Bundle, demand
 from serving.engines.decode.bundle import DecoderBundle
-from serving.store import ADAPTER as FILE
 
 LAYOUT = "adapters.json", "adapters.safetensors"
 """A base's files that say where the numbers of adapters belong."""
@@ -52,14 +52,14 @@ class AdapterBundle(Bundle):
 
     def problem(self, base: DecoderBundle) -> str | None:
         """Why it cannot be served over `base`; None: it can."""
-        files = base.manifest["files"]
+        differs = mismatch({"base_sha256": self.base_sha256, "layout": self.layout}, base.manifest["files"])
         if self.base != base.name:
             return f"it is an adapter of {self.base}, not of {base.name}"
-        if files.get("model.safetensors") != self.base_sha256:
+        if differs == "weights":
             return f"it is an adapter of other weights ({self.base_sha256[:12]}…) than those of {base.name} now"
         if not base.adapters:
             return f"{base.name} was exported without room for adapters"
-        if any(files.get(name) != sha256 for name, sha256 in self.layout.items()):
+        if differs == "export":
             return f"{base.name} was exported again since; metroline stage export {self.name} makes it anew"
         return None
 
