@@ -4,13 +4,23 @@ How a candidate release is compared with the live one (serving/runtime/delivery/
 engine brings its own exchange, and knows when two of its answers are alike.
 """
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from serving.http.errors import ApiError
 
 NOT_FINITE = "answer_not_finite"
 """The code of an answer that holds NaN or infinity."""
 FAULTS = frozenset({NOT_FINITE, "invalid_input", "internal_error"})
 """Codes of errors that may be the model's fault: another release may have an answer."""
+
+
+AGAIN = "-again"
+"""How the ids of our own requests end, where an engine has ids: those are not compared once more."""
+PATIENCE = 60.0
+"""Seconds that one comparison may take on the engine's event loop."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +53,16 @@ class Exchange(Protocol):
     def again(self, own: Any, other: Any, *, timed: bool) -> Comparison:
         """Have `other` answer too. Called from a thread of its own. `own`: the engine that has answered; `timed`: it
         may answer once more, so that the times of both are of the same moment."""
+
+
+def awaited(work: Coroutine[Any, Any, Comparison], loop: asyncio.AbstractEventLoop) -> Comparison:
+    """What work on the engines' event loop makes of a request, from a thread of its own. `busy`: an engine refused it,
+    it took too long, or the loop is closed."""
+    future = asyncio.run_coroutine_threadsafe(work, loop)
+    try:
+        return future.result(PATIENCE)
+    except ApiError as error:
+        return Comparison(error.code if error.code in FAULTS else "busy")
+    except (TimeoutError, RuntimeError):  # the loop is closed
+        future.cancel()
+        return Comparison("busy")

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from serving.engines.decode.adapters import Bank
 from serving.engines.decode.drift import Drift
-from serving.engines.decode.exchange import AGAIN, DecodeExchange, Heard
+from serving.engines.decode.exchange import DecodeExchange, Heard
 from serving.engines.decode.grammar import Grammar, Grammars, Matcher
 from serving.engines.decode.graph import Graph
 from serving.engines.decode.metrics import EngineMetrics
@@ -29,6 +29,7 @@ from serving.engines.decode.sequence import DoneEvent, ErrorEvent, Request
 from serving.engines.decode.state import StateGraph
 from serving.engines.decode.steps import Steps
 from serving.engines.decode.text import Vocabulary
+from serving.engines.exchange import AGAIN
 from serving.http.errors import ApiError, internal, queue_full, unavailable
 
 log = logging.getLogger("metroline.engine")

@@ -15,17 +15,12 @@ from serving.engines.decode.outbox import Stream
 from serving.engines.decode.sampling import COLDEST, SamplingParameters
 from serving.engines.decode.sequence import DoneEvent, ErrorEvent, Event, FinishEvent, Request, TokenEvent
 from serving.engines.decode.text import Vocabulary
-from serving.engines.exchange import FAULTS, Comparison
-from serving.http.errors import ApiError
+from serving.engines.exchange import AGAIN, FAULTS, Comparison, awaited
 
 TOKENS = 24
 """That the other release writes, at most."""
 SHORTEST = 4
 """Tokens of a prompt that says something about who finds it likely."""
-AGAIN = "-again"
-"""How the ids of our own requests end: those are not compared once more."""
-PATIENCE = 60.0
-"""Seconds that one comparison may take."""
 
 
 class Writing(Protocol):
@@ -62,15 +57,7 @@ class DecodeExchange:
         prompt = translated(self.request.prompts[0], own.vocabulary, other.vocabulary)
         if prompt is None or len(prompt) + TOKENS > other.context:
             return Comparison("busy")
-        work = self._compare(own, other, prompt, timed=timed)
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
-        try:
-            return future.result(PATIENCE)
-        except ApiError as error:
-            return Comparison(error.code if error.code in FAULTS else "busy")
-        except (TimeoutError, RuntimeError):  # the loop is closed
-            future.cancel()
-            return Comparison("busy")
+        return awaited(self._compare(own, other, prompt, timed=timed), self.loop)
 
     async def _compare(self, own: Writing, other: Writing, prompt: tuple[int, ...], *, timed: bool) -> Comparison:
         most = min(self.request.max_tokens, TOKENS)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from data.index.passages import Passage, Passages
 from data.index.reranked import Pairs, ordered
 from data.index.store import Hit, Store, Way
-from serving.engines.exchange import FAULTS
+from serving.engines.exchange import AGAIN, FAULTS
 from serving.engines.forward.engine import ForwardEngine
-from serving.engines.retrieve.exchange import AGAIN, RetrieveExchange
+from serving.engines.retrieve.exchange import RetrieveExchange
 from serving.engines.retrieve.metrics import RetrieveEngineMetrics
 from serving.http.errors import ApiError, deadline_passed, queue_full, unavailable
 

@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from data.index.store import Way
-from serving.engines.exchange import FAULTS, Comparison
-from serving.http.errors import ApiError
-
-AGAIN = "-again"
-"""How the ids of our own searches end: those are not compared once more."""
-PATIENCE = 60.0
-"""Seconds that one comparison may take."""
+from serving.engines.exchange import AGAIN, Comparison, awaited
 
 
 class Searching(Protocol):
@@ -41,14 +35,7 @@ class RetrieveExchange:
 
     def again(self, own: Searching, other: Searching, *, timed: bool) -> Comparison:
         """See Exchange. Far apart: the share of the passages that the other does not find."""
-        future = asyncio.run_coroutine_threadsafe(self._compare(own, other, timed=timed), self.loop)
-        try:
-            return future.result(PATIENCE)
-        except ApiError as error:
-            return Comparison(error.code if error.code in FAULTS else "busy")
-        except (TimeoutError, RuntimeError):  # the loop is closed
-            future.cancel()
-            return Comparison("busy")
+        return awaited(self._compare(own, other, timed=timed), self.loop)
 
     async def _compare(self, own: Searching, other: Searching, *, timed: bool) -> Comparison:
         began = time.perf_counter()
