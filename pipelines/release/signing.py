@@ -27,9 +27,8 @@ def key_of(given: Path | None = None) -> minisign.Secret | None:
 
 
 def sign(tag: str, store: Store, key: minisign.Secret) -> None:
-    """Sign a release whose files are whole; what this key has signed stays as it is. Raises MetrolineError."""
+    """Sign a release, whose files are known to be whole; what this key has signed stays as it is."""
     path = store.folder(tag) / manifest.NAME
-    store.check(tag)
     said = minisign.read(path)
     if said is not None and said[0] == key.number and said[2].startswith(f"{tag} "):
         return
@@ -37,10 +36,11 @@ def sign(tag: str, store: Store, key: minisign.Secret) -> None:
 
 
 def sign_live(name: str, store: Store, key: minisign.Secret) -> str:
-    """Sign the live release; returns its tag. Raises MetrolineError: nothing is live."""
+    """Sign the live release; returns its tag. Raises MetrolineError: nothing is live, a file is not as exported."""
     with store.locked():
         if (live := store.pointers(name).live) is None:
             raise MetrolineError(f"no release of {name} is live", hint=f"metroline run {name}")
+        store.check(live)
         sign(live, store, key)
     return live
 

@@ -1,6 +1,6 @@
 """What decides the runs of a search or a sweep: the recipe without what varies, the data, the code, the space."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.paths import Paths
@@ -17,12 +17,13 @@ def learner_of(recipe: Any, paths: Paths) -> tuple[Any, dict[str, str]]:
     return learner, dict(first.hashes(files)) if files is not None else {}
 
 
-def identify(recipe: Any, paths: Paths, settings: Sequence[Setting], method: Sequence[Any]) -> str:
-    """A hash of it all. Raises MetrolineError: no prepared data."""
+def identify(
+    recipe: Any, learner: Any, hashes: Mapping[str, str], settings: Sequence[Setting], method: Sequence[Any]
+) -> str:
+    """A hash of it all. `learner` and `hashes`: as `learner_of` has them."""
     from pipelines.training.stage import identify as run_of
     from pipelines.training.state import fingerprint
 
-    learner, hashes = learner_of(recipe, paths)
     return fingerprint(
         {
             "run": run_of(recipe, learner, hashes),

@@ -23,7 +23,6 @@ from base.yaml_files import read_text
 from pipelines.line.plots import write_table
 from pipelines.paths import Paths
 from pipelines.recipe.load import RECIPES, checked, load
-from pipelines.recipe.schema import Recipe
 from pipelines.tuning import report, space
 from pipelines.tuning.identity import identify, learner_of
 from pipelines.tuning.patch import unified, with_changes
@@ -66,8 +65,9 @@ def search(name: str, root: Path, settings: Sequence[Setting], options: Options,
     if options.sampler == "grid":
         for setting in settings:
             setting.grid()
-    metric, better = _judged(recipe, paths)
-    identity = identify(recipe, paths, settings, [options.sampler, options.pruner, options.seed])
+    learner, hashes = learner_of(recipe, paths)
+    metric, better = _judged(learner)
+    identity = identify(recipe, learner, hashes, settings, [options.sampler, options.pruner, options.seed])
     steps = max(recipe.train.steps, *(int(end) for s in settings if s.key == "train.steps" for end in s.ends()), 0)
     resource = (recipe.train.evaluate_every, steps)
     method = Method(options.sampler, options.pruner, options.seed, metric, better, resource)
@@ -90,11 +90,10 @@ def search(name: str, root: Path, settings: Sequence[Setting], options: Options,
         raise MetrolineError(f"another search works in {folder}", hint="wait for it, or stop it") from None
 
 
-def _judged(recipe: Recipe, paths: Paths) -> tuple[str, Any]:
+def _judged(learner: Any) -> tuple[str, Any]:
     """What trials are judged by, and in which direction."""
     from pipelines.tasks.interface import Judged
 
-    learner, _ = learner_of(recipe, paths)
     return (learner.metric, learner.better) if isinstance(learner, Judged) else ("loss", "lower")
 
 

@@ -22,7 +22,7 @@ from pipelines.line.plots import write_table
 from pipelines.paths import Paths
 from pipelines.recipe.load import checked, load
 from pipelines.tuning import space
-from pipelines.tuning.identity import identify
+from pipelines.tuning.identity import identify, learner_of
 from pipelines.tuning.scaling.law import LEAST, Law, Run, drawn_again, fit, interval
 from pipelines.tuning.scaling.picture import draw
 from pipelines.tuning.space import Setting
@@ -58,7 +58,7 @@ def sweep(name: str, root: Path, settings: Sequence[Setting], said: Callable[[st
     places = [dict(zip(settings, place, strict=True)) for place in itertools.product(*(s.grid() for s in settings))]
     if len(places) <= LEAST:
         raise MetrolineError(f"{len(places)} runs, and a law with one run to foretell takes {LEAST + 1} or more")
-    folder = paths.artifacts / "scaling" / identify(recipe, paths, settings, ["scaling"])
+    folder = paths.artifacts / "scaling" / identify(recipe, *learner_of(recipe, paths), settings, ["scaling"])
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / "busy.lock", timeout=0):
@@ -85,8 +85,8 @@ def _run(number: int, chosen: dict[tuple[str, ...], Any], values: dict[str, Any]
     if file.is_file():
         return Run(**read_json(file))
     recipe = checked(paths.recipe, space.put(values, chosen), f"run {number}")
-    once = {**chosen, ("train", "evaluate_every"): recipe.train.steps, ("train", "early_stopping"): 0}
-    recipe = checked(paths.recipe, space.put(values, once), f"run {number}")
+    once = recipe.train.model_copy(update={"evaluate_every": recipe.train.steps, "early_stopping": 0})
+    recipe = recipe.model_copy(update={"train": once})
     training = folder / "runs" / f"{number:04d}"
     with finished(recipe, TrialPaths(paths.recipe, paths.root, training)) as done:
         trainer = done.trainer
