@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from base.files import read_json
 from base.markdown import table
 from pipelines.tasks.interface import Card
+from pipelines.tasks.language_modelling.card import LOADING, PARITY
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -30,9 +31,8 @@ def card(
         targets="tokens",
         loss="nats per token of an answer",
         output="logit",
-        parity="prompts, ragged batches, with and without a cache",
-        loading="\n\n`model.safetensors`, `config.json` and the tokenizer's files make this folder a Hugging Face "
-        "model.",
+        parity=PARITY,
+        loading=LOADING,
         quality=_quality(recipe, metrics),
         more=(samples(read_json(evaluation / "samples.json")),),
         limits=tuple(_limits(recipe, metrics, parity)),

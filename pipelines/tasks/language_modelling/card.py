@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
 
 COUNTS = {"documents": "documents", "tokens": "tokens", "bytes": "bytes of text"}
+PARITY = "prompts, ragged batches, with and without a cache"
+LOADING = "\n\n`model.safetensors`, `config.json` and the tokenizer's files make this folder a Hugging Face model."
 
 
 def card(
@@ -30,9 +32,8 @@ def card(
         targets="tokens",
         loss="nats per token",
         output="logit",
-        parity="prompts, ragged batches, with and without a cache",
-        loading="\n\n`model.safetensors`, `config.json` and the tokenizer's files make this folder a Hugging Face "
-        "model.",
+        parity=PARITY,
+        loading=LOADING,
         quality=_quality(metrics, pictures),
         more=(_samples(read_json(evaluation / "samples.json")),),
         limits=tuple(_limits(recipe, config, metrics, parity)),

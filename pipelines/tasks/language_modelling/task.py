@@ -19,6 +19,7 @@ from pipelines.tasks.language_modelling.config import (
 
 if TYPE_CHECKING:
     from data.signature import Signature
+    from data.split import SplitConfig
     from data.text.documents import DocumentsConfig
     from pipelines.recipe.schema import Recipe
     from pipelines.tasks.language_modelling.learner import LanguageModelling
@@ -54,12 +55,7 @@ class Task:
         yield from self._problems_of_first()
         if recipe.data.tokenizer.kind == "wordpiece":
             yield "data.tokenizer.kind: wordpiece loses case and spaces, so that no text could be written; take bpe"
-        if recipe.split.method not in ("hash", "tail"):
-            yield f"split.method: text is split by hash or tail, not by {recipe.split.method}"
-        if recipe.split.group is not None:
-            yield "split.group: has no effect on text"
-        if recipe.split.per_class:
-            yield "split.per_class: text has no labels"
+        yield from split_problems(recipe.split)
         noted = meta_names(recipe.data.documents)
         if (group := recipe.evaluate.group_by) is not None and group not in noted:
             yield f"evaluate.group_by: documents have no meta {group!r}; {nearest(group, noted)}"
@@ -165,3 +161,13 @@ def meta_names(documents: "DocumentsConfig") -> list[str]:
     """The names that `documents` puts into the meta of a document."""
     groups = re.compile(documents.meta_pattern).groupindex if documents.meta_pattern else {}
     return sorted({*documents.meta_fields, *groups, *documents.bins})
+
+
+def split_problems(split: "SplitConfig") -> Iterator[str]:
+    """What running text cannot be split by."""
+    if split.method not in ("hash", "tail"):
+        yield f"split.method: text is split by hash or tail, not by {split.method}"
+    if split.group is not None:
+        yield "split.group: has no effect on text"
+    if split.per_class:
+        yield "split.per_class: text has no labels"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from data.text.wordpiece import NAMES
 from pipelines.recipe.export_section import ForwardExport
 from pipelines.tasks.interface import Card, Forward, Measured
+from pipelines.tasks.language_modelling.task import split_problems
 from pipelines.tasks.masked_language.config import EvaluateConfig, MaskedLanguageConfig, MaskedTextConfig
 
 MASK = NAMES["mask_token"]
@@ -60,12 +61,7 @@ class Task:
             yield "train.adapter: an encoder is pretrained whole"
         if recipe.train.isolate_documents:
             yield "train.isolate_documents: has no effect, as a window is of one document anyway"
-        if recipe.split.method not in ("hash", "tail"):
-            yield f"split.method: text is split by hash or tail, not by {recipe.split.method}"
-        if recipe.split.group is not None:
-            yield "split.group: has no effect on text"
-        if recipe.split.per_class:
-            yield "split.per_class: text has no labels"
+        yield from split_problems(recipe.split)
 
     def prepare(self, raw: Path, out: Path, pretrained: Path | None) -> None:
         """Raw text → token shards, tokenizer and statistics."""

@@ -8,6 +8,7 @@ from base.files import read_json
 from base.markdown import table
 from pipelines.tasks.instruction.card import samples
 from pipelines.tasks.interface import Card
+from pipelines.tasks.language_modelling.card import LOADING, PARITY
 
 if TYPE_CHECKING:
     from pipelines.recipe.schema import Recipe
@@ -35,9 +36,8 @@ def card(
         targets="pairs",
         loss="per pair",
         output="logit",
-        parity="prompts, ragged batches, with and without a cache",
-        loading="\n\n`model.safetensors`, `config.json` and the tokenizer's files make this folder a Hugging Face "
-        "model.",
+        parity=PARITY,
+        loading=LOADING,
         quality=_quality(recipe, metrics),
         more=(samples(read_json(evaluation / "samples.json"), given="chosen"),),
         limits=tuple(_limits(recipe, metrics, parity)),
